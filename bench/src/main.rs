@@ -1,0 +1,2 @@
+//! The scales: a scripted upstream, a load generator and the routing lab.
+fn main() {}

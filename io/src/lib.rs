@@ -1,0 +1,1 @@
+//! The machine: pinned threads, ring, sockets, TLS and HTTP/1.1, one shard per core.

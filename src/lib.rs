@@ -1,0 +1,1 @@
+//! The gateway: LiteLLM's configuration and API on pinned io_uring shards.

@@ -1,0 +1,2 @@
+//! The `shardgate` command.
+fn main() {}
