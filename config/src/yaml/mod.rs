@@ -1,0 +1,377 @@
+//! YAML text to a located tree, as PyYAML's `safe_load` would read it, within bounds.
+//!
+//! Events come from the parser crate; anchors, merge keys, duplicate keys and the limits are dealt
+//! with here. All of it is one loop with its own stack: nothing recurses on what a file nests.
+
+pub(crate) mod scalar;
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+
+use crate::diagnostic::Findings;
+use crate::tree::{Entry, Node, Origin, Position, Value};
+
+/// Bytes of one file.
+pub(crate) const FILE_BYTES_MAX: usize = 16 << 20;
+/// Levels of maps and lists inside each other.
+pub(crate) const NESTING_MAX: usize = 64;
+/// Values of one file after its aliases are expanded.
+pub(crate) const NODES_MAX: usize = 1 << 20;
+
+/// Reads `text`, file number `file`. `None` when the syntax is broken; then `findings` says why.
+pub(crate) fn read(text: &str, file: u16, findings: &mut Findings) -> Option<Node> {
+    let start = Position {
+        file,
+        line: 1,
+        column: 1,
+    };
+    if text.len() > FILE_BYTES_MAX {
+        let message = format!(
+            "a file of at most {FILE_BYTES_MAX} bytes is expected; got {}",
+            text.len()
+        );
+        findings.error(start, "", message);
+        return None;
+    }
+    let options = granit_parser::options! {
+        emit_comments: false,
+        block_scalar_eof_without_line_feed: true,
+        flow_nesting_limit: NESTING_MAX,
+        block_nesting_limit: NESTING_MAX,
+    };
+    let mut reader = Reader::new(file, findings);
+    for next in Parser::new_from_str_with_options(text, options) {
+        let outcome = match next {
+            Ok((event, span)) => reader.event(event, span),
+            Err(error) => {
+                let mark = error.marker();
+                Err((
+                    reader.position(mark.line(), mark.col()),
+                    explain(&error.info()),
+                ))
+            }
+        };
+        if let Err((at, message)) = outcome {
+            reader.findings.error(at, "", message);
+            return None;
+        }
+    }
+    Some(reader.root.unwrap_or_else(|| Node::new(start, Value::Null)))
+}
+
+/// The parser's message, with the remedy for what people most often run into.
+fn explain(info: &str) -> String {
+    let lower = info.to_ascii_lowercase();
+    if lower.contains("tab") {
+        return format!("YAML syntax: {info}; indent with spaces, not tabs");
+    }
+    format!("YAML syntax: {info}")
+}
+
+type Failure = (Position, String);
+
+/// A map or list that is not closed yet.
+struct Open {
+    at: Position,
+    anchor: usize,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Node>),
+    Map(Building),
+}
+
+/// A map under construction: its entries, what `<<` brought, and the key that waits for a value.
+#[derive(Default)]
+struct Building {
+    entries: Vec<Entry>,
+    names: HashMap<String, Position>,
+    merged: Vec<Entry>,
+    key: Option<Key>,
+}
+
+enum Key {
+    Name(String, Position),
+    Merge(Position),
+}
+
+struct Reader<'a> {
+    file: u16,
+    findings: &'a mut Findings,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Node>,
+    /// Anchors whose node is not complete yet.
+    unfinished: HashSet<usize>,
+    nodes: usize,
+    documents: usize,
+    root: Option<Node>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(file: u16, findings: &'a mut Findings) -> Reader<'a> {
+        Reader {
+            file,
+            findings,
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            unfinished: HashSet::new(),
+            nodes: 0,
+            documents: 0,
+            root: None,
+        }
+    }
+
+    fn position(&self, line: usize, column: usize) -> Position {
+        let narrow = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        Position {
+            file: self.file,
+            line: narrow(line),
+            column: narrow(column.saturating_add(1)),
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Failure> {
+        let at = self.position(span.start.line(), span.start.col());
+        match event {
+            Event::DocumentStart(..) => self.document(at),
+            Event::Scalar(text, style, anchor, tag) => {
+                let node = scalar_node(text, style, tag.as_deref(), at)?;
+                self.remember(anchor, &node);
+                self.count(1, at)?;
+                self.place(node, style == ScalarStyle::Plain)
+            }
+            Event::SequenceStart(_, anchor, _) => self.start(at, anchor, Content::List(Vec::new())),
+            Event::MappingStart(_, anchor, _) => {
+                self.start(at, anchor, Content::Map(Building::default()))
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.finish(),
+            Event::Alias(id) => self.alias(id, at),
+            _ => Ok(()),
+        }
+    }
+
+    fn document(&mut self, at: Position) -> Result<(), Failure> {
+        self.documents += 1;
+        if self.documents > 1 {
+            let message = "one YAML document is expected; got a second one (`---`): join them, or \
+                           put the other into a file of its own and name it under `include:`";
+            return Err((at, String::from(message)));
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, nodes: usize, at: Position) -> Result<(), Failure> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > NODES_MAX {
+            let message =
+                format!("at most {NODES_MAX} values are expected once aliases are expanded");
+            return Err((at, message));
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, anchor: usize, node: &Node) {
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+    }
+
+    fn start(&mut self, at: Position, anchor: usize, content: Content) -> Result<(), Failure> {
+        self.count(1, at)?;
+        if self.open.len() >= NESTING_MAX {
+            return Err((at, too_deep()));
+        }
+        if anchor > 0 {
+            self.unfinished.insert(anchor);
+        }
+        self.open.push(Open {
+            at,
+            anchor,
+            content,
+        });
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        let Some(Open {
+            at,
+            anchor,
+            content,
+        }) = self.open.pop()
+        else {
+            return Ok(());
+        };
+        let value = match content {
+            Content::List(items) => Value::List(items),
+            Content::Map(building) => Value::Map(building.merge()),
+        };
+        let node = Node::new(at, value);
+        self.unfinished.remove(&anchor);
+        self.remember(anchor, &node);
+        self.place(node, false)
+    }
+
+    fn alias(&mut self, id: usize, at: Position) -> Result<(), Failure> {
+        if self.unfinished.contains(&id) {
+            return Err((
+                at,
+                String::from(
+                    "an alias to a finished value is expected; this one is part of itself",
+                ),
+            ));
+        }
+        let Some(target) = self.anchors.get(&id) else {
+            return Err((
+                at,
+                String::from("an alias to an anchor above it is expected"),
+            ));
+        };
+        let (nodes, height) = (target.node_count(), target.height());
+        self.count(nodes, at)?;
+        if self.open.len() + height > NESTING_MAX {
+            return Err((at, too_deep()));
+        }
+        let node = self
+            .anchors
+            .get(&id)
+            .cloned()
+            .unwrap_or_else(|| Node::new(at, Value::Null));
+        self.place(node, false)
+    }
+
+    /// Puts a finished node where the innermost open map or list wants it.
+    fn place(&mut self, node: Node, plain: bool) -> Result<(), Failure> {
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        match &mut open.content {
+            Content::List(items) => {
+                items.push(node);
+                Ok(())
+            }
+            Content::Map(building) => match building.key.take() {
+                None => building.begin_key(node, plain),
+                Some(Key::Merge(at)) => building.add_merged(node, at),
+                Some(Key::Name(name, at)) => {
+                    if let Some(message) = building.add(name, at, node, &self.findings.files) {
+                        self.findings.error(at, "", message);
+                    }
+                    Ok(())
+                }
+            },
+        }
+    }
+}
+
+fn too_deep() -> String {
+    format!("at most {NESTING_MAX} levels of nesting are expected")
+}
+
+impl Building {
+    fn begin_key(&mut self, node: Node, plain: bool) -> Result<(), Failure> {
+        let at = node.at;
+        let name = match (node.value, node.raw) {
+            (Value::Text(text), _) if plain && text == "<<" => {
+                self.key = Some(Key::Merge(at));
+                return Ok(());
+            }
+            (Value::Text(text), _) => text,
+            (Value::List(_) | Value::Map(_), _) => {
+                return Err((
+                    at,
+                    String::from("a name is expected as key; got a list or a map"),
+                ));
+            }
+            (_, Some(raw)) => raw.into(),
+            (value, None) => Node::new(at, value).to_json().to_string(),
+        };
+        self.key = Some(Key::Name(name, at));
+        Ok(())
+    }
+
+    /// Adds an entry; the answer is the complaint about a name that was there already.
+    fn add(&mut self, name: String, at: Position, value: Node, files: &[String]) -> Option<String> {
+        if let Some(first) = self.names.get(&name) {
+            let file = files
+                .get(usize::from(first.file))
+                .map_or("", String::as_str);
+            let (line, column) = (first.line, first.column);
+            return Some(format!(
+                "`{name}` is expected once; it is already set at {file}:{line}:{column}"
+            ));
+        }
+        self.names.insert(name.clone(), at);
+        self.entries.push(Entry {
+            key: name,
+            at,
+            value,
+        });
+        None
+    }
+
+    fn add_merged(&mut self, node: Node, at: Position) -> Result<(), Failure> {
+        match node.value {
+            Value::Map(entries) => self.merged.extend(entries),
+            Value::List(items) => {
+                for item in items {
+                    let Value::Map(entries) = item.value else {
+                        return Err((at, String::from("`<<` expects a map or a list of maps")));
+                    };
+                    self.merged.extend(entries);
+                }
+            }
+            _ => return Err((at, String::from("`<<` expects a map or a list of maps"))),
+        }
+        Ok(())
+    }
+
+    /// The map: what `<<` brought comes first, the earlier of two merged maps wins, and the map's
+    /// own entries win over all.
+    fn merge(self) -> Vec<Entry> {
+        if self.merged.is_empty() {
+            return self.entries;
+        }
+        let mut taken: HashSet<String> = self.names.into_keys().collect();
+        let mut entries: Vec<Entry> = self
+            .merged
+            .into_iter()
+            .filter(|entry| taken.insert(entry.key.clone()))
+            .collect();
+        entries.extend(self.entries);
+        entries
+    }
+}
+
+fn scalar_node(
+    text: Cow<'_, str>,
+    style: ScalarStyle,
+    tag: Option<&Tag>,
+    at: Position,
+) -> Result<Node, Failure> {
+    let core = tag.and_then(Tag::core_suffix);
+    let value = match (core, style) {
+        (Some("str"), _) => Value::Text(text.into_owned()),
+        (Some("int" | "float" | "bool" | "null"), _) | (None, ScalarStyle::Plain) => {
+            let value = scalar::resolve_plain(&text);
+            let raw = Some(Box::from(&*text));
+            return Ok(Node {
+                at,
+                value,
+                raw,
+                origin: Origin::File,
+            });
+        }
+        (None, _) => Value::Text(text.into_owned()),
+        (Some(other), _) => {
+            return Err((
+                at,
+                format!("a plain value is expected; got the tag `!!{other}`"),
+            ));
+        }
+    };
+    Ok(Node::new(at, value))
+}

@@ -1,0 +1,52 @@
+//! A configuration as types: what was written, what was defaulted, what was resolved.
+
+use std::time::Duration;
+
+use shardgate_config::{Loaded, Options, ResponseModel, RoutingStrategy, parse};
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "OPENAI_API_KEY" => Some(String::from("sk-from-the-environment")),
+        "LITELLM_MASTER_KEY" => Some(String::from("sk-master")),
+        _ => None,
+    }
+}
+
+fn loaded(text: &str) -> Loaded {
+    match parse(text, "config.yaml", &environment, Options::default()) {
+        Ok(loaded) => loaded,
+        Err(errors) => panic!(
+            "{}",
+            errors.iter().map(|e| format!("{e}\n")).collect::<String>()
+        ),
+    }
+}
+
+#[test]
+fn the_quickstart_is_typed_and_defaulted() {
+    let Loaded {
+        config, warnings, ..
+    } = loaded(include_str!("../examples/quickstart.yaml"));
+    assert_eq!(warnings, []);
+    let [model] = &config.models[..] else {
+        panic!("one model")
+    };
+    assert_eq!(model.model_name, "gpt-4o");
+    assert_eq!(model.model(), "openai/gpt-4o");
+    assert_eq!(model.api_key(), Some("sk-from-the-environment"));
+    assert_eq!((model.at.line, model.at.column), (5, 5));
+    let key = config.general.master_key.as_ref().expect("a master key");
+    assert_eq!(key.expose(), "sk-master");
+    assert_eq!(config.general.max_request_size_mb, 10.0);
+    assert_eq!(config.general.response_model, ResponseModel::Requested);
+    assert_eq!(config.general.keepalive_timeout, Duration::from_secs(75));
+    assert_eq!(
+        config.router.routing_strategy,
+        RoutingStrategy::SimpleShuffle
+    );
+    assert_eq!(config.router.timeout, Duration::from_secs(600));
+    assert_eq!(config.router.num_retries, None);
+    assert_eq!(config.litellm.request_timeout, Duration::from_secs(600));
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("sk-"), "a secret in Debug: {shown}");
+}
