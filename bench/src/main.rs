@@ -1,2 +1,41 @@
-//! The scales: a scripted upstream, a load generator and the routing lab.
-fn main() {}
+//! The scales: a scripted upstream, a load generator, comparisons beside nginx and haproxy, and the
+//! routing lab. It starts processes and may link the pure policies; nothing of the gateway knows it.
+
+use clap::{Parser, Subcommand};
+
+mod reactor;
+mod script;
+mod upstream;
+mod wire;
+
+#[derive(Parser)]
+#[command(
+    name = "shardgate-bench",
+    about = "Measures a gateway; talks to 127.0.0.1 only"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A scripted OpenAI-compatible upstream.
+    Upstream(upstream::UpstreamArguments),
+}
+
+fn main() -> std::process::ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Upstream(arguments) => upstream::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("shardgate-bench: {error}\n"),
+            );
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
