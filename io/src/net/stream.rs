@@ -1,0 +1,128 @@
+//! One connection, plain or TLS, read by readiness and written by owned buffers.
+//!
+//! A stream that waits holds no buffer: [`Stream::poll_readable`] keeps one poll armed in the kernel,
+//! over requests and over the time in the pool, and only when it fires is a buffer taken.
+
+use std::io;
+use std::mem;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use crate::buffer::Buf;
+use crate::driver::{Peek, Pieces, Readable, Socket, Timer};
+
+/// A connection of this shard.
+pub struct Stream {
+    socket: Socket,
+    /// The armed poll, kept when the future that waited on it is dropped.
+    armed: Option<Readable>,
+}
+
+impl Stream {
+    /// A plain connection.
+    pub fn plain(socket: Socket) -> Stream {
+        Stream {
+            socket,
+            armed: None,
+        }
+    }
+
+    /// The socket below, for what is asked of it at once (peek, abort, linger).
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Ready when something can be received at once: data, the end of the stream or an error.
+    /// The poll in the kernel stays armed when this returns `Pending`, whoever polls next.
+    ///
+    /// # Errors
+    /// When the driver refuses the poll.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let socket = &self.socket;
+        let armed = self.armed.get_or_insert_with(|| socket.readable());
+        let result = ready!(armed.as_mut().poll(cx));
+        self.armed = None;
+        Poll::Ready(result)
+    }
+
+    /// Receives into the free tail of `buf`, which is given room if it has none; 0 is the end.
+    /// Call it when [`Stream::poll_readable`] was ready; it must be awaited to its end.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub async fn recv(&mut self, buf: &mut Buf) -> io::Result<usize> {
+        if buf.room() == 0 {
+            let more = buf.len().max(crate::buffer::SMALL_BYTES);
+            buf.reserve(more);
+        }
+        let (result, back) = self.socket.recv(mem::take(buf)).await;
+        *buf = back;
+        result
+    }
+
+    /// Sends all of `buf[start..]` and gives the buffer back, for the next use or the pool.
+    /// `grace` is how long no byte at all may go out.
+    ///
+    /// # Errors
+    /// `TimedOut` without progress; else as the system says.
+    pub async fn send_all(
+        &mut self,
+        buf: Buf,
+        start: usize,
+        timer: &mut Timer,
+        grace: Duration,
+    ) -> (io::Result<()>, Buf) {
+        self.socket.send_all(buf, start, timer, grace).await
+    }
+
+    /// Sends all pieces in one vectored call where the socket takes them.
+    ///
+    /// # Errors
+    /// As [`Stream::send_all`].
+    pub async fn send_pieces(
+        &mut self,
+        pieces: Pieces,
+        timer: &mut Timer,
+        grace: Duration,
+    ) -> io::Result<()> {
+        self.socket.send_pieces(pieces, timer, grace).await.0
+    }
+
+    /// What the socket holds for us right now.
+    pub fn peek(&self) -> Peek {
+        self.socket.peek()
+    }
+
+    /// Sends a few bytes at once to see whether the peer resets the connection.
+    ///
+    /// # Errors
+    /// When it is broken already.
+    pub fn probe(&self, bytes: &[u8]) -> io::Result<()> {
+        match self.socket.try_send(bytes) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends our side, after all that was sent.
+    pub async fn close_write(&mut self, _timer: &mut Timer) {
+        self.socket.shutdown_write();
+    }
+
+    /// tls
+    pub async fn tls_client(
+        _s: Socket,
+        _t: &crate::tls::ClientTls,
+        _d: std::time::Instant,
+    ) -> io::Result<Stream> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// tls
+    pub async fn tls_server(
+        _s: Stream,
+        _t: &crate::tls::ServerTls,
+        _d: std::time::Instant,
+    ) -> io::Result<Stream> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
