@@ -166,12 +166,19 @@ impl Check<'_> {
     }
 
     fn mismatch(&mut self, kind: &Kind, node: &Node, path: &str) {
-        let message = format!("{} is expected; got {}", kind.expected(), shown(path, node));
+        let message = format!(
+            "{} is expected; got {}",
+            kind.expected(),
+            got(kind, node, path)
+        );
         self.findings.error(node.at, path, message);
     }
 
     /// A value in its plain form; `None` after a complaint.
     fn value(&mut self, kind: &Kind, node: &Node, path: &str) -> Option<Json> {
+        if node.origin == Origin::Missing {
+            return Some(node.to_json());
+        }
         match kind {
             Kind::List(inner) => self.list(kind, inner, node, path, false),
             Kind::Many(inner) => self.list(kind, inner, node, path, true),
@@ -228,14 +235,17 @@ impl Check<'_> {
                 let message = format!(
                     "{} is expected; {} looks like a placeholder",
                     kind.expected(),
-                    shown(path, node)
+                    got(kind, node, path)
                 );
                 self.findings.warn(node.at, path, message);
                 value::text(node).map(Json::String)
             }
             Err(value::Misfit::Wrong) => {
-                let mut message =
-                    format!("{} is expected; got {}", kind.expected(), shown(path, node));
+                let mut message = format!(
+                    "{} is expected; got {}",
+                    kind.expected(),
+                    got(kind, node, path)
+                );
                 if let (Kind::Choice(words), Some(text)) = (kind, value::text(node))
                     && node.origin == Origin::File
                 {
@@ -293,8 +303,11 @@ impl Check<'_> {
             }
             _ if single => self.value(inner, node, path).map(|value| json!([value])),
             _ => {
-                let mut message =
-                    format!("{} is expected; got {}", kind.expected(), shown(path, node));
+                let mut message = format!(
+                    "{} is expected; got {}",
+                    kind.expected(),
+                    got(kind, node, path)
+                );
                 if !matches!(node.value, Value::Map(_)) {
                     message.push_str("; write a single value as a list, [value]");
                 }
@@ -419,6 +432,15 @@ impl Check<'_> {
         }
         Some(Json::Array(checked))
     }
+}
+
+/// A value as a message may show it; one of a secret kind only by its type.
+fn got(kind: &Kind, node: &Node, path: &str) -> String {
+    let scalar = !matches!(node.value, Value::Null | Value::List(_) | Value::Map(_));
+    if kind.is_secret() && scalar && node.origin == Origin::File {
+        return format!("{} (***)", node.kind_name());
+    }
+    shown(path, node)
 }
 
 /// A list or map that came as JSON in an environment variable.

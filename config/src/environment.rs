@@ -93,12 +93,17 @@ impl<'a> Environment<'a> {
                 else {
                     return;
                 };
-                match self.value(&name) {
-                    Some(value) => *text = value,
-                    None => findings.error(node.at, path, missing(&name)),
-                }
                 node.raw = None;
-                node.origin = Origin::Environment(name);
+                match self.value(&name) {
+                    Some(value) => {
+                        *text = value;
+                        node.origin = Origin::Environment(name);
+                    }
+                    None => {
+                        findings.error(node.at, path, missing(&name));
+                        node.origin = Origin::Missing;
+                    }
+                }
             }
             _ => {}
         }

@@ -192,6 +192,16 @@ impl Table {
 }
 
 impl Kind {
+    /// Whether its values are never shown.
+    pub fn is_secret(&self) -> bool {
+        match self {
+            Kind::Secret | Kind::SecretUrl(_) => true,
+            Kind::List(inner) | Kind::Many(inner) | Kind::Map(inner) => inner.is_secret(),
+            Kind::Either(kinds) => kinds.iter().any(Kind::is_secret),
+            _ => false,
+        }
+    }
+
     /// What it takes, as a message or the reference page says it.
     pub fn expected(&self) -> String {
         match self {

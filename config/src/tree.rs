@@ -24,6 +24,8 @@ pub(crate) enum Origin {
     File,
     /// The environment variable of that name.
     Environment(String),
+    /// A variable that is not set; that was already said, so nobody need look at the value.
+    Missing,
 }
 
 /// A value and its place.

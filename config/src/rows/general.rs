@@ -25,9 +25,9 @@ const ON: Default = Default::Bool(true);
 const ROWS: &[Row] = &[
     // Default models.
     row(Later, "completion_model", Text, Unset, "The model of completions that name none.").example("gpt-4o"),
-    row(Later, "embedding_model", Text, Unset, "The model of embeddings that name none.").example("text-embedding-3-small"),
-    row(Later, "moderation_model", Text, Unset, "The model of moderations that name none.").example("omni-moderation-latest"),
-    row(Later, "image_generation_model", Text, Unset, "The model of every image request, whatever the request names.").example("dall-e-3"),
+    row(Later, "embedding_model", Text, Unset, "The model of embeddings that name none.").example("fast"),
+    row(Later, "moderation_model", Text, Unset, "The model of moderations that name none.").example("fast"),
+    row(Later, "image_generation_model", Text, Unset, "The model of every image request, whatever the request names.").example("fast"),
     row(Later, "infer_model_from_keys", Bool, OFF, "A key bound to one model (or whose first model it is) routes there, over the body's `model`."),
     // Authentication.
     row(Later, "master_key", Secret, Means("an open gateway: everybody may call, nobody may administer"), "The key of the administrator. With it set every LLM route needs a valid key and the admin routes need this one.").env(&["PROXY_MASTER_KEY", "LITELLM_MASTER_KEY"]).example("os.environ/LITELLM_MASTER_KEY"),
@@ -69,7 +69,7 @@ const ROWS: &[Row] = &[
     row(Later, "disable_error_logs", Bool, OFF, "Failed requests leave no row."),
     row(Later, "disable_reset_budget", Bool, OFF, "This instance does not reset budgets."),
     row(Later, "disable_adding_master_key_hash_to_db", Bool, OFF, "Rows made by the master key carry no hash of it."),
-    row(Later, "store_model_in_db", Bool, OFF, "`/model/new`, `/model/update` and `/model/delete` are kept in the database and reach every instance."),
+    row(Later, "store_model_in_db", Bool, OFF, "`/model/new`, `/model/update` and `/model/delete` are kept in the database and reach every instance.").example("true"),
     row(Later, "supported_db_objects", List(&Text), Unset, "What is read from the database.").example("[models, mcp]"),
     row(Later, "store_prompts_in_spend_logs", Bool, OFF, "Messages and answers are stored in the request's row."),
     row(Later, "maximum_spend_logs_retention_period", Period, Unset, "Rows of requests older than this are deleted.").example("30d"),
@@ -116,12 +116,12 @@ const ROWS: &[Row] = &[
     row(Later, "use_client_credentials_pass_through_routes", Bool, OFF, "Pass-through routes take the client's own provider credentials, without a virtual key."),
     row(Later, "allow_client_side_credentials", Bool, OFF, "`api_key` and `api_base` of a request's body are used; otherwise such a request is refused."),
     row(Later, "dangerously_allow_mock_testing_request_params", Bool, OFF, "Requests may carry `mock_testing_*`."),
-    row(Later, "service_account_settings", Many(&A_SERVICE_ACCOUNT), Unset, "Limits of keys that are service accounts, over their own.").example("[{key_type: service_account, settings: {rpm: 100}}]"),
+    row(Later, "service_account_settings", Many(&A_SERVICE_ACCOUNT), Unset, "Limits of keys that are service accounts, over their own."),
     row(Later, "provider_budget_config", Map(&A_PROVIDER_BUDGET), EmptyMap, "What may be spent per provider; a spent provider's deployments are skipped until its reset.").example("{openai: {budget_limit: 100, time_period: 1d}}"),
     row(Later, "model_group_alias", Aliases, EmptyMap, "Other names of model groups, as in `router_settings`, which wins.").example("{fast: gpt-4o}"),
     row(Later, "retry_after", Seconds(0.0, SECONDS_MAX), Num(0.0), "The least wait before a retry; a provider's `Retry-After` wins."),
     row(Later, "num_retries", Integer(0, 100), Unset, "Retries, where `router_settings.num_retries` is not set.").example("3"),
-    row(Later, "pass_through_endpoints", List(&A_PASS_THROUGH), Texts(&[]), "Routes of your own that are passed on.").example("[{path: /v1/rerank-own, target: \"https://rerank.example/v1\"}]"),
+    row(Later, "pass_through_endpoints", List(&A_PASS_THROUGH), Texts(&[]), "Routes of your own that are passed on."),
     row(Later, "always_include_stream_usage", Bool, Unset, "True: every stream ends with its usage, asked for or not. False: the usage is never asked for upstream unless the client does.").example("true"),
     row(Later, "response_model", Choice(&["requested", "upstream"]), Default::Text("requested"), "`model` in answers: what the client asked for, or what the upstream answered. The upstream's name is always in `x-litellm-upstream-model`.").ours(),
 ];

@@ -71,10 +71,10 @@ const ROWS: &[Row] = &[
     row(Later, "guardrails", List(&Any), Unset, "Guardrails, in their older form.").example("[]"),
     row(Later, "public_model_groups", List(&Text), Unset, "Groups shown without a key.").example("[gpt-4o]"),
     // Fallbacks.
-    row(Later, "fallbacks", Fallbacks, Texts(&[]), "As `router_settings.fallbacks`, which wins.").example("[{gpt-4o: [gpt-4o-mini]}]"),
-    row(Later, "default_fallbacks", Fallbacks, Texts(&[]), "As `router_settings.default_fallbacks`, which wins.").example("[gpt-4o-mini]"),
-    row(Later, "content_policy_fallbacks", Fallbacks, Texts(&[]), "As `router_settings.content_policy_fallbacks`, which wins.").example("[{gpt-4o: [gpt-4o-mini]}]"),
-    row(Later, "context_window_fallbacks", Fallbacks, Texts(&[]), "As `router_settings.context_window_fallbacks`, which wins.").example("[{gpt-4o: [gpt-4o-mini]}]"),
+    row(Later, "fallbacks", Fallbacks, Texts(&[]), "As `router_settings.fallbacks`, which wins.").example("[{gpt-4o: [fast]}]"),
+    row(Later, "default_fallbacks", Fallbacks, Texts(&[]), "As `router_settings.default_fallbacks`, which wins.").example("[fast]"),
+    row(Later, "content_policy_fallbacks", Fallbacks, Texts(&[]), "As `router_settings.content_policy_fallbacks`, which wins.").example("[{gpt-4o: [fast]}]"),
+    row(Later, "context_window_fallbacks", Fallbacks, Texts(&[]), "As `router_settings.context_window_fallbacks`, which wins.").example("[{gpt-4o: [fast]}]"),
     // Spend, keys.
     row(Later, "disable_end_user_cost_tracking", Bool, OFF, "No end user in spend rows or metrics; totals stay."),
     row(Later, "disable_end_user_cost_tracking_prometheus_only", Bool, OFF, "No end user among the labels; rows keep it."),

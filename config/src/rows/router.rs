@@ -31,7 +31,7 @@ const STRATEGIES: &[&str] = &[
 const OFF: Default = Default::Bool(false);
 
 const ROWS: &[Row] = &[
-    row(Later, "routing_strategy", Choice(STRATEGIES), Default::Text("simple-shuffle"), "How one of a group's deployments is chosen."),
+    row(Later, "routing_strategy", Choice(STRATEGIES), Default::Text("simple-shuffle"), "How one of a group's deployments is chosen.").example("latency-based-routing"),
     row(Later, "routing_strategy_args", In(&STRATEGY_ARGS), EmptyMap, "Arguments of the strategy; one that it does not know is an error."),
     row(Later, "custom_routing_strategy_path", Text, Unset, "The Python strategy of `routing_strategy: custom`.").example("my_router.strategy"),
     row(Later, "model_group_alias", Aliases, EmptyMap, "Other names of model groups. `{model: group, hidden: true}` keeps the alias out of `/models`.").example("{fast: gpt-4o, secret: {model: gpt-4o, hidden: true}}"),
@@ -61,10 +61,10 @@ const ROWS: &[Row] = &[
     row(Later, "retry_policy", In(&RETRY_POLICY), Unset, "Retries by kind of error."),
     row(Later, "allowed_fails_policy", In(&ALLOWED_FAILS_POLICY), Unset, "Failures within a minute that are borne, by kind of error."),
     row(Later, "model_group_retry_policy", Map(&A_RETRY_POLICY), EmptyMap, "`retry_policy` of single groups; wins over it.").example("{gpt-4o: {RateLimitErrorRetries: 5}}"),
-    row(Later, "fallbacks", Fallbacks, Texts(&[]), "What is tried, in order, when a group has failed.").example("[{gpt-4o: [gpt-4o-mini]}]"),
-    row(Later, "content_policy_fallbacks", Fallbacks, Texts(&[]), "What is tried when a prompt breaks the provider's content policy.").example("[{gpt-4o: [gpt-4o-mini]}]"),
-    row(Later, "context_window_fallbacks", Fallbacks, Texts(&[]), "What is tried when a prompt is too long.").example("[{gpt-4o: [gpt-4o-mini]}]"),
-    row(Later, "default_fallbacks", Fallbacks, Texts(&[]), "What is tried for groups that have no fallbacks of their own.").example("[gpt-4o-mini]"),
+    row(Later, "fallbacks", Fallbacks, Texts(&[]), "What is tried, in order, when a group has failed.").example("[{gpt-4o: [fast]}]"),
+    row(Later, "content_policy_fallbacks", Fallbacks, Texts(&[]), "What is tried when a prompt breaks the provider's content policy.").example("[{gpt-4o: [fast]}]"),
+    row(Later, "context_window_fallbacks", Fallbacks, Texts(&[]), "What is tried when a prompt is too long.").example("[{gpt-4o: [fast]}]"),
+    row(Later, "default_fallbacks", Fallbacks, Texts(&[]), "What is tried for groups that have no fallbacks of their own.").example("[fast]"),
     row(Later, "max_fallbacks", Integer(0, 1000), Default::Integer(5), "Fallbacks that are tried; then the last error is answered."),
     row(Later, "num_retries", Integer(0, 100), Means("3"), "Calls after the first one failed. Wins over general_settings and litellm_settings.").example("3"),
     row(Later, "retry_after", Seconds(0.0, SECONDS_MAX), Unset, "The least wait before a retry; wins over general_settings.").example("1"),

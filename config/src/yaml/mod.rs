@@ -144,7 +144,8 @@ impl<'a> Reader<'a> {
                 self.place(node, style == ScalarStyle::Plain)
             }
             Event::SequenceStart(_, anchor, _) => self.start(at, anchor, Content::List(Vec::new())),
-            Event::MappingStart(_, anchor, _) => {
+            Event::MappingStart(_, anchor, tag) => {
+                collection_tag(tag.as_deref(), at)?;
                 self.start(at, anchor, Content::Map(Building::default()))
             }
             Event::SequenceEnd | Event::MappingEnd => self.finish(),
@@ -346,32 +347,213 @@ impl Building {
     }
 }
 
+fn unknown_tag(tag: &Tag, at: Position) -> Failure {
+    (
+        at,
+        format!(
+            "a plain value is expected; got the tag `{}`",
+            tag.original()
+        ),
+    )
+}
+
+/// A map or list may carry the tag that says so, and no other.
+fn collection_tag(tag: Option<&Tag>, at: Position) -> Result<(), Failure> {
+    match tag {
+        Some(tag) if !matches!(tag.core_suffix(), Some("map" | "seq")) && tag.original() != "!" => {
+            Err(unknown_tag(tag, at))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn scalar_node(
     text: Cow<'_, str>,
     style: ScalarStyle,
     tag: Option<&Tag>,
     at: Position,
 ) -> Result<Node, Failure> {
-    let core = tag.and_then(Tag::core_suffix);
+    let core = match tag {
+        None => None,
+        Some(tag) if tag.original() == "!" => Some("str"),
+        Some(tag) => Some(tag.core_suffix().ok_or_else(|| unknown_tag(tag, at))?),
+    };
     let value = match (core, style) {
         (Some("str"), _) => Value::Text(text.into_owned()),
-        (Some("int" | "float" | "bool" | "null"), _) | (None, ScalarStyle::Plain) => {
-            let value = scalar::resolve_plain(&text);
-            let raw = Some(Box::from(&*text));
+        (Some(_), _) | (None, ScalarStyle::Plain) => {
+            let value = match (core, scalar::resolve_plain(&text)) {
+                (Some("float"), Value::Integer(value)) => Value::Float(value as f64),
+                (_, value) => value,
+            };
             return Ok(Node {
                 at,
                 value,
-                raw,
+                raw: Some(Box::from(&*text)),
                 origin: Origin::File,
             });
         }
         (None, _) => Value::Text(text.into_owned()),
-        (Some(other), _) => {
-            return Err((
-                at,
-                format!("a plain value is expected; got the tag `!!{other}`"),
-            ));
-        }
     };
     Ok(Node::new(at, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use serde_json::Value as Json;
+
+    use super::*;
+
+    fn read_all(text: &str) -> Result<Node, Vec<String>> {
+        let mut findings = Findings {
+            files: vec![String::from("f")],
+            ..Findings::default()
+        };
+        let tree = read(text, 0, &mut findings);
+        let errors = findings.take_errors();
+        match tree {
+            Some(tree) if errors.is_empty() => Ok(tree),
+            _ => Err(errors.iter().map(ToString::to_string).collect()),
+        }
+    }
+
+    fn refused(text: &str, expected: &str) {
+        let errors = read_all(text).expect_err(text);
+        assert!(errors[0].contains(expected), "{text:?}: {errors:?}");
+    }
+
+    fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.to_string_lossy().ends_with(ending))
+            .collect();
+        paths.sort();
+        paths
+    }
+
+    /// Every file under `tests/golden` is read as PyYAML read it when `generate.py` ran.
+    #[test]
+    fn the_golden_files_are_read_as_pyyaml_reads_them() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let paths = files(&folder, ".yaml");
+        assert!(paths.len() >= 12);
+        for path in paths {
+            let text = fs::read_to_string(&path).expect("a golden file");
+            let tree = read_all(&text).unwrap_or_else(|errors| panic!("{path:?}: {errors:?}"));
+            let expected = fs::read_to_string(path.with_extension("json")).expect("its JSON");
+            let expected: Json = serde_json::from_str(&expected).expect("JSON");
+            compare(&tree.to_json(), &expected, &path.display().to_string());
+        }
+    }
+
+    fn compare(ours: &Json, theirs: &Json, path: &str) {
+        match (ours, theirs) {
+            (Json::Object(ours), Json::Object(theirs)) => {
+                let keys = |map: &serde_json::Map<String, Json>| {
+                    let mut keys: Vec<String> = map.keys().cloned().collect();
+                    keys.sort();
+                    keys
+                };
+                assert_eq!(keys(ours), keys(theirs), "{path}");
+                ours.iter().for_each(|(key, value)| {
+                    compare(value, &theirs[key], &format!("{path}.{key}"))
+                });
+            }
+            (Json::Array(ours), Json::Array(theirs)) => {
+                assert_eq!(ours.len(), theirs.len(), "{path}");
+                let pairs = ours.iter().zip(theirs).enumerate();
+                pairs.for_each(|(index, (o, t))| compare(o, t, &format!("{path}[{index}]")));
+            }
+            _ => assert_eq!(ours, theirs, "{path}"),
+        }
+    }
+
+    /// JSON is YAML: what JSONTestSuite says must be accepted is accepted, with the same value.
+    #[test]
+    fn valid_json_is_read_as_json() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let corpora = std::env::var_os("SHARDGATE_CORPORA")
+            .map_or_else(|| root.join("../shared/corpora"), PathBuf::from);
+        let folder = corpora.join("json_test_suite");
+        if !folder.is_dir() {
+            println!("skipped: {} is not there", folder.display());
+            return;
+        }
+        let mut differing = Vec::new();
+        for path in files(&folder, ".json") {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if !name.starts_with("y_") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("UTF-8");
+            let expected: Json = serde_json::from_str(&text).expect("JSON");
+            match read_all(&text) {
+                Ok(tree) if tree.to_json() == expected => {}
+                other => differing.push(format!("{name}: {other:?} for {text:?}")),
+            }
+        }
+        assert!(differing.is_empty(), "{}", differing.join("\n"));
+    }
+
+    #[test]
+    fn what_no_configuration_may_contain_is_refused_with_its_place() {
+        refused(
+            "a: 1\nb: 2\na: 3\n",
+            "f:3:1: `a` is expected once; it is already set at f:1:1",
+        );
+        refused("a: 1\n---\nb: 2\n", "f:2:1: one YAML document is expected");
+        refused("a:\n\tb: 1\n", "indent with spaces, not tabs");
+        refused("a: [1, 2\nb: 3\n", "f:");
+        refused("a: *nothing\n", "f:1:4: ");
+        refused("a: &a [*a]\n", "part of itself");
+        refused("[1]: 2\n", "a name is expected as key");
+        refused("<<: 1\n", "`<<` expects a map");
+        refused("a: !!binary aGk=\n", "binary");
+        refused("a: !!set {b, c}\n", "set");
+        refused("a: !Own {b: c}\n", "!Own");
+        refused("a: 'not closed\n", "f:");
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let deep = format!("a: {}{}", "[".repeat(NESTING_MAX), "]".repeat(NESTING_MAX));
+        refused(&deep, "f:1:");
+        let legal = format!(
+            "a: {}{}",
+            "[".repeat(NESTING_MAX - 1),
+            "]".repeat(NESTING_MAX - 1)
+        );
+        assert!(read_all(&legal).is_ok());
+        refused(&"[".repeat(5_000_000), "f:1:");
+        let block: String = (0..100)
+            .map(|level| format!("{}a:\n", " ".repeat(level)))
+            .collect();
+        refused(&block, "f:");
+        let chain: String = (0..100)
+            .map(|n| format!("k{}: &a{} [*a{n}]\n", n + 1, n + 1))
+            .collect();
+        refused(&format!("k0: &a0 x\n{chain}"), "levels of nesting");
+    }
+
+    #[test]
+    fn aliases_cannot_blow_up() {
+        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..10 {
+            let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+            text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+        }
+        refused(&text, "once aliases are expanded");
+    }
+
+    #[test]
+    fn a_file_is_bounded() {
+        refused(&"#".repeat(FILE_BYTES_MAX + 1), "a file of at most");
+    }
 }
