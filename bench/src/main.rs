@@ -3,6 +3,8 @@
 
 use clap::{Parser, Subcommand};
 
+mod cpu;
+mod load;
 mod reactor;
 mod script;
 mod upstream;
@@ -22,11 +24,14 @@ struct Arguments {
 enum Command {
     /// A scripted OpenAI-compatible upstream.
     Upstream(upstream::UpstreamArguments),
+    /// Load, with every answer judged.
+    Load(Box<load::LoadArguments>),
 }
 
 fn main() -> std::process::ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Upstream(arguments) => upstream::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
     };
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -4,11 +4,15 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use memchr::{memchr2, memmem};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::script::{self, CREATED_S, Fault, Scenario, StreamKind, StreamScript};
 use crate::wire::{self, RequestHead};
+
+/// From here on a body is parsed without its prompt.
+const LONG_BODY_BYTES: usize = 2048;
 
 /// What the connection is to do.
 #[derive(Debug)]
@@ -109,13 +113,14 @@ pub(crate) fn plan(base: &Scenario, head: &RequestHead, body: &[u8], id: u64) ->
             answer: Answer::Whole(Whole::json(404, text)),
         };
     };
+    let mut reduced = Vec::new();
     let form_type = head
         .header("content-type")
         .filter(|kind| kind.starts_with("multipart/"));
     let asked = match form_type {
         Some(kind) => asked_form(body, kind),
         None if body.is_empty() => Asked::default(),
-        None => match serde_json::from_slice(body) {
+        None => match serde_json::from_slice(without_prompt(body, &mut reduced)) {
             Ok(asked) => asked,
             Err(error) => return refusal(&format!("We could not parse your JSON body: {error}")),
         },
@@ -169,6 +174,58 @@ impl Plan {
             }
             (_, answer) => answer,
         }
+    }
+}
+
+/// A long body without its `messages` and `prompt`: the parser need not walk through them. A body
+/// that this does not understand comes back as it is, for the parser to refuse.
+fn without_prompt<'a>(body: &'a [u8], reduced: &'a mut Vec<u8>) -> &'a [u8] {
+    if body.len() < LONG_BODY_BYTES {
+        return body;
+    }
+    for name in [b"\"messages\":".as_slice(), b"\"prompt\":"] {
+        let Some(start) = memmem::find(body, name).map(|at| at + name.len()) else {
+            continue;
+        };
+        let Some(length) = value_length(&body[start..]) else {
+            continue;
+        };
+        reduced.extend_from_slice(&body[..start]);
+        reduced.extend_from_slice(b"null");
+        reduced.extend_from_slice(&body[start + length..]);
+        return reduced;
+    }
+    body
+}
+
+/// Length of the JSON value at the front, judged by its strings and brackets only.
+fn value_length(bytes: &[u8]) -> Option<usize> {
+    let (mut depth, mut at) = (0usize, 0);
+    loop {
+        match bytes.get(at)? {
+            b'"' => {
+                at += 1;
+                loop {
+                    at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
+                    if bytes[at] == b'"' {
+                        break;
+                    }
+                    at += 2;
+                }
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
     }
 }
 
@@ -530,4 +587,18 @@ pub(crate) fn error_body(message: &str, kind: &str, code: Option<&str>) -> Strin
     }
     out.push_str("}}");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_are_left_out() {
+        let prompt = "a\\\"]}".repeat(1000);
+        let body = format!("{{\"messages\":[{{\"content\":\"{prompt}\"}}],\"model\":\"m\"}}");
+        let mut reduced = Vec::new();
+        let short = without_prompt(body.as_bytes(), &mut reduced);
+        assert_eq!(short, b"{\"messages\":null,\"model\":\"m\"}");
+    }
 }

@@ -1,0 +1,52 @@
+//! What a process costs: processor time, resident memory, open files, read from /proc. Linux only.
+
+use std::fs;
+use std::io;
+
+/// Processor time in nanoseconds of all threads of `pid`, the kernel's part included.
+pub(crate) fn process_ns(pid: u32) -> io::Result<u64> {
+    let mut total = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end between the listing and the reading.
+        if let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) {
+            total += first_number(&text);
+        }
+    }
+    Ok(total)
+}
+
+/// Processor time in nanoseconds of the calling thread.
+pub(crate) fn thread_ns() -> u64 {
+    fs::read_to_string("/proc/thread-self/schedstat").map_or(0, |text| first_number(&text))
+}
+
+/// Resident memory in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap_or_default();
+    Ok(first_number(line.trim_start_matches("VmRSS:")) * 1024)
+}
+
+/// Open file descriptors.
+pub(crate) fn open_files(pid: u32) -> io::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// The children of `pid`, for servers that fork their worker.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace()
+        .filter_map(|number| number.parse().ok())
+        .collect()
+}
+
+fn first_number(text: &str) -> u64 {
+    text.split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
