@@ -126,3 +126,112 @@ fn join<'a>(before: Option<Cow<'a, [u8]>>, value: &'a [u8]) -> Cow<'a, [u8]> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The events found when the stream comes in pieces cut at `cuts`, each as text; then the tail.
+    fn split(stream: &[u8], cuts: &[usize]) -> (Vec<String>, String) {
+        let mut splitter = EventSplitter::default();
+        let mut events = Vec::new();
+        let mut at = 0;
+        for &cut in cuts.iter().chain([&stream.len()]) {
+            while let Some(event) = splitter.next(&stream[at..cut]) {
+                events.push(
+                    String::from_utf8_lossy(&stream[at + event.start..at + event.end]).into_owned(),
+                );
+                at += event.end;
+            }
+        }
+        (events, String::from_utf8_lossy(&stream[at..]).into_owned())
+    }
+
+    fn check(stream: &str, expected: &[&str], tail: &str) {
+        let bytes = stream.as_bytes();
+        let trimmed = |events: Vec<String>| -> Vec<String> {
+            events.iter().map(|e| e.trim_end().to_owned()).collect()
+        };
+        let (whole, whole_tail) = split(bytes, &[]);
+        assert_eq!(trimmed(whole), expected, "{stream:?}");
+        assert_eq!(whole_tail, tail, "{stream:?}");
+        let every: Vec<usize> = (0..bytes.len()).collect();
+        assert_eq!(
+            trimmed(split(bytes, &every).0),
+            expected,
+            "{stream:?} byte by byte"
+        );
+        for first in 0..bytes.len() {
+            for second in first..bytes.len() {
+                let (events, _) = split(bytes, &[first, second]);
+                assert_eq!(
+                    trimmed(events),
+                    expected,
+                    "{stream:?} cut at {first} and {second}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn ends_of_events() {
+        check("data: a\n\ndata: b\n\n", &["data: a", "data: b"], "");
+        check(
+            "data: a\r\n\r\ndata: b\r\n\r\n",
+            &["data: a", "data: b"],
+            "",
+        );
+        check("data: a\r\rdata: b\r\r", &["data: a", "data: b"], "");
+        check(
+            "data: a\n\r\ndata: b\r\n\ndata: c",
+            &["data: a", "data: b"],
+            "data: c",
+        );
+        check(
+            "\n\n\r\ndata: a\n\n\n\n: ping\n\n",
+            &["data: a", ": ping"],
+            "",
+        );
+        check("data: a\ndata: b\n\n", &["data: a\ndata: b"], "");
+        check("data: a\n", &[], "data: a\n");
+        check("data: a\r\n\r", &[], "data: a\r\n\r");
+        check("", &[], "");
+    }
+
+    #[test]
+    fn a_lone_cr_event_is_not_held_back() {
+        let mut splitter = EventSplitter::default();
+        assert_eq!(
+            splitter.next(b"data: a\r\r"),
+            Some(Event { start: 0, end: 9 })
+        );
+        assert_eq!(splitter.next(b""), None);
+    }
+
+    #[test]
+    fn names_and_payloads() {
+        let check = |event: &str, name: &str, payload: Option<&str>| {
+            let found = data(event.as_bytes());
+            assert_eq!(found.name, name.as_bytes(), "{event:?}");
+            assert_eq!(
+                found.payload.as_deref(),
+                payload.map(str::as_bytes),
+                "{event:?}"
+            );
+            found.payload.is_none_or(|p| matches!(p, Cow::Borrowed(_)))
+        };
+        assert!(check("data: {\"a\":1}\n\n", "", Some("{\"a\":1}")));
+        assert!(check(
+            "event: x\r\ndata:[DONE]\r\n\r\n",
+            "x",
+            Some("[DONE]")
+        ));
+        assert!(check("data:  two\r\r", "", Some(" two")));
+        assert!(check(": comment\nid: 1\n\n", "", None));
+        assert!(check("data\n\n", "", Some("")));
+        assert!(check("\u{feff}data: a\n\n", "", Some("a")));
+        assert!(check("dataset: a\n\n", "", None));
+        assert!(check("data: unfinished", "", Some("unfinished")));
+        assert!(!check("data: a\nevent: x\ndata: b\n\n", "x", Some("a\nb")));
+    }
+}

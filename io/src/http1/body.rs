@@ -39,6 +39,7 @@ pub enum Chunk {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Size { digits: u8 },
+    Padding,
     Extension,
     SizeLf,
     Data,
@@ -125,7 +126,7 @@ impl ChunkDecoder {
     fn step(&mut self, byte: u8) -> Result<State, Refusal> {
         match self.state {
             State::Size { digits } => self.size(byte, digits),
-            State::Extension => self.extension(byte),
+            State::Padding | State::Extension => self.extension(byte),
             State::SizeLf if self.left > 0 => expect(byte, b'\n', State::Data),
             State::SizeLf => expect(byte, b'\n', State::TrailerStart),
             State::DataCr => expect(byte, b'\r', State::DataLf),
@@ -145,7 +146,8 @@ impl ChunkDecoder {
             b'A'..=b'F' => byte - b'A' + 10,
             _ if digits == 0 => return Err(SIZE),
             b'\r' => return Ok(State::SizeLf),
-            b';' | b' ' | b'\t' if self.tolerate_extensions => return Ok(State::Extension),
+            b';' if self.tolerate_extensions => return Ok(State::Extension),
+            b' ' | b'\t' if self.tolerate_extensions => return Ok(State::Padding),
             b';' | b' ' | b'\t' => return Err(EXTENSION),
             _ => return Err(SIZE),
         };
@@ -162,6 +164,12 @@ impl ChunkDecoder {
         self.extension_bytes += 1;
         match byte {
             b'\r' => Ok(State::SizeLf),
+            b' ' | b'\t' | b';' if self.state == State::Padding => Ok(if byte == b';' {
+                State::Extension
+            } else {
+                State::Padding
+            }),
+            _ if self.state == State::Padding => Err(SIZE),
             _ if self.extension_bytes > EXTENSION_BYTES_MAX => Err(EXTENSION_LONG),
             b'\t' | b' '..=b'~' | 0x80.. => Ok(State::Extension),
             _ => Err(LINE_END),
@@ -204,3 +212,155 @@ const LINE_END: Refusal = Refusal::bad_request(
 );
 const TRAILER: Refusal = Refusal::bad_request("a trailer is malformed; send none");
 const TRAILER_LONG: Refusal = Refusal::bad_request("trailers are too long; send none");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Body and what is left behind it, or the refusal's reason; fed in pieces of `piece` bytes.
+    fn decode(input: &[u8], piece: usize, tolerate: bool) -> Result<(Vec<u8>, Vec<u8>), String> {
+        let mut decoder = ChunkDecoder::new(tolerate);
+        let mut body = Vec::new();
+        let mut at = 0;
+        let mut given = piece.min(input.len());
+        loop {
+            match decoder
+                .next(&input[at..given])
+                .map_err(|refusal| refusal.reason.to_owned())?
+            {
+                Chunk::Data {
+                    start,
+                    end,
+                    consumed,
+                } => {
+                    assert!(start < end && end <= consumed, "a run is never empty");
+                    body.extend_from_slice(&input[at + start..at + end]);
+                    at += consumed;
+                }
+                Chunk::NeedMore { consumed } => {
+                    at += consumed;
+                    assert_eq!(at, given, "all of a piece is dealt with");
+                    if given == input.len() {
+                        return Err("partial".to_owned());
+                    }
+                    given = (given + piece).min(input.len());
+                }
+                Chunk::End { consumed } => {
+                    assert!(decoder.is_done());
+                    return Ok((body, input[at + consumed..].to_vec()));
+                }
+            }
+        }
+    }
+
+    fn check(input: &str, tolerate: bool, expected: Result<&str, &str>) {
+        for piece in (1..=input.len().max(1)).rev() {
+            let got = decode(input.as_bytes(), piece, tolerate);
+            match (&got, expected) {
+                // What follows the body depends on the pieces: only the whole input has all of it.
+                (Ok((body, _)), Ok(body_wanted)) => {
+                    assert_eq!(body, body_wanted.as_bytes(), "{input:?} by {piece}")
+                }
+                (Err(reason), Err(part)) => {
+                    assert!(reason.contains(part), "{input:?} by {piece}: {reason}")
+                }
+                _ => panic!("{input:?} by {piece}: expected {expected:?}, got {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn bodies() {
+        check("0\r\n\r\n", false, Ok(""));
+        check("5\r\nhello\r\n0\r\n\r\n", false, Ok("hello"));
+        check(
+            "5\r\nhello\r\n00A\r\n0123456789\r\n000\r\n\r\nGET /",
+            false,
+            Ok("hello0123456789"),
+        );
+        check(
+            "9\r\n\r\n0\r\n\r\n12\r\n0\r\n\r\n",
+            false,
+            Ok("\r\n0\r\n\r\n12"),
+        );
+        check("1\r\nx\r\n0\r\nA: b\r\nC:\r\n\r\n", false, Ok("x"));
+        check("5;a=\"b\"\r\nhello\r\n0 \r\n\r\n", true, Ok("hello"));
+        check("5\t ; a\r\nhello\r\n0\r\n\r\n", true, Ok("hello"));
+        check("5  \r\nhello\r\n0;x\r\n\r\n", true, Ok("hello"));
+        check("5\r\nhel", false, Err("partial"));
+        check("5\r\nhello\r\n0\r\n", false, Err("partial"));
+        check("", false, Err("partial"));
+    }
+
+    #[test]
+    fn refusals() {
+        for (input, reason) in [
+            ("\r\n", "chunk size"),
+            ("g\r\n", "chunk size"),
+            ("-1\r\n", "chunk size"),
+            ("+1\r\n", "chunk size"),
+            ("0x1\r\n", "chunk size"),
+            (" 1\r\n", "chunk size"),
+            ("1_0\r\n", "chunk size"),
+            ("00000000000000001\r\n", "16 digits"),
+            ("10000000000000000\r\n", "16 digits"),
+            ("5;a\r\nhello", "extensions"),
+            ("5 \r\nhello", "extensions"),
+            ("5\t\r\nhello", "extensions"),
+            ("5\nhello", "chunk size"),
+            ("5\rhello", "CR LF"),
+            ("5\r\nhello\n0\r\n\r\n", "CR LF"),
+            ("5\r\nhello0\r\n\r\n", "CR LF"),
+            ("5\r\nhello!\r\n0\r\n\r\n", "CR LF"),
+            ("0\r\n\n", "trailer"),
+            ("0\r\n\rx", "CR LF"),
+            ("0\r\nA\r\n\r\n", "trailer"),
+            ("0\r\nA : b\r\n\r\n", "trailer"),
+            ("0\r\nA: b\r\n c\r\n\r\n", "trailer"),
+            ("0\r\nA: b\n\r\n", "trailer"),
+            ("0\r\n: b\r\n\r\n", "trailer"),
+        ] {
+            check(input, false, Err(reason));
+        }
+        check("2 erfrf\r\naa\r\n", true, Err("chunk size"));
+        check("5;a\n\r\nhello", true, Err("CR LF"));
+        check("5;a\0\r\nhello", true, Err("CR LF"));
+    }
+
+    #[test]
+    fn bounds_and_errors_stay() {
+        let trailer = format!("0\r\nA: {}\r\n\r\n", "x".repeat(9_000));
+        assert_eq!(
+            decode(trailer.as_bytes(), 100_000, false),
+            Err(TRAILER_LONG.reason.to_owned())
+        );
+        let extension = format!("1;{}\r\n", "x".repeat(17_000));
+        assert_eq!(
+            decode(extension.as_bytes(), 100_000, true),
+            Err(EXTENSION_LONG.reason.to_owned())
+        );
+        let mut decoder = ChunkDecoder::new(false);
+        assert_eq!(decoder.next(b"x"), Err(SIZE));
+        assert_eq!(decoder.next(b""), Err(SIZE));
+        assert_eq!(decoder.next(b"1\r\n"), Err(SIZE));
+        assert!(!decoder.is_done());
+    }
+
+    #[test]
+    fn the_largest_chunk() {
+        let mut decoder = ChunkDecoder::new(false);
+        assert_eq!(
+            decoder.next(b"ffffffffffffffff\r\n"),
+            Ok(Chunk::NeedMore { consumed: 18 })
+        );
+        assert_eq!(
+            decoder.next(b"abc"),
+            Ok(Chunk::Data {
+                start: 0,
+                end: 3,
+                consumed: 3
+            })
+        );
+        assert_eq!(decoder.left, u64::MAX - 3);
+    }
+}

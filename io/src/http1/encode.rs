@@ -261,3 +261,76 @@ fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
     let year = days / 146_097 * 400 + year_of_era + u64::from(month <= 2);
     (year, month, day)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(write: impl FnOnce(&mut Vec<u8>), expected: &str) {
+        let mut out = Vec::new();
+        write(&mut out);
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn heads() {
+        check(
+            |out| request_line(out, "POST", "/v1/a?b"),
+            "POST /v1/a?b HTTP/1.1\r\n",
+        );
+        check(
+            |out| request_line(out, "GET", "/a b\r\nX: y\u{fc}"),
+            "GET /a%20b%0D%0AX:%20y%C3%BC HTTP/1.1\r\n",
+        );
+        check(|out| status_line(out, 200), "HTTP/1.1 200 OK\r\n");
+        check(
+            |out| status_line(out, 429),
+            "HTTP/1.1 429 Too Many Requests\r\n",
+        );
+        check(|out| status_line(out, 599), "HTTP/1.1 599 Unknown\r\n");
+        check(|out| header(out, "a", b"b c"), "a: b c\r\n");
+        check(|out| header(out, b"a", b""), "a: \r\n");
+        check(|out| header(out, "a", b"b\r\nc: d\0e"), "a: bc: de\r\n");
+        check(|out| header(out, "a\r\nb", b"c"), "");
+        check(|out| header(out, "", b"c"), "");
+        check(|out| header_u64(out, "n", 0), "n: 0\r\n");
+        check(
+            |out| header_u64(out, "n", u64::MAX),
+            "n: 18446744073709551615\r\n",
+        );
+        check(end_head, "\r\n");
+    }
+
+    #[test]
+    fn chunk_prefixes() {
+        for size in [0, 1, 9, 10, 15, 16, 255, 256, 65_536, usize::MAX] {
+            let (bytes, used) = chunk_prefix(size);
+            assert_eq!(
+                String::from_utf8_lossy(&bytes[..used]),
+                format!("{size:x}\r\n")
+            );
+            let mut headroom = [b'-'; 24];
+            let start = chunk_prefix_into(&mut headroom, size);
+            assert_eq!(headroom[start..], bytes[..used]);
+            assert!(headroom[..start].iter().all(|&b| b == b'-'));
+        }
+    }
+
+    #[test]
+    fn dates() {
+        for (unix_s, expected) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (951_868_799, "Tue, 29 Feb 2000 23:59:59 GMT"),
+            (1_709_164_800, "Thu, 29 Feb 2024 00:00:00 GMT"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+            (1_767_225_599, "Wed, 31 Dec 2025 23:59:59 GMT"),
+            (253_402_300_799, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            let mut cache = DateCache::default();
+            assert_eq!(std::str::from_utf8(cache.at(unix_s)), Ok(expected));
+            assert_eq!(std::str::from_utf8(cache.at(unix_s)), Ok(expected));
+        }
+    }
+}

@@ -553,6 +553,7 @@ impl Facts {
             10 if name.eq_ignore_ascii_case(b"connection") => self.note_connection(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.note_length(value)?,
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.note_coding(value)?,
+            13.. if resembles_framing(name) => return Err(LOOKALIKE),
             _ => {}
         }
         Ok(())
@@ -614,6 +615,10 @@ fn finish_request(
     authority: Span,
 ) -> Result<(), Refusal> {
     head.framing = facts.framing(head.http11)?;
+    let bodyless = matches!(head.method, Method::Get | Method::Head);
+    if bodyless && !matches!(head.framing, Framing::None | Framing::Length(0)) {
+        return Err(BODY);
+    }
     head.keep_alive = facts.keep_alive(head.http11);
     head.expect_continue = facts.expect_continue
         && head.http11
@@ -634,6 +639,16 @@ fn finish_request(
         head.host = authority;
     }
     Ok(())
+}
+
+/// `Content_Length`, `Transfer--Encoding` and their like, which some programs take for the real ones.
+fn resembles_framing(name: &[u8]) -> bool {
+    let letters = || {
+        name.iter()
+            .filter(|b| b.is_ascii_alphanumeric())
+            .map(u8::to_ascii_lowercase)
+    };
+    letters().eq(*b"transferencoding") || letters().eq(*b"contentlength")
 }
 
 /// The members of a comma list, without blanks and without empty ones.
@@ -686,6 +701,9 @@ const CODING: Refusal =
 const LENGTH_AND_CODING: Refusal =
     Refusal::bad_request("send Content-Length or Transfer-Encoding, not both");
 const CODING_IN_10: Refusal = Refusal::bad_request("Transfer-Encoding needs HTTP/1.1");
+const LOOKALIKE: Refusal =
+    Refusal::bad_request("a header name must not resemble Content-Length or Transfer-Encoding");
+const BODY: Refusal = Refusal::bad_request("a GET or HEAD request must not have a body");
 const HOSTS: Refusal = Refusal::bad_request("a request must have exactly one Host header");
 const HOST: Refusal =
     Refusal::bad_request("Host must be one host name or address, with a port at most");
@@ -711,3 +729,6 @@ const VERSION: Refusal = Refusal {
     status: 505,
     reason: "the version must be HTTP/1.1 or HTTP/1.0",
 };
+
+#[cfg(test)]
+mod tests;

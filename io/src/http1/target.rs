@@ -136,11 +136,16 @@ fn is_target_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'#'
 }
 
-/// Bytes that a host and port are made of: no user, no list, no path.
+/// Bytes that a host and port are made of (RFC 3986, 3.2.2): no user, no path, and no comma, which would make
+/// a list of it.
 pub(super) fn is_authority(host: &[u8]) -> bool {
     host.iter().all(|&b| {
         b.is_ascii_alphanumeric()
             || matches!(b, b'-' | b'.' | b'_' | b'~' | b'%' | b'[' | b']' | b':')
+            || matches!(
+                b,
+                b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'='
+            )
     })
 }
 
