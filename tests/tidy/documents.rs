@@ -65,9 +65,7 @@ fn make_targets_exist() {
 #[test]
 fn files_exist() {
     let files = source::files();
-    let starts = [
-        "src/", "io/", "config/", "bench/", "tests/", "tuning/", "docs/",
-    ];
+    let starts = ["io/", "config/", "bench/", "tests/", "tuning/", "docs/"];
     let exists = |name: &str| {
         let name = name.trim_end_matches('/');
         files
