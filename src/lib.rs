@@ -1,1 +1,4 @@
 //! The gateway: LiteLLM's configuration and API on pinned io_uring shards.
+
+pub mod limit;
+pub mod router;

@@ -1,0 +1,425 @@
+//! Who may serve a request now: the deployments of its group, less those that cool down, are
+//! full, or cannot do what it asks; then the best of what is left goes to the strategy.
+
+use super::decision::{Decision, Why};
+use super::failure::Cause;
+use super::{Candidate, Deployment, DeploymentIx, Facts, GroupIx, Live, Rng, Router, strategy};
+use crate::limit::{Micros, Reservation};
+
+/// What a choice is made for.
+pub(super) struct Search<'a> {
+    pub(super) router: &'a Router,
+    pub(super) live: &'a Live,
+    pub(super) facts: &'a Facts,
+    pub(super) group: GroupIx,
+    /// The one deployment that the client named.
+    pub(super) named: Option<DeploymentIx>,
+    /// Those that failed this request in this group already.
+    pub(super) tried: &'a [DeploymentIx],
+    pub(super) now: Micros,
+}
+
+/// The right to make one call on a deployment; to be given back by `release`.
+#[derive(Debug)]
+pub(super) struct Permit {
+    pub(super) deployment: DeploymentIx,
+    tokens: Option<Reservation>,
+    /// Tokens expected of the call.
+    pub(super) expected: u64,
+    parallel: bool,
+}
+
+/// Why nobody was chosen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal {
+    pub(super) cause: Cause,
+    /// When a limit or a cooldown ends, at the soonest.
+    pub(super) opens: Option<Micros>,
+}
+
+/// Shortcomings of a candidate; whoever has none of the higher ones goes first.
+mod flaw {
+    pub(super) const TRIED: u8 = 8;
+    pub(super) const UNHEALTHY: u8 = 4;
+    pub(super) const RESTING: u8 = 2;
+    pub(super) const UNABLE: u8 = 1;
+}
+
+/// Why deployments were left out.
+#[derive(Default)]
+struct Tally {
+    cooling: u16,
+    full: u16,
+    no_slot: bool,
+    limited: bool,
+    too_long: bool,
+    tags: bool,
+    region: bool,
+    budget: bool,
+    unable: bool,
+    opens: Option<Micros>,
+}
+
+impl Tally {
+    fn opens(&mut self, at: Micros) {
+        self.opens = Some(self.opens.map_or(at, |other| other.min(at)));
+    }
+
+    fn refusal(&self) -> Refusal {
+        let cause = if self.no_slot {
+            Cause::NoSlot
+        } else if self.limited {
+            Cause::LimitReached
+        } else if self.cooling > 0 {
+            Cause::Cooling
+        } else if self.too_long {
+            Cause::PromptTooLong
+        } else if self.budget {
+            Cause::BudgetSpent
+        } else if self.tags {
+            Cause::TagsDenied
+        } else if self.region {
+            Cause::RegionDenied
+        } else if self.unable {
+            Cause::Unsupported
+        } else {
+            Cause::Empty
+        };
+        Refusal {
+            cause,
+            opens: self.opens.filter(|at| *at < Micros::NEVER),
+        }
+    }
+}
+
+/// Chooses a deployment and takes its permit, or says why there is none.
+pub(super) fn choose(search: &Search<'_>, rng: &mut Rng) -> Result<Permit, Refusal> {
+    let mut candidates = search.live.scratch.borrow_mut();
+    candidates.clear();
+    let mut tally = Tally::default();
+    let mut lost: Vec<DeploymentIx> = Vec::new();
+    gather(search, &mut candidates, &mut tally);
+    keep_best(&mut candidates);
+    loop {
+        let (position, why) = match candidates.len() {
+            0 => return Err(tally.refusal()),
+            1 => (
+                0,
+                if search.named.is_some() {
+                    Why::Named
+                } else {
+                    Why::Only
+                },
+            ),
+            _ => pick(search, &candidates, rng),
+        };
+        let chosen = candidates[position.min(candidates.len() - 1)].deployment;
+        if let Some(permit) = take(search, chosen, &mut tally) {
+            search.live.decisions.borrow_mut().note(Decision {
+                at: search.now,
+                group: search.group,
+                deployment: chosen,
+                why,
+                candidates: candidates.len() as u16,
+                cooling: tally.cooling,
+                full: tally.full,
+            });
+            return Ok(permit);
+        }
+        // Another shard took the last slot between the look and the take: look again.
+        lost.push(chosen);
+        candidates.clear();
+        gather(search, &mut candidates, &mut tally);
+        candidates.retain(|candidate| !lost.contains(&candidate.deployment));
+        keep_best(&mut candidates);
+    }
+}
+
+/// Whether anyone else of the group could take a call now.
+pub(super) fn another_is_healthy(router: &Router, failed: DeploymentIx, now: Micros) -> bool {
+    let group = router.group(router.deployment(failed).group);
+    group.deployments.iter().any(|other| {
+        *other != failed && {
+            let live = &router.deployment(*other).live;
+            live.cooling_until() <= now && live.is_healthy() && !live.is_budget_spent()
+        }
+    })
+}
+
+fn pick(search: &Search<'_>, candidates: &[Candidate], rng: &mut Rng) -> (usize, Why) {
+    if let Some(position) = by_affinity(search, candidates) {
+        return (position, Why::Affinity);
+    }
+    let choice = strategy::Choice {
+        router: search.router,
+        candidates,
+        facts: search.facts,
+        now: search.now,
+    };
+    let why = if search.facts.custom_choice.is_some() {
+        Why::Custom
+    } else {
+        Why::Strategy
+    };
+    (search.router.strategy().choose(&choice, rng), why)
+}
+
+fn by_affinity(search: &Search<'_>, candidates: &[Candidate]) -> Option<usize> {
+    let prompt = search
+        .facts
+        .prompt
+        .filter(|_| search.router.settings().prompt_caching)?;
+    let mark = search
+        .router
+        .group(search.group)
+        .live
+        .affinity
+        .recall(prompt, search.now)?;
+    candidates
+        .iter()
+        .position(|c| search.router.deployment(c.deployment).mark == mark)
+}
+
+fn gather(search: &Search<'_>, candidates: &mut Vec<Candidate>, tally: &mut Tally) {
+    let group = search.router.group(search.group);
+    let named = search.named.as_ref().map(std::slice::from_ref);
+    for ix in named.unwrap_or(&group.deployments) {
+        let deployment = search.router.deployment(*ix);
+        if !is_left(search, deployment, group.has_default, tally) {
+            continue;
+        }
+        let live = &deployment.live;
+        let mut flaws = 0;
+        if search.tried.contains(ix) {
+            flaws |= flaw::TRIED;
+        }
+        if !live.is_healthy() {
+            flaws |= flaw::UNHEALTHY;
+        }
+        if live.resting_until() > search.now {
+            flaws |= flaw::RESTING;
+        }
+        if deployment.spec.lacks.meets(search.facts.needs) {
+            flaws |= flaw::UNABLE;
+        }
+        candidates.push(Candidate {
+            deployment: *ix,
+            order: deployment.spec.order.unwrap_or(i64::MAX),
+            flaws,
+            scratch: std::cell::Cell::new(0.0),
+        });
+    }
+}
+
+/// Keeps those with the least flaws, and of those the ones of the lowest order.
+fn keep_best(candidates: &mut Vec<Candidate>) {
+    let Some(best) = candidates.iter().map(|c| (c.flaws, c.order)).min() else {
+        return;
+    };
+    if candidates.iter().any(|c| (c.flaws, c.order) != best) {
+        candidates.retain(|c| (c.flaws, c.order) == best);
+    }
+}
+
+fn is_left(
+    search: &Search<'_>,
+    deployment: &Deployment,
+    has_default: bool,
+    tally: &mut Tally,
+) -> bool {
+    let Search {
+        router, facts, now, ..
+    } = search;
+    let settings = router.settings();
+    let (spec, live) = (&deployment.spec, &deployment.live);
+    if settings.tag_filtering && !tags_fit(settings.tags_match_any, deployment, facts, has_default)
+    {
+        tally.tags = true;
+        return false;
+    }
+    if facts
+        .region
+        .as_deref()
+        .is_some_and(|wanted| !region_fits(wanted, spec.region.as_deref()))
+    {
+        tally.region = true;
+        return false;
+    }
+    if settings.pre_call_checks {
+        if spec
+            .context_window
+            .is_some_and(|window| facts.input_tokens > window)
+        {
+            tally.too_long = true;
+            return false;
+        }
+        if spec.lacks.meets(facts.needs) {
+            tally.unable = true;
+            return false;
+        }
+    }
+    if live.is_budget_spent() {
+        tally.budget = true;
+        return false;
+    }
+    let cooling = live.cooling_until();
+    if cooling > *now {
+        tally.cooling += 1;
+        tally.opens(cooling);
+        return false;
+    }
+    has_room(deployment, expected_tokens(search, deployment), *now, tally)
+}
+
+fn has_room(deployment: &Deployment, tokens: u64, now: Micros, tally: &mut Tally) -> bool {
+    let (spec, live) = (&deployment.spec, &deployment.live);
+    let full = |tally: &mut Tally, at: Micros| {
+        tally.full += 1;
+        tally.limited = true;
+        tally.opens(at);
+        false
+    };
+    if spec.rpm.is_some() && !live.requests.has_room(1, now) {
+        return full(tally, live.requests.ends(now));
+    }
+    if let Some(tpm) = spec.tpm
+        && !live.tokens.has_room(tokens, now)
+    {
+        return full(
+            tally,
+            if tokens > tpm {
+                Micros::NEVER
+            } else {
+                live.tokens.ends(now)
+            },
+        );
+    }
+    if spec.max_parallel.is_some() && !live.parallel.has_room() {
+        tally.full += 1;
+        tally.no_slot = true;
+        return false;
+    }
+    true
+}
+
+/// Tokens that the call will use, by what is known before: the prompt's, and as many as answers
+/// of late had, at most what the client allows.
+fn expected_tokens(search: &Search<'_>, deployment: &Deployment) -> u64 {
+    let cell = deployment.live.cell(search.live.shard());
+    let ttl_us = u64::MAX;
+    let output = super::mean::merge([&cell.output_tokens].into_iter(), ttl_us, search.now);
+    let expected = if output.weight > 0.0 {
+        output.value as u64
+    } else {
+        0
+    };
+    let most = search.facts.output_tokens_max.unwrap_or(u64::MAX);
+    search.facts.input_tokens + expected.min(most)
+}
+
+fn take(search: &Search<'_>, ix: DeploymentIx, tally: &mut Tally) -> Option<Permit> {
+    let deployment = search.router.deployment(ix);
+    let (spec, live) = (&deployment.spec, &deployment.live);
+    let (shard, now) = (search.live.shard(), search.now);
+    let expected = expected_tokens(search, deployment);
+    if spec.max_parallel.is_some() && !live.parallel.try_acquire() {
+        tally.no_slot = true;
+        return None;
+    }
+    let mut permit = Permit {
+        deployment: ix,
+        tokens: None,
+        expected,
+        parallel: spec.max_parallel.is_some(),
+    };
+    let requests = spec
+        .rpm
+        .map(|_| live.requests.take(shard, 1, now))
+        .transpose();
+    let tokens = match (&requests, spec.tpm) {
+        (Ok(_), Some(_)) => live.tokens.take(shard, expected, now).map(Some),
+        _ => Ok(None),
+    };
+    match (requests, tokens) {
+        (Ok(_), Ok(tokens)) => {
+            permit.tokens = tokens;
+            let cell = live.cell(shard);
+            cell.begin();
+            cell.use_up(expected, now);
+            Some(permit)
+        }
+        (requests, tokens) => {
+            if let Ok(Some(reservation)) = requests {
+                live.requests.settle(reservation, 0);
+            }
+            if permit.parallel {
+                live.parallel.release();
+            }
+            tally.limited = true;
+            let full = tokens.err().or(requests.err());
+            tally.opens(full.map_or(now, |full| full.until));
+            None
+        }
+    }
+}
+
+/// Gives a permit back. `used` are the call's true tokens where they are known; a call that
+/// failed is charged its prompt.
+pub(super) fn release(
+    router: &Router,
+    live: &Live,
+    permit: Permit,
+    used: Option<u64>,
+    succeeded: bool,
+) {
+    let deployment = router.deployment(permit.deployment);
+    let cell = deployment.live.cell(live.shard());
+    let used = used.unwrap_or(permit.expected);
+    cell.end(succeeded);
+    cell.correct(permit.expected, used);
+    if let Some(reservation) = permit.tokens {
+        deployment.live.tokens.settle(reservation, used);
+    }
+    if permit.parallel {
+        deployment.live.parallel.release();
+        router.group(deployment.group).live.queue.release();
+    }
+}
+
+/// A request with tags goes to deployments that have one of them (or all), or the tag `default`;
+/// one without goes to those with `default`, where there are any.
+fn tags_fit(any: bool, deployment: &Deployment, facts: &Facts, has_default: bool) -> bool {
+    if facts.tags.is_empty() {
+        return deployment.is_default || !has_default;
+    }
+    let has = |tag: &String| deployment.spec.tags.contains(tag);
+    let fits = if any {
+        facts.tags.iter().any(has)
+    } else {
+        facts.tags.iter().all(has)
+    };
+    fits || deployment.is_default
+}
+
+/// `eu` and `us` stand for every region of theirs; other names are exact. A deployment whose
+/// region is not known is in none.
+fn region_fits(wanted: &str, region: Option<&str>) -> bool {
+    let Some(region) = region else { return false };
+    let region = region.to_ascii_lowercase();
+    match wanted.to_ascii_lowercase().as_str() {
+        "eu" => [
+            "eu",
+            "europe",
+            "sweden",
+            "france",
+            "germany",
+            "switzerland",
+            "northeurope",
+            "westeurope",
+        ]
+        .iter()
+        .any(|prefix| region.starts_with(prefix)),
+        "us" => region.starts_with("us") || region.contains("us2") || region.ends_with("us"),
+        exact => region == exact,
+    }
+}

@@ -1,0 +1,422 @@
+//! The numbers that change while requests run, shared by all shards: who is busy, how fast, how
+//! much was used, who is cooling down.
+//!
+//! A `Cell` belongs to one shard and one deployment: that shard writes it, all read it, without a
+//! lock or a message. What all must agree on (cooldowns, limits) is one set of atomics for each
+//! deployment. The `Registry` keeps them by deployment id, so that they outlive a reload. This
+//! module must not decide anything: it counts and answers.
+
+use super::failures::FailureLog;
+use super::mean::Mean;
+use super::queue::{GroupQueue, LocalQueue};
+use super::retry::RetryBudget;
+use super::spec::DeploymentSpec;
+use super::{Candidate, affinity::Affinity};
+use crate::limit::{Micros, Padded, Semaphore, Window};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The span of rpm and tpm.
+const LIMIT_WINDOW: Duration = Duration::from_secs(60);
+const MINUTE_US: u64 = 60_000_000;
+
+/// One shard's numbers about one deployment. Written by that shard alone.
+#[derive(Debug, Default)]
+pub struct Cell {
+    in_flight: AtomicU32,
+    /// Time to the first token, in microseconds.
+    pub first_token: Mean,
+    /// Time per output token, in microseconds.
+    pub per_token: Mean,
+    /// Output tokens of an answer.
+    pub output_tokens: Mean,
+    /// The 95th percentile of the time to an answer's first byte, in microseconds, as bits.
+    first_byte_p95: AtomicU64,
+    minute: AtomicU64,
+    tokens: [AtomicU64; 2],
+    requests: [AtomicU64; 2],
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+}
+
+fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(by),
+        Ordering::Relaxed,
+    );
+}
+
+impl Cell {
+    /// One more call is running.
+    pub fn begin(&self) {
+        let n = self.in_flight.load(Ordering::Relaxed);
+        self.in_flight.store(n + 1, Ordering::Relaxed);
+    }
+
+    /// A call has ended.
+    pub fn end(&self, succeeded: bool) {
+        let n = self.in_flight.load(Ordering::Relaxed);
+        debug_assert!(n > 0, "a call ended twice");
+        self.in_flight.store(n.saturating_sub(1), Ordering::Relaxed);
+        bump(
+            if succeeded {
+                &self.succeeded
+            } else {
+                &self.failed
+            },
+            1,
+        );
+    }
+
+    /// Counts a request's start, with the tokens expected of it.
+    pub fn use_up(&self, tokens: u64, now: Micros) {
+        let minute = now.0 / MINUTE_US;
+        let old = self.minute.load(Ordering::Relaxed);
+        if old != minute {
+            for kind in [&self.tokens, &self.requests] {
+                let last = if old + 1 == minute {
+                    kind[0].load(Ordering::Relaxed)
+                } else {
+                    0
+                };
+                kind[1].store(last, Ordering::Relaxed);
+                kind[0].store(0, Ordering::Relaxed);
+            }
+            self.minute.store(minute, Ordering::Relaxed);
+        }
+        bump(&self.tokens[0], tokens);
+        bump(&self.requests[0], 1);
+    }
+
+    /// Replaces the tokens expected by those that were used.
+    pub fn correct(&self, expected: u64, used: u64) {
+        let tokens = self.tokens[0].load(Ordering::Relaxed) + used;
+        self.tokens[0].store(tokens.saturating_sub(expected), Ordering::Relaxed);
+    }
+
+    /// Moves the estimate of the 95th percentile towards what was just seen.
+    pub fn note_first_byte(&self, took: Duration) {
+        let took = took.as_micros() as f64;
+        let old = f64::from_bits(self.first_byte_p95.load(Ordering::Relaxed));
+        let step = (0.02 * old.max(took)).max(1.0);
+        let new = match (old == 0.0, took > old) {
+            (true, _) => took * 2.0,
+            (_, true) => old + step * 0.95,
+            (_, false) => old - step * 0.05,
+        };
+        self.first_byte_p95.store(new.to_bits(), Ordering::Relaxed);
+    }
+
+    fn used(&self, kind: &[AtomicU64; 2], now: Micros) -> f64 {
+        let minute = now.0 / MINUTE_US;
+        let gone = (now.0 % MINUTE_US) as f64 / MINUTE_US as f64;
+        let (current, last) = (
+            kind[0].load(Ordering::Relaxed) as f64,
+            kind[1].load(Ordering::Relaxed) as f64,
+        );
+        match minute.saturating_sub(self.minute.load(Ordering::Relaxed)) {
+            0 => current + last * (1.0 - gone),
+            1 => current * (1.0 - gone),
+            _ => 0.0,
+        }
+    }
+}
+
+/// All that shards know together about one deployment.
+#[derive(Debug)]
+pub struct DeploymentLive {
+    cells: Box<[Padded<Cell>]>,
+    cooling_until: Padded<AtomicU64>,
+    resting_until: AtomicU64,
+    unhealthy: AtomicBool,
+    budget_spent: AtomicBool,
+    /// Failures of the last minute.
+    pub failures: FailureLog,
+    /// rpm.
+    pub requests: Window,
+    /// tpm.
+    pub tokens: Window,
+    /// max_parallel_requests.
+    pub parallel: Semaphore,
+}
+
+impl DeploymentLive {
+    fn new(shards: usize) -> DeploymentLive {
+        DeploymentLive {
+            cells: (0..shards.max(1)).map(|_| Padded::default()).collect(),
+            cooling_until: Padded::default(),
+            resting_until: AtomicU64::new(0),
+            unhealthy: AtomicBool::new(false),
+            budget_spent: AtomicBool::new(false),
+            failures: FailureLog::default(),
+            requests: Window::new(0, LIMIT_WINDOW, shards),
+            tokens: Window::new(0, LIMIT_WINDOW, shards),
+            parallel: Semaphore::new(None),
+        }
+    }
+
+    fn configure(&self, spec: &DeploymentSpec) {
+        self.requests.set_limit(spec.rpm.unwrap_or(0));
+        self.tokens.set_limit(spec.tpm.unwrap_or(0));
+        self.parallel.set_limit(spec.max_parallel);
+    }
+
+    /// One shard's own numbers.
+    pub fn cell(&self, shard: usize) -> &Cell {
+        self.cells
+            .get(shard)
+            .map_or(&self.cells[0].0, |cell| &cell.0)
+    }
+
+    /// All shards' numbers.
+    pub fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.cells.iter().map(|cell| &cell.0)
+    }
+
+    /// Calls running now, over all shards.
+    pub fn in_flight(&self) -> u32 {
+        self.cells()
+            .map(|cell| cell.in_flight.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Tokens of the last minute, over all shards, those expected of running calls included.
+    pub fn tokens_per_minute(&self, now: Micros) -> f64 {
+        self.cells().map(|cell| cell.used(&cell.tokens, now)).sum()
+    }
+
+    /// Requests of the last minute, over all shards.
+    pub fn requests_per_minute(&self, now: Micros) -> f64 {
+        self.cells()
+            .map(|cell| cell.used(&cell.requests, now))
+            .sum()
+    }
+
+    /// Calls ended well and ended badly, since the start.
+    pub fn totals(&self) -> (u64, u64) {
+        self.cells().fold((0, 0), |(good, bad), cell| {
+            let (g, b) = (&cell.succeeded, &cell.failed);
+            (
+                good + g.load(Ordering::Relaxed),
+                bad + b.load(Ordering::Relaxed),
+            )
+        })
+    }
+
+    /// Time within which 95 of 100 answers began, as this shard saw it; zero when unknown.
+    pub fn first_byte_p95(&self, shard: usize) -> Duration {
+        let micros = f64::from_bits(self.cell(shard).first_byte_p95.load(Ordering::Relaxed));
+        Duration::from_micros(micros.max(0.0) as u64)
+    }
+
+    /// Takes it out of rotation until then; a later end stays.
+    pub fn cool_until(&self, until: Micros) {
+        self.cooling_until.fetch_max(until.0, Ordering::Release);
+    }
+
+    /// Ends a cooldown at once.
+    pub fn warm_up(&self) {
+        self.cooling_until.store(0, Ordering::Release);
+        self.resting_until.store(0, Ordering::Release);
+    }
+
+    /// When it comes back; in the past when it is in rotation.
+    pub fn cooling_until(&self) -> Micros {
+        Micros(self.cooling_until.load(Ordering::Acquire))
+    }
+
+    /// Asks to leave it alone until then while another can serve.
+    pub fn rest_until(&self, until: Micros) {
+        self.resting_until.fetch_max(until.0, Ordering::Release);
+    }
+
+    /// Until when it would rather be left alone.
+    pub fn resting_until(&self) -> Micros {
+        Micros(self.resting_until.load(Ordering::Acquire))
+    }
+
+    /// What the last health check found.
+    pub fn set_healthy(&self, healthy: bool) {
+        self.unhealthy.store(!healthy, Ordering::Relaxed);
+    }
+
+    /// Whether the last health check went well (or none was made).
+    pub fn is_healthy(&self) -> bool {
+        !self.unhealthy.load(Ordering::Relaxed)
+    }
+
+    /// Whether its budget, or its provider's, is spent.
+    pub fn set_budget_spent(&self, spent: bool) {
+        self.budget_spent.store(spent, Ordering::Relaxed);
+    }
+
+    /// See `set_budget_spent`.
+    pub fn is_budget_spent(&self) -> bool {
+        self.budget_spent.load(Ordering::Relaxed)
+    }
+}
+
+/// All that shards know together about one group.
+#[derive(Debug)]
+pub struct GroupLive {
+    /// How many retries the group may still make.
+    pub budget: RetryBudget,
+    /// Who waits for a slot.
+    pub queue: GroupQueue,
+    /// Which deployment served a prompt before.
+    pub affinity: Affinity,
+}
+
+/// Keeps live numbers by name over reloads. Owned by whoever builds routers.
+#[derive(Debug)]
+pub struct Registry {
+    shards: usize,
+    deployments: HashMap<String, Arc<DeploymentLive>>,
+    groups: HashMap<String, Arc<GroupLive>>,
+}
+
+impl Registry {
+    /// A registry for that many shards.
+    #[must_use]
+    pub fn new(shards: usize) -> Registry {
+        Registry {
+            shards: shards.max(1),
+            deployments: HashMap::new(),
+            groups: HashMap::new(),
+        }
+    }
+
+    /// The numbers of a deployment, with the limits of its entry put in force.
+    pub fn deployment(&mut self, spec: &DeploymentSpec) -> Arc<DeploymentLive> {
+        let shards = self.shards;
+        let entry = self.deployments.entry(spec.id.clone());
+        let live = entry.or_insert_with(|| Arc::new(DeploymentLive::new(shards)));
+        live.configure(spec);
+        Arc::clone(live)
+    }
+
+    /// The numbers of a group.
+    pub fn group(&mut self, name: &str) -> Arc<GroupLive> {
+        let shards = self.shards;
+        let entry = self.groups.entry(name.to_owned());
+        Arc::clone(entry.or_insert_with(|| {
+            Arc::new(GroupLive {
+                budget: RetryBudget::new(shards),
+                queue: GroupQueue::new(shards),
+                affinity: Affinity::default(),
+            })
+        }))
+    }
+
+    /// Forgets what no router uses any longer. To be called when an old router is gone.
+    pub fn forget_unused(&mut self) {
+        self.deployments
+            .retain(|_, live| Arc::strong_count(live) > 1);
+        self.groups.retain(|_, live| Arc::strong_count(live) > 1);
+    }
+}
+
+/// One shard's way to the live numbers: it knows which cells are its own. Not shared; made once
+/// for each shard, kept over reloads.
+#[derive(Debug, Default)]
+pub struct Live {
+    shard: usize,
+    /// Room for the candidates of a choice, so that choosing allocates nothing.
+    pub(super) scratch: RefCell<Vec<Candidate>>,
+    /// Requests of this shard that wait for a slot.
+    pub(super) waiting: RefCell<LocalQueue>,
+    pub(super) decisions: RefCell<super::decision::Decisions>,
+}
+
+impl Live {
+    /// The handle of shard number `shard`, counted from 0.
+    #[must_use]
+    pub fn new(shard: usize) -> Live {
+        Live {
+            shard,
+            ..Live::default()
+        }
+    }
+
+    /// Which shard this is.
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(shards: usize) -> DeploymentLive {
+        DeploymentLive::new(shards)
+    }
+
+    #[test]
+    fn in_flight_is_summed_over_shards() {
+        let live = live(2);
+        live.cell(0).begin();
+        live.cell(1).begin();
+        live.cell(1).begin();
+        live.cell(1).end(true);
+        assert_eq!(live.in_flight(), 2);
+        assert_eq!(live.totals(), (1, 0));
+    }
+
+    #[test]
+    fn usage_fades_over_the_minute_after() {
+        let live = live(1);
+        live.cell(0).use_up(100, Micros(30_000_000));
+        assert_eq!(live.tokens_per_minute(Micros(31_000_000)), 100.0);
+        assert_eq!(live.tokens_per_minute(Micros(90_000_000)), 50.0);
+        live.cell(0).use_up(10, Micros(90_000_000));
+        assert_eq!(live.tokens_per_minute(Micros(90_000_000)), 60.0);
+        live.cell(0).correct(10, 4);
+        assert_eq!(live.tokens_per_minute(Micros(90_000_000)), 54.0);
+        assert_eq!(live.tokens_per_minute(Micros(300_000_000)), 0.0);
+    }
+
+    #[test]
+    fn a_later_cooldown_end_stays() {
+        let live = live(1);
+        live.cool_until(Micros(10));
+        live.cool_until(Micros(5));
+        assert_eq!(live.cooling_until(), Micros(10));
+        live.warm_up();
+        assert_eq!(live.cooling_until(), Micros(0));
+    }
+
+    #[test]
+    fn numbers_survive_a_reload_and_limits_follow_it() {
+        let mut registry = Registry::new(1);
+        let mut spec = DeploymentSpec {
+            id: "a".into(),
+            rpm: Some(2),
+            ..Default::default()
+        };
+        let first = registry.deployment(&spec);
+        first.cell(0).begin();
+        spec.rpm = Some(9);
+        let second = registry.deployment(&spec);
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(second.requests.limit(), 9);
+        drop((first, second));
+        registry.forget_unused();
+        assert!(registry.deployments.is_empty());
+    }
+
+    #[test]
+    fn the_p95_estimate_comes_near() {
+        let live = live(1);
+        let mut rng = super::super::Rng::new(3);
+        for _ in 0..20_000 {
+            live.cell(0)
+                .note_first_byte(Duration::from_micros(rng.below(1_000) as u64));
+        }
+        let p95 = live.first_byte_p95(0).as_micros();
+        assert!((900..1_000).contains(&p95), "{p95}");
+    }
+}

@@ -1,0 +1,98 @@
+//! latency-based-routing: the fastest of late, by time to the first token for streams and by time
+//! per output token otherwise; at random among those within `lowest_latency_buffer` of it.
+//!
+//! Deployments never measured are tried one call at a time, so that a new one is learned without
+//! a stampede. One not measured for a while gets a call now and then, so that its recovery is
+//! noticed.
+
+use super::{Candidate, Choice, Rng, Strategy};
+use crate::limit::Micros;
+use crate::router::mean::{Estimate, merge};
+use std::time::Duration;
+
+/// A measurement older than this is checked again,
+const STALE: Duration = Duration::from_secs(10);
+/// by one in so many choices.
+const PROBE_ONE_IN: usize = 50;
+
+pub(super) struct LatencyBased;
+
+impl Strategy for LatencyBased {
+    fn name(&self) -> &'static str {
+        "latency-based-routing"
+    }
+
+    fn arguments(&self) -> &'static [&'static str] {
+        &["lowest_latency_buffer", "max_latency_list_size", "ttl"]
+    }
+
+    fn choose(&self, choice: &Choice<'_>, rng: &mut Rng) -> usize {
+        let args = &choice.router.settings().latency;
+        let ttl_us = u64::try_from(args.ttl.as_micros()).unwrap_or(u64::MAX);
+        let (mut lowest, mut unseen, mut stale) = (f64::INFINITY, false, false);
+        for candidate in choice.candidates {
+            let measured = measure(choice, candidate, ttl_us);
+            candidate.scratch.set(if measured.weight > 0.0 {
+                measured.value
+            } else {
+                f64::NAN
+            });
+            if measured.weight > 0.0 {
+                lowest = lowest.min(measured.value);
+                stale |= is_stale(measured.last, choice.now);
+            } else {
+                unseen = true;
+            }
+        }
+        let idle = |c: &Candidate| choice.deployment(c).live.in_flight() == 0;
+        if unseen {
+            let fresh = |c: &Candidate| c.scratch.get().is_nan() && idle(c);
+            if let Some(position) = one_of(choice, rng, fresh) {
+                return position;
+            }
+            if lowest.is_infinite() {
+                return choice.lowest(rng, |d| f64::from(d.live.in_flight()));
+            }
+        }
+        if stale && rng.below(PROBE_ONE_IN) == 0 {
+            let old =
+                |c: &Candidate| is_stale(measure(choice, c, ttl_us).last, choice.now) && idle(c);
+            if let Some(position) = one_of(choice, rng, old) {
+                return position;
+            }
+        }
+        let enough = lowest * (1.0 + args.buffer);
+        one_of(choice, rng, |c| c.scratch.get() <= enough).unwrap_or(0)
+    }
+}
+
+fn measure(choice: &Choice<'_>, candidate: &Candidate, ttl_us: u64) -> Estimate {
+    let cells = choice.deployment(candidate).live.cells();
+    if choice.facts.stream {
+        merge(cells.map(|cell| &cell.first_token), ttl_us, choice.now)
+    } else {
+        merge(cells.map(|cell| &cell.per_token), ttl_us, choice.now)
+    }
+}
+
+fn is_stale(last: Micros, now: Micros) -> bool {
+    now.since(last) > STALE
+}
+
+/// One of the candidates that satisfy, each as likely as the others.
+fn one_of(
+    choice: &Choice<'_>,
+    rng: &mut Rng,
+    satisfies: impl Fn(&Candidate) -> bool,
+) -> Option<usize> {
+    let (mut found, mut chosen) = (0, None);
+    for (position, candidate) in choice.candidates.iter().enumerate() {
+        if satisfies(candidate) {
+            found += 1;
+            if found == 1 || rng.below(found) == 0 {
+                chosen = Some(position);
+            }
+        }
+    }
+    chosen
+}
