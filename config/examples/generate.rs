@@ -1,4 +1,5 @@
-//! Writes what is made from the rows: `PARAMETERS.md`, `schema.json`, `examples/every-parameter.yaml`.
+//! Writes what is made from the rows: `PARAMETERS.md`, `schema.json`,
+//! `examples/every-parameter.yaml`.
 
 use std::path::Path;
 use std::{fs, io};

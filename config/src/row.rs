@@ -124,7 +124,8 @@ pub struct Table {
     pub doc: &'static str,
 }
 
-/// A row; the rest of it is added with [`Row::env`], [`Row::example`], [`Row::instead`], [`Row::ours`].
+/// A row; the rest of it is added with [`Row::env`], [`Row::example`], [`Row::instead`],
+/// [`Row::ours`].
 pub const fn row(
     effect: Effect,
     name: &'static str,

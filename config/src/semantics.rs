@@ -125,7 +125,8 @@ fn models(whole: &Whole<'_>, findings: &mut Findings) {
         if let Some(first) = ids.get(&text) {
             let path = format!("model_list[{index}].model_info.id");
             let message = format!(
-                "an id of its own is expected; \"{text}\" is also the id of the deployment at line {}",
+                "an id of its own is expected; \"{text}\" is also the id of the deployment at \
+                 line {}",
                 first.line
             );
             findings.error(id.value.at, &path, message);
@@ -296,8 +297,8 @@ fn cache(whole: &Whole<'_>, findings: &mut Findings) {
     );
     let places = ["host", "url", "redis_startup_nodes", "sentinel_nodes"];
     if redis && !places.iter().any(|name| given(name)) {
-        let message = "Redis needs one of `host`, `url`, `redis_startup_nodes` or `sentinel_nodes`, \
-                       or REDIS_HOST or REDIS_URL in the environment";
+        let message = "Redis needs `host`, `url`, `redis_startup_nodes` or `sentinel_nodes`, or \
+                       REDIS_HOST or REDIS_URL in the environment";
         findings.error(at, path, message);
     }
 }
@@ -440,7 +441,8 @@ fn alerting(whole: &Whole<'_>, findings: &mut Findings) {
                 name.to_ascii_uppercase()
             };
             let message = format!(
-                "`{method}` expects `alerting_args.{name}` (or {variable} in the environment)"
+                "`{method}` expects `alerting_args.{name}` (or {variable} in the \
+                          environment)"
             );
             findings.error(at, "general_settings.alerting", message);
         }

@@ -1,5 +1,7 @@
 //! A configuration as types: what was written, what was defaulted, what was resolved.
 
+#![expect(clippy::panic, reason = "a test says what went wrong by failing")]
+
 use std::time::Duration;
 
 use shardgate_config::{Loaded, Options, ResponseModel, RoutingStrategy, parse};

@@ -1,7 +1,7 @@
 //! `general_settings`: the server itself.
 
 use super::general_maps::{
-    A_PASS_THROUGH, A_PROVIDER_BUDGET, A_SERVICE_ACCOUNT, ALERTING_ARGS, JWT, KEY_MANAGEMENT,
+    A_KEY_MANAGEMENT, A_PASS_THROUGH, A_PROVIDER_BUDGET, A_SERVICE_ACCOUNT, ALERTING_ARGS, JWT,
 };
 use crate::row::Default::{EmptyMap, Means, Number as Num, Texts, Unset};
 use crate::row::Effect::Later;
@@ -22,108 +22,263 @@ const WEB: &[&str] = &["http", "https"];
 const OFF: Default = Default::Bool(false);
 const ON: Default = Default::Bool(true);
 
+#[rustfmt::skip] // A row is read as a whole.
 const ROWS: &[Row] = &[
     // Default models.
-    row(Later, "completion_model", Text, Unset, "The model of completions that name none.").example("gpt-4o"),
-    row(Later, "embedding_model", Text, Unset, "The model of embeddings that name none.").example("fast"),
-    row(Later, "moderation_model", Text, Unset, "The model of moderations that name none.").example("fast"),
-    row(Later, "image_generation_model", Text, Unset, "The model of every image request, whatever the request names.").example("fast"),
-    row(Later, "infer_model_from_keys", Bool, OFF, "A key bound to one model (or whose first model it is) routes there, over the body's `model`."),
+    row(Later, "completion_model", Text, Unset,
+        "The model of completions that name none.")
+        .example("gpt-4o"),
+    row(Later, "embedding_model", Text, Unset,
+        "The model of embeddings that name none.")
+        .example("fast"),
+    row(Later, "moderation_model", Text, Unset,
+        "The model of moderations that name none.")
+        .example("fast"),
+    row(Later, "image_generation_model", Text, Unset,
+        "The model of every image request, whatever the request names.")
+        .example("fast"),
+    row(Later, "infer_model_from_keys", Bool, OFF,
+        "A key bound to one model (or whose first model it is) routes there, over the body's \
+         `model`."),
     // Authentication.
-    row(Later, "master_key", Secret, Means("an open gateway: everybody may call, nobody may administer"), "The key of the administrator. With it set every LLM route needs a valid key and the admin routes need this one.").env(&["PROXY_MASTER_KEY", "LITELLM_MASTER_KEY"]).example("os.environ/LITELLM_MASTER_KEY"),
-    row(Later, "litellm_key_header_name", Text, Unset, "A header that carries the key, besides the usual ones.").example("x-my-key"),
-    row(Later, "enable_jwt_auth", Bool, OFF, "Tokens of an identity provider are accepted as keys; needs `litellm_jwtauth`."),
-    row(Later, "litellm_jwtauth", In(&JWT), Unset, "How tokens are verified and what their claims mean."),
-    row(Later, "allowed_routes", List(&Text), Unset, "The routes that anybody but an administrator may call: exact paths, `/prefix/*`, or groups such as `openai_routes`. Others get 403.").example("[openai_routes]"),
-    row(Later, "admin_only_routes", List(&Text), Texts(&[]), "Prefixes of routes that only an administrator may call.").example("[/model/new]"),
-    row(Later, "public_routes", List(&Text), Texts(&[]), "Routes that need no key.").example("[/health/readiness]"),
-    row(Later, "allowed_ips", List(&Network), Unset, "The only clients that are served; others get 403 before their body is read.").example("[10.0.0.0/8, \"2001:db8::/32\"]"),
-    row(Later, "use_x_forwarded_for", Bool, OFF, "The client's address is the one in `X-Forwarded-For`."),
-    row(Later, "trusted_proxies", List(&Network), Unset, "The peers whose `X-Forwarded-For` is believed.").example("[10.0.0.0/8]").ours(),
-    row(Later, "trusted_proxy_ranges", List(&Network), Unset, "LiteLLM's name of `trusted_proxies`, which wins.").example("[10.0.0.0/8]"),
-    row(Later, "enforce_user_param", Bool, OFF, "LLM requests need `user` in the body, or `X-User-ID`."),
-    row(Later, "enforced_params", List(&Text), Texts(&[]), "Fields that every LLM request must carry.").example("[user, metadata.generation_name]"),
-    row(Later, "reject_clientside_metadata_tags", Bool, OFF, "Requests that bring their own tags are refused."),
-    row(Later, "user_header_name", Text, Unset, "A header that names the end user.").example("x-openwebui-user-id"),
-    row(Later, "user_header_mappings", Any, Unset, "Headers that name users of several kinds.").example("[{header_name: x-user-email, litellm_user_role: customer}]"),
-    row(Later, "enable_oauth2_auth", Bool, OFF, "Opaque tokens are checked by introspection."),
-    row(Later, "enable_oauth2_proxy_auth", Bool, OFF, "The identity is taken from the headers of an OAuth2 proxy in front."),
-    row(Later, "oauth2_config_mappings", Map(&Text), Unset, "Which header of the OAuth2 proxy means what.").example("{user_id: X-Forwarded-User, user_email: X-Forwarded-Email}"),
-    row(Later, "custom_auth", Python, Unset, "A Python function that is called with the request and the key, and returns an identity or raises.").example("my_auth.user_api_key_auth"),
-    row(Later, "custom_auth_run_common_checks", Bool, OFF, "Budgets and model lists are enforced on identities of `custom_auth` too."),
-    row(Later, "custom_sso", Python, Unset, "A Python function that is called after the identity provider's answer for the admin UI's login.").example("my_sso.handler"),
-    row(Later, "custom_ui_sso_sign_in_handler", Python, Unset, "A Python function that signs a request in to the admin UI.").example("my_sso.sign_in"),
-    row(Later, "allow_user_auth", Bool, OFF, "An early form of user authentication.").instead("keys with a `user_id` from /key/generate, or `enable_jwt_auth`"),
-    row(Later, "user_api_key_cache_ttl", Seconds(0.0, SECONDS_MAX), Num(60.0), "How long a key is believed without another look at the database."),
-    row(Later, "ui_access_mode", Either(&[Choice(&["all", "admin_only"]), Map(&Any)]), Default::Text("all"), "Who may sign in to the admin UI."),
-    row(Later, "disable_master_key_return", Bool, OFF, "The admin UI's login never answers the master key."),
-    row(Later, "litellm_license", Secret, Unset, "Accepted and ignored: nothing here needs a licence.").example("none"),
+    row(Later, "master_key",
+        Secret, Means("an open gateway: everybody may call, nobody may administer"),
+        "The key of the administrator. With it set every LLM route needs a valid key and the admin \
+         routes need this one.")
+        .env(&["PROXY_MASTER_KEY", "LITELLM_MASTER_KEY"]).example("os.environ/LITELLM_MASTER_KEY"),
+    row(Later, "litellm_key_header_name", Text, Unset,
+        "A header that carries the key, besides the usual ones.")
+        .example("x-my-key"),
+    row(Later, "enable_jwt_auth", Bool, OFF,
+        "Tokens of an identity provider are accepted as keys; needs `litellm_jwtauth`."),
+    row(Later, "litellm_jwtauth", In(&JWT), Unset,
+        "How tokens are verified and what their claims mean."),
+    row(Later, "allowed_routes", List(&Text), Unset,
+        "The routes that anybody but an administrator may call: exact paths, `/prefix/*`, or \
+         groups such as `openai_routes`. Others get 403.")
+        .example("[openai_routes]"),
+    row(Later, "admin_only_routes", List(&Text), Texts(&[]),
+        "Prefixes of routes that only an administrator may call.")
+        .example("[/model/new]"),
+    row(Later, "public_routes", List(&Text), Texts(&[]),
+        "Routes that need no key.")
+        .example("[/health/readiness]"),
+    row(Later, "allowed_ips", List(&Network), Unset,
+        "The only clients that are served; others get 403 before their body is read.")
+        .example("[10.0.0.0/8, \"2001:db8::/32\"]"),
+    row(Later, "use_x_forwarded_for", Bool, OFF,
+        "The client's address is the one in `X-Forwarded-For`."),
+    row(Later, "trusted_proxies", List(&Network), Unset,
+        "The peers whose `X-Forwarded-For` is believed.")
+        .example("[10.0.0.0/8]").ours(),
+    row(Later, "trusted_proxy_ranges", List(&Network), Unset,
+        "LiteLLM's name of `trusted_proxies`, which wins.")
+        .example("[10.0.0.0/8]"),
+    row(Later, "enforce_user_param", Bool, OFF,
+        "LLM requests need `user` in the body, or `X-User-ID`."),
+    row(Later, "enforced_params", List(&Text), Texts(&[]),
+        "Fields that every LLM request must carry.")
+        .example("[user, metadata.generation_name]"),
+    row(Later, "reject_clientside_metadata_tags", Bool, OFF,
+        "Requests that bring their own tags are refused."),
+    row(Later, "user_header_name", Text, Unset,
+        "A header that names the end user.")
+        .example("x-openwebui-user-id"),
+    row(Later, "user_header_mappings", Any, Unset,
+        "Headers that name users of several kinds.")
+        .example("[{header_name: x-user-email, litellm_user_role: customer}]"),
+    row(Later, "enable_oauth2_auth", Bool, OFF,
+        "Opaque tokens are checked by introspection."),
+    row(Later, "enable_oauth2_proxy_auth", Bool, OFF,
+        "The identity is taken from the headers of an OAuth2 proxy in front."),
+    row(Later, "oauth2_config_mappings", Map(&Text), Unset,
+        "Which header of the OAuth2 proxy means what.")
+        .example("{user_id: X-Forwarded-User, user_email: X-Forwarded-Email}"),
+    row(Later, "custom_auth", Python, Unset,
+        "A Python function that is called with the request and the key, and returns an identity or \
+         raises.")
+        .example("my_auth.user_api_key_auth"),
+    row(Later, "custom_auth_run_common_checks", Bool, OFF,
+        "Budgets and model lists are enforced on identities of `custom_auth` too."),
+    row(Later, "custom_sso", Python, Unset,
+        "A Python function that is called after the identity provider's answer for the admin UI's \
+         login.")
+        .example("my_sso.handler"),
+    row(Later, "custom_ui_sso_sign_in_handler", Python, Unset,
+        "A Python function that signs a request in to the admin UI.")
+        .example("my_sso.sign_in"),
+    row(Later, "allow_user_auth", Bool, OFF,
+        "An early form of user authentication.")
+        .instead("keys with a `user_id` from /key/generate, or `enable_jwt_auth`"),
+    row(Later, "user_api_key_cache_ttl", Seconds(0.0, SECONDS_MAX), Num(60.0),
+        "How long a key is believed without another look at the database."),
+    row(Later, "ui_access_mode",
+        Either(&[Choice(&["all", "admin_only"]), Map(&Any)]), Default::Text("all"),
+        "Who may sign in to the admin UI."),
+    row(Later, "disable_master_key_return", Bool, OFF,
+        "The admin UI's login never answers the master key."),
+    row(Later, "litellm_license", Secret, Unset,
+        "Accepted and ignored: nothing here needs a licence.")
+        .example("none"),
     // Database.
-    row(Later, "database_url", SecretUrl(&["postgresql", "postgres", "sqlite"]), Means("an embedded SQLite file"), "The Postgres that holds keys, teams and spend.").env(&["DATABASE_URL"]).example("os.environ/DATABASE_URL"),
-    row(Later, "database_type", Known(&["postgres", "dynamo_db"]), Unset, "Accepted for old files; only Postgres and the embedded store exist.").example("postgres"),
-    row(Later, "database_connection_pool_limit", Integer(1, 10_000), Default::Integer(100), "Connections to the database, at most."),
-    row(Later, "database_connection_timeout", Seconds(0.001, SECONDS_MAX), Num(60.0), "How long an admin request waits for a connection before its 503."),
-    row(Later, "allow_requests_on_db_unavailable", Bool, OFF, "With the database down, unknown keys pass instead of getting 503."),
-    row(Later, "disable_spend_logs", Bool, OFF, "No row per request; the totals of keys, users and teams are still kept."),
-    row(Later, "disable_spend_updates", Bool, OFF, "No totals either."),
-    row(Later, "disable_error_logs", Bool, OFF, "Failed requests leave no row."),
-    row(Later, "disable_reset_budget", Bool, OFF, "This instance does not reset budgets."),
-    row(Later, "disable_adding_master_key_hash_to_db", Bool, OFF, "Rows made by the master key carry no hash of it."),
-    row(Later, "store_model_in_db", Bool, OFF, "`/model/new`, `/model/update` and `/model/delete` are kept in the database and reach every instance.").example("true"),
-    row(Later, "supported_db_objects", List(&Text), Unset, "What is read from the database.").example("[models, mcp]"),
-    row(Later, "store_prompts_in_spend_logs", Bool, OFF, "Messages and answers are stored in the request's row."),
-    row(Later, "maximum_spend_logs_retention_period", Period, Unset, "Rows of requests older than this are deleted.").example("30d"),
-    row(Later, "maximum_spend_logs_retention_interval", Period, Unset, "How often old rows are looked for.").example("1d"),
-    row(Later, "disable_prisma_schema_update", Bool, OFF, "No migration at start; a schema that is too old is an error that names what is missing."),
-    row(Later, "use_redis_transaction_buffer", Bool, OFF, "Increments of several instances are joined in Redis before they are written."),
-    row(Later, "proxy_batch_write_at", Seconds(0.1, SECONDS_MAX), Num(10.0), "Spend is written at least this often."),
-    row(Later, "proxy_budget_rescheduler_min_time", Seconds(1.0, SECONDS_MAX), Num(597.0), "Budgets are looked at for a reset after a random time from this ..."),
-    row(Later, "proxy_budget_rescheduler_max_time", Seconds(1.0, SECONDS_MAX), Num(605.0), "... to this."),
-    row(Later, "journal_sync_ms", Integer(0, 60_000), Default::Integer(100), "Milliseconds between two syncs of the spend journal to the disk; 0 waits for each record.").ours(),
+    row(Later, "database_url",
+        SecretUrl(&["postgresql", "postgres", "sqlite"]), Means("an embedded SQLite file"),
+        "The Postgres that holds keys, teams and spend.")
+        .env(&["DATABASE_URL"]).example("os.environ/DATABASE_URL"),
+    row(Later, "database_type", Known(&["postgres", "dynamo_db"]), Unset,
+        "Accepted for old files; only Postgres and the embedded store exist.")
+        .example("postgres"),
+    row(Later, "database_connection_pool_limit", Integer(1, 10_000), Default::Integer(100),
+        "Connections to the database, at most."),
+    row(Later, "database_connection_timeout", Seconds(0.001, SECONDS_MAX), Num(60.0),
+        "How long an admin request waits for a connection before its 503."),
+    row(Later, "allow_requests_on_db_unavailable", Bool, OFF,
+        "With the database down, unknown keys pass instead of getting 503."),
+    row(Later, "disable_spend_logs", Bool, OFF,
+        "No row per request; the totals of keys, users and teams are still kept."),
+    row(Later, "disable_spend_updates", Bool, OFF,
+        "No totals either."),
+    row(Later, "disable_error_logs", Bool, OFF,
+        "Failed requests leave no row."),
+    row(Later, "disable_reset_budget", Bool, OFF,
+        "This instance does not reset budgets."),
+    row(Later, "disable_adding_master_key_hash_to_db", Bool, OFF,
+        "Rows made by the master key carry no hash of it."),
+    row(Later, "store_model_in_db", Bool, OFF,
+        "`/model/new`, `/model/update` and `/model/delete` are kept in the database and reach \
+         every instance.")
+        .example("true"),
+    row(Later, "supported_db_objects", List(&Text), Unset,
+        "What is read from the database.")
+        .example("[models, mcp]"),
+    row(Later, "store_prompts_in_spend_logs", Bool, OFF,
+        "Messages and answers are stored in the request's row."),
+    row(Later, "maximum_spend_logs_retention_period", Period, Unset,
+        "Rows of requests older than this are deleted.")
+        .example("30d"),
+    row(Later, "maximum_spend_logs_retention_interval", Period, Unset,
+        "How often old rows are looked for.")
+        .example("1d"),
+    row(Later, "disable_prisma_schema_update", Bool, OFF,
+        "No migration at start; a schema that is too old is an error that names what is missing."),
+    row(Later, "use_redis_transaction_buffer", Bool, OFF,
+        "Increments of several instances are joined in Redis before they are written."),
+    row(Later, "proxy_batch_write_at", Seconds(0.1, SECONDS_MAX), Num(10.0),
+        "Spend is written at least this often."),
+    row(Later, "proxy_budget_rescheduler_min_time", Seconds(1.0, SECONDS_MAX), Num(597.0),
+        "Budgets are looked at for a reset after a random time from this ..."),
+    row(Later, "proxy_budget_rescheduler_max_time", Seconds(1.0, SECONDS_MAX), Num(605.0),
+        "... to this."),
+    row(Later, "journal_sync_ms", Integer(0, 60_000), Default::Integer(100),
+        "Milliseconds between two syncs of the spend journal to the disk; 0 waits for each \
+         record.")
+        .ours(),
     // Keys and encryption.
-    row(Later, "key_management_system", Choice(KEY_SYSTEMS), Unset, "Where `os.environ/NAME` is looked up first, or what encrypts stored credentials.").example("hashicorp_vault"),
-    row(Later, "key_management_settings", In(&KEY_MANAGEMENT), Unset, "Settings of the key management system."),
-    row(Later, "use_azure_key_vault", Bool, OFF, "Short for `key_management_system: azure_key_vault`."),
-    row(Later, "use_google_kms", Bool, OFF, "Short for `key_management_system: google_kms`."),
-    row(Later, "use_aws_secret_manager", Bool, OFF, "Short for `key_management_system: aws_secret_manager`."),
-    row(Later, "default_team_disabled", Bool, OFF, "A key without a team is refused."),
-    row(Later, "custom_key_generate", Python, Unset, "A Python function that makes or refuses a new key.").example("my_keys.generate"),
+    row(Later, "key_management_system", Choice(KEY_SYSTEMS), Unset,
+        "Where `os.environ/NAME` is looked up first, or what encrypts stored credentials.")
+        .example("hashicorp_vault"),
+    row(Later, "key_management_settings", Many(&A_KEY_MANAGEMENT), Texts(&[]),
+        "Settings of the key management system."),
+    row(Later, "use_azure_key_vault", Bool, OFF,
+        "Short for `key_management_system: azure_key_vault`."),
+    row(Later, "use_google_kms", Bool, OFF,
+        "Short for `key_management_system: google_kms`."),
+    row(Later, "use_aws_secret_manager", Bool, OFF,
+        "Short for `key_management_system: aws_secret_manager`."),
+    row(Later, "default_team_disabled", Bool, OFF,
+        "A key without a team is refused."),
+    row(Later, "custom_key_generate", Python, Unset,
+        "A Python function that makes or refuses a new key.")
+        .example("my_keys.generate"),
     // Limits.
-    row(Later, "max_parallel_requests", Integer(1, i64::MAX), Unset, "Concurrent calls per deployment that sets none itself; wins over `router_settings.default_max_parallel_requests`.").example("100"),
-    row(Later, "global_max_parallel_requests", Integer(1, i64::MAX), Unset, "Concurrent requests over all shards; more get 429 with `retry-after` at once.").example("1000"),
-    row(Later, "max_request_size_mb", Number(0.0, 1_048_576.0), Num(10.0), "Megabytes of a request's body; a larger one gets 413 as soon as that is known."),
-    row(Later, "max_response_size_mb", Number(0.0, 1_048_576.0), Num(10.0), "Megabytes of an answer (of one event, in a stream); a larger one becomes 502."),
-    row(Later, "request_head_timeout", Seconds(0.001, SECONDS_MAX), Num(10.0), "A client has this long to send a request's head.").ours(),
-    row(Later, "request_body_timeout", Seconds(0.001, SECONDS_MAX), Num(30.0), "A request's body may pause this long between two reads.").ours(),
-    row(Later, "keepalive_timeout", Seconds(0.001, SECONDS_MAX), Num(75.0), "An idle client connection is closed after this.").ours(),
-    row(Later, "fail_closed_rate_limit_enforcement", Bool, OFF, "With Redis unreachable, limited requests get 503 instead of local limits."),
-    row(Later, "token_rate_limit_type", Choice(&["total", "input", "output"]), Default::Text("total"), "Which tokens count against a key's tokens per minute."),
-    row(Later, "disable_retry_on_max_parallel_request_limit_error", Bool, OFF, "A call that found its deployment full is not retried."),
+    row(Later, "max_parallel_requests", Integer(1, i64::MAX), Unset,
+        "Concurrent calls per deployment that sets none itself; wins over \
+         `router_settings.default_max_parallel_requests`.")
+        .example("100"),
+    row(Later, "global_max_parallel_requests", Integer(1, i64::MAX), Unset,
+        "Concurrent requests over all shards; more get 429 with `retry-after` at once.")
+        .example("1000"),
+    row(Later, "max_request_size_mb", Number(0.0, 1_048_576.0), Num(10.0),
+        "Megabytes of a request's body; a larger one gets 413 as soon as that is known."),
+    row(Later, "max_response_size_mb", Number(0.0, 1_048_576.0), Num(10.0),
+        "Megabytes of an answer (of one event, in a stream); a larger one becomes 502."),
+    row(Later, "request_head_timeout", Seconds(0.001, SECONDS_MAX), Num(10.0),
+        "A client has this long to send a request's head.")
+        .ours(),
+    row(Later, "request_body_timeout", Seconds(0.001, SECONDS_MAX), Num(30.0),
+        "A request's body may pause this long between two reads.")
+        .ours(),
+    row(Later, "keepalive_timeout", Seconds(0.001, SECONDS_MAX), Num(75.0),
+        "An idle client connection is closed after this.")
+        .ours(),
+    row(Later, "fail_closed_rate_limit_enforcement", Bool, OFF,
+        "With Redis unreachable, limited requests get 503 instead of local limits."),
+    row(Later, "token_rate_limit_type",
+        Choice(&["total", "input", "output"]), Default::Text("total"),
+        "Which tokens count against a key's tokens per minute."),
+    row(Later, "disable_retry_on_max_parallel_request_limit_error", Bool, OFF,
+        "A call that found its deployment full is not retried."),
     // Health and alerting.
-    row(Later, "background_health_checks", Bool, ON, "Deployments are probed in the background and unhealthy ones are routed around."),
-    row(Later, "health_check_interval", Seconds(1.0, SECONDS_MAX), Num(300.0), "Time between two probes of a deployment."),
-    row(Later, "health_check_details", Bool, ON, "`/health` shows each deployment; false leaves the counts."),
-    row(Later, "enable_health_check_routing", Bool, ON, "Probes steer the router."),
-    row(Later, "alerting", List(&Known(ALERTING)), Texts(&[]), "Where alerts go; all of them are used.").example("[slack]"),
-    row(Later, "alerting_threshold", Seconds(0.001, SECONDS_MAX), Num(300.0), "Requests slower than this, or hanging, raise an alert."),
-    row(Later, "alerting_args", In(&ALERTING_ARGS), EmptyMap, "Settings of the alerting methods."),
-    row(Later, "alert_types", List(&Known(ALERT_TYPES)), Means("all"), "The only alerts that are sent.").example("[llm_exceptions, budget_alerts]"),
-    row(Later, "alert_to_webhook_url", Map(&Many(&SecretUrl(WEB))), EmptyMap, "Alerts of that type go to this URL (or these) instead.").example("{budget_alerts: \"https://hooks.example/budget\"}"),
-    row(Later, "spend_report_frequency", Period, Unset, "How often a spend report goes out through the alerting methods.").example("7d"),
+    row(Later, "background_health_checks", Bool, ON,
+        "Deployments are probed in the background and unhealthy ones are routed around."),
+    row(Later, "health_check_interval", Seconds(1.0, SECONDS_MAX), Num(300.0),
+        "Time between two probes of a deployment."),
+    row(Later, "health_check_details", Bool, ON,
+        "`/health` shows each deployment; false leaves the counts."),
+    row(Later, "enable_health_check_routing", Bool, ON,
+        "Probes steer the router."),
+    row(Later, "alerting", List(&Known(ALERTING)), Texts(&[]),
+        "Where alerts go; all of them are used.")
+        .example("[slack]"),
+    row(Later, "alerting_threshold", Seconds(0.001, SECONDS_MAX), Num(300.0),
+        "Requests slower than this, or hanging, raise an alert."),
+    row(Later, "alerting_args", In(&ALERTING_ARGS), EmptyMap,
+        "Settings of the alerting methods."),
+    row(Later, "alert_types", List(&Known(ALERT_TYPES)), Means("all"),
+        "The only alerts that are sent.")
+        .example("[llm_exceptions, budget_alerts]"),
+    row(Later, "alert_to_webhook_url", Map(&Many(&SecretUrl(WEB))), EmptyMap,
+        "Alerts of that type go to this URL (or these) instead.")
+        .example("{budget_alerts: \"https://hooks.example/budget\"}"),
+    row(Later, "spend_report_frequency", Period, Unset,
+        "How often a spend report goes out through the alerting methods.")
+        .example("7d"),
     // Headers, credentials, the rest.
-    row(Later, "forward_openai_org_id", Bool, OFF, "The client's `OpenAI-Organization` reaches openai upstreams."),
-    row(Later, "forward_client_headers_to_llm_api", Bool, OFF, "The client's `x-*` headers go upstream; ours and credentials never do."),
-    row(Later, "use_client_credentials_pass_through_routes", Bool, OFF, "Pass-through routes take the client's own provider credentials, without a virtual key."),
-    row(Later, "allow_client_side_credentials", Bool, OFF, "`api_key` and `api_base` of a request's body are used; otherwise such a request is refused."),
-    row(Later, "dangerously_allow_mock_testing_request_params", Bool, OFF, "Requests may carry `mock_testing_*`."),
-    row(Later, "service_account_settings", Many(&A_SERVICE_ACCOUNT), Unset, "Limits of keys that are service accounts, over their own."),
-    row(Later, "provider_budget_config", Map(&A_PROVIDER_BUDGET), EmptyMap, "What may be spent per provider; a spent provider's deployments are skipped until its reset.").example("{openai: {budget_limit: 100, time_period: 1d}}"),
-    row(Later, "model_group_alias", Aliases, EmptyMap, "Other names of model groups, as in `router_settings`, which wins.").example("{fast: gpt-4o}"),
-    row(Later, "retry_after", Seconds(0.0, SECONDS_MAX), Num(0.0), "The least wait before a retry; a provider's `Retry-After` wins."),
-    row(Later, "num_retries", Integer(0, 100), Unset, "Retries, where `router_settings.num_retries` is not set.").example("3"),
-    row(Later, "pass_through_endpoints", List(&A_PASS_THROUGH), Texts(&[]), "Routes of your own that are passed on."),
-    row(Later, "always_include_stream_usage", Bool, Unset, "True: every stream ends with its usage, asked for or not. False: the usage is never asked for upstream unless the client does.").example("true"),
-    row(Later, "response_model", Choice(&["requested", "upstream"]), Default::Text("requested"), "`model` in answers: what the client asked for, or what the upstream answered. The upstream's name is always in `x-litellm-upstream-model`.").ours(),
+    row(Later, "forward_openai_org_id", Bool, OFF,
+        "The client's `OpenAI-Organization` reaches openai upstreams."),
+    row(Later, "forward_client_headers_to_llm_api", Bool, OFF,
+        "The client's `x-*` headers go upstream; ours and credentials never do."),
+    row(Later, "use_client_credentials_pass_through_routes", Bool, OFF,
+        "Pass-through routes take the client's own provider credentials, without a virtual key."),
+    row(Later, "allow_client_side_credentials", Bool, OFF,
+        "`api_key` and `api_base` of a request's body are used; otherwise such a request is \
+         refused."),
+    row(Later, "dangerously_allow_mock_testing_request_params", Bool, OFF,
+        "Requests may carry `mock_testing_*`."),
+    row(Later, "service_account_settings", Many(&A_SERVICE_ACCOUNT), Unset,
+        "Limits of keys that are service accounts, over their own."),
+    row(Later, "provider_budget_config", Map(&A_PROVIDER_BUDGET), EmptyMap,
+        "What may be spent per provider; a spent provider's deployments are skipped until its \
+         reset.")
+        .example("{openai: {budget_limit: 100, time_period: 1d}}"),
+    row(Later, "model_group_alias", Aliases, EmptyMap,
+        "Other names of model groups, as in `router_settings`, which wins.")
+        .example("{fast: gpt-4o}"),
+    row(Later, "retry_after", Seconds(0.0, SECONDS_MAX), Num(0.0),
+        "The least wait before a retry; a provider's `Retry-After` wins."),
+    row(Later, "num_retries", Integer(0, 100), Unset,
+        "Retries, where `router_settings.num_retries` is not set.")
+        .example("3"),
+    row(Later, "pass_through_endpoints", List(&A_PASS_THROUGH), Texts(&[]),
+        "Routes of your own that are passed on."),
+    row(Later, "always_include_stream_usage", Bool, Unset,
+        "True: every stream ends with its usage, asked for or not. False: the usage is never asked \
+         for upstream unless the client does.")
+        .example("true"),
+    row(Later, "response_model", Choice(&["requested", "upstream"]), Default::Text("requested"),
+        "`model` in answers: what the client asked for, or what the upstream answered. The \
+         upstream's name is always in `x-litellm-upstream-model`.")
+        .ours(),
 ];
 
 const KEY_SYSTEMS: &[&str] = &[

@@ -19,91 +19,218 @@ pub static LITELLM_SETTINGS: Table = Table {
 const OFF: Default = Default::Bool(false);
 const MONEY: crate::row::Kind = Number(0.0, f64::MAX);
 
+#[rustfmt::skip] // A row is read as a whole.
 const ROWS: &[Row] = &[
     // Callbacks and logs.
-    row(Later, "success_callback", Many(&Known(CALLBACKS)), Texts(&[]), "Integrations that hear of each success.").example("[langfuse]"),
-    row(Later, "failure_callback", Many(&Known(CALLBACKS)), Texts(&[]), "Integrations that hear of each failure.").example("[sentry]"),
-    row(Later, "callbacks", Many(&Known(CALLBACKS)), Texts(&[]), "Integrations that hear of both: names, or `module.instance` of a Python class. One that is listed twice runs once.").env(&["LITELLM_CALLBACKS"]).example("[prometheus, otel]"),
-    row(Later, "service_callbacks", Many(&Known(CALLBACKS)), Texts(&[]), "Integrations that hear of failures and latency of Postgres, Redis, caches and our own parts.").example("[prometheus_system]"),
-    row(Later, "audit_log_callbacks", Many(&Known(CALLBACKS)), Texts(&[]), "Integrations that hear of changes by administrators.").example("[s3]"),
-    row(Later, "store_audit_logs", Bool, OFF, "Changes by administrators are kept in the database."),
-    row(Later, "turn_off_message_logging", Bool, OFF, "No text of prompts or answers leaves through any callback."),
-    row(Later, "redact_user_api_key_info", Bool, OFF, "Key hash, user, team and alias are removed from what callbacks get."),
-    row(Later, "redact_messages_in_exceptions", Bool, OFF, "Error texts carry no prompt."),
-    row(Later, "global_disable_no_log_param", Bool, OFF, "A request's `no-log` is ignored."),
-    row(Later, "log_raw_request_response", Bool, OFF, "Callbacks get the upstream's request and answer as they were."),
-    row(Later, "langfuse_default_tags", List(&Text), Texts(&[]), "Tags of every Langfuse trace: `cache_hit`, `proxy_base_url`, `user_api_key_alias`, ...").example("[cache_hit, user_api_key_alias]"),
-    row(Later, "s3_callback_params", Map(&Any), Unset, "Bucket and credentials of the `s3` callback.").example("{s3_bucket_name: logs}"),
-    row(Later, "aws_sqs_callback_params", Map(&Any), Unset, "Queue and credentials of the `aws_sqs` callback.").example("{}"),
-    row(Later, "datadog_params", Map(&Any), Unset, "Settings of the `datadog` callback.").example("{}"),
-    row(Later, "custom_prometheus_metadata_labels", List(&Text), Texts(&[]), "Fields of a request's metadata that become labels.").example("[metadata.team]"),
-    row(Later, "custom_prometheus_tags", List(&Text), Texts(&[]), "Tags that become labels.").example("[prod]"),
-    row(Later, "prometheus_metrics_config", List(&Any), Unset, "Which metrics are kept, with which labels.").example("[]"),
-    row(Later, "prometheus_initialize_budget_metrics", Bool, OFF, "Budget metrics of all keys exist from the start."),
-    row(Later, "enable_end_user_cost_tracking_prometheus_only", Bool, OFF, "The end user becomes a label."),
-    row(Later, "require_auth_for_metrics_endpoint", Bool, OFF, "`/metrics` needs a key."),
-    row(Later, "extra_spend_tag_headers", List(&Text), Texts(&[]), "Request headers that become tags of the spend row.").example("[x-team]"),
-    row(Later, "modify_params", Bool, OFF, "A callback's pre-call hook may change the request, and requests a provider would refuse are repaired."),
-    row(Later, "enable_preview_features", Bool, OFF, "Turns on what the documentation calls preview."),
-    row(Later, "set_verbose", Bool, OFF, "Logs at level DEBUG, payloads redacted.").env(&["LITELLM_VERBOSE"]),
-    row(Later, "json_logs", Bool, OFF, "Each log line is a JSON object.").env(&["LITELLM_JSON_LOGS"]),
-    row(Later, "telemetry", Bool, OFF, "Accepted; nothing is ever sent home."),
+    row(Later, "success_callback", Many(&Known(CALLBACKS)), Texts(&[]),
+        "Integrations that hear of each success.")
+        .example("[langfuse]"),
+    row(Later, "failure_callback", Many(&Known(CALLBACKS)), Texts(&[]),
+        "Integrations that hear of each failure.")
+        .example("[sentry]"),
+    row(Later, "callbacks", Many(&Known(CALLBACKS)), Texts(&[]),
+        "Integrations that hear of both: names, or `module.instance` of a Python class. One that \
+         is listed twice runs once.")
+        .env(&["LITELLM_CALLBACKS"]).example("[prometheus, otel]"),
+    row(Later, "service_callbacks", Many(&Known(CALLBACKS)), Texts(&[]),
+        "Integrations that hear of failures and latency of Postgres, Redis, caches and our own \
+         parts.")
+        .example("[prometheus_system]"),
+    row(Later, "audit_log_callbacks", Many(&Known(CALLBACKS)), Texts(&[]),
+        "Integrations that hear of changes by administrators.")
+        .example("[s3]"),
+    row(Later, "store_audit_logs", Bool, OFF,
+        "Changes by administrators are kept in the database."),
+    row(Later, "turn_off_message_logging", Bool, OFF,
+        "No text of prompts or answers leaves through any callback."),
+    row(Later, "redact_user_api_key_info", Bool, OFF,
+        "Key hash, user, team and alias are removed from what callbacks get."),
+    row(Later, "redact_messages_in_exceptions", Bool, OFF,
+        "Error texts carry no prompt."),
+    row(Later, "global_disable_no_log_param", Bool, OFF,
+        "A request's `no-log` is ignored."),
+    row(Later, "log_raw_request_response", Bool, OFF,
+        "Callbacks get the upstream's request and answer as they were."),
+    row(Later, "langfuse_default_tags", List(&Text), Texts(&[]),
+        "Tags of every Langfuse trace: `cache_hit`, `proxy_base_url`, `user_api_key_alias`, ...")
+        .example("[cache_hit, user_api_key_alias]"),
+    row(Later, "s3_callback_params", Map(&Any), Unset,
+        "Bucket and credentials of the `s3` callback.")
+        .example("{s3_bucket_name: logs}"),
+    row(Later, "aws_sqs_callback_params", Map(&Any), Unset,
+        "Queue and credentials of the `aws_sqs` callback.")
+        .example("{}"),
+    row(Later, "datadog_params", Map(&Any), Unset,
+        "Settings of the `datadog` callback.")
+        .example("{}"),
+    row(Later, "custom_prometheus_metadata_labels", List(&Text), Texts(&[]),
+        "Fields of a request's metadata that become labels.")
+        .example("[metadata.team]"),
+    row(Later, "custom_prometheus_tags", List(&Text), Texts(&[]),
+        "Tags that become labels.")
+        .example("[prod]"),
+    row(Later, "prometheus_metrics_config", List(&Any), Unset,
+        "Which metrics are kept, with which labels.")
+        .example("[]"),
+    row(Later, "prometheus_initialize_budget_metrics", Bool, OFF,
+        "Budget metrics of all keys exist from the start."),
+    row(Later, "enable_end_user_cost_tracking_prometheus_only", Bool, OFF,
+        "The end user becomes a label."),
+    row(Later, "require_auth_for_metrics_endpoint", Bool, OFF,
+        "`/metrics` needs a key."),
+    row(Later, "extra_spend_tag_headers", List(&Text), Texts(&[]),
+        "Request headers that become tags of the spend row.")
+        .example("[x-team]"),
+    row(Later, "modify_params", Bool, OFF,
+        "A callback's pre-call hook may change the request, and requests a provider would refuse \
+         are repaired."),
+    row(Later, "enable_preview_features", Bool, OFF,
+        "Turns on what the documentation calls preview."),
+    row(Later, "set_verbose", Bool, OFF,
+        "Logs at level DEBUG, payloads redacted.")
+        .env(&["LITELLM_VERBOSE"]),
+    row(Later, "json_logs", Bool, OFF,
+        "Each log line is a JSON object.")
+        .env(&["LITELLM_JSON_LOGS"]),
+    row(Later, "telemetry", Bool, OFF,
+        "Accepted; nothing is ever sent home."),
     // Network, requests.
-    row(Later, "request_timeout", Seconds(0.001, SECONDS_MAX), Num(600.0), "One upstream call, its stream included; then 408."),
-    row(Later, "num_retries", Integer(0, 100), Unset, "Retries, where neither router_settings nor general_settings say it.").example("3"),
-    row(Later, "allowed_fails", Integer(0, i64::MAX), Unset, "As `router_settings.allowed_fails`, which wins.").example("3"),
-    row(Later, "cooldown_time", Seconds(0.0, SECONDS_MAX), Unset, "As `router_settings.cooldown_time`, which wins.").example("30"),
-    row(Later, "drop_params", Bool, OFF, "Parameters the provider does not know are dropped instead of refused."),
-    row(Later, "force_ipv4", Bool, OFF, "Upstreams are dialled over IPv4 only."),
-    row(Later, "ssl_verify", Either(&[Bool, Text]), Default::Bool(true), "False: upstream certificates are not checked. A path: the file of the roots."),
-    row(Later, "ssl_certificate", Text, Unset, "The client certificate shown to upstreams.").example("/etc/shardgate/client.pem"),
-    row(Later, "forward_traceparent_to_llm_provider", Bool, OFF, "`traceparent` and `tracestate` go upstream."),
-    row(Later, "add_function_to_prompt", Bool, OFF, "Tools are described in the prompt where the provider has none."),
-    row(Later, "enable_json_schema_validation", Bool, OFF, "Answers are checked against the schema the request asked for."),
-    row(Later, "disable_copilot_system_to_assistant", Bool, OFF, "System messages to GitHub Copilot stay system messages."),
-    row(Later, "disable_add_transform_inline_image_block", Bool, OFF, "Fireworks' inline transform of image URLs is not asked for."),
-    row(Later, "disable_hf_tokenizer_download", Bool, OFF, "No tokenizer is fetched; the OpenAI one counts."),
-    row(Later, "disable_token_counter", Bool, OFF, "Tokens are never counted here."),
-    row(Later, "return_response_headers", Bool, Default::Bool(true), "Upstream headers are answered as `llm_provider-*`."),
-    row(Later, "network_mock", Bool, OFF, "No upstream is called; every answer is canned."),
-    row(Later, "model_alias_map", Map(&Text), EmptyMap, "Names that are replaced in every request.").example("{gpt-4: gpt-4o}"),
-    row(Later, "custom_provider_map", List(&Any), Unset, "Providers written in Python: `{provider, custom_handler}`.").example("[{provider: mine, custom_handler: my_provider.handler}]"),
-    row(Later, "guardrails", List(&Any), Unset, "Guardrails, in their older form.").example("[]"),
-    row(Later, "public_model_groups", List(&Text), Unset, "Groups shown without a key.").example("[gpt-4o]"),
+    row(Later, "request_timeout", Seconds(0.001, SECONDS_MAX), Num(600.0),
+        "One upstream call, its stream included; then 408."),
+    row(Later, "num_retries", Integer(0, 100), Unset,
+        "Retries, where neither router_settings nor general_settings say it.")
+        .example("3"),
+    row(Later, "allowed_fails", Integer(0, i64::MAX), Unset,
+        "As `router_settings.allowed_fails`, which wins.")
+        .example("3"),
+    row(Later, "cooldown_time", Seconds(0.0, SECONDS_MAX), Unset,
+        "As `router_settings.cooldown_time`, which wins.")
+        .example("30"),
+    row(Later, "drop_params", Bool, OFF,
+        "Parameters the provider does not know are dropped instead of refused."),
+    row(Later, "force_ipv4", Bool, OFF,
+        "Upstreams are dialled over IPv4 only."),
+    row(Later, "ssl_verify", Either(&[Bool, Text]), Default::Bool(true),
+        "False: upstream certificates are not checked. A path: the file of the roots."),
+    row(Later, "ssl_certificate", Text, Unset,
+        "The client certificate shown to upstreams.")
+        .example("/etc/shardgate/client.pem"),
+    row(Later, "forward_traceparent_to_llm_provider", Bool, OFF,
+        "`traceparent` and `tracestate` go upstream."),
+    row(Later, "add_function_to_prompt", Bool, OFF,
+        "Tools are described in the prompt where the provider has none."),
+    row(Later, "enable_json_schema_validation", Bool, OFF,
+        "Answers are checked against the schema the request asked for."),
+    row(Later, "disable_copilot_system_to_assistant", Bool, OFF,
+        "System messages to GitHub Copilot stay system messages."),
+    row(Later, "disable_add_transform_inline_image_block", Bool, OFF,
+        "Fireworks' inline transform of image URLs is not asked for."),
+    row(Later, "disable_hf_tokenizer_download", Bool, OFF,
+        "No tokenizer is fetched; the OpenAI one counts."),
+    row(Later, "disable_token_counter", Bool, OFF,
+        "Tokens are never counted here."),
+    row(Later, "return_response_headers", Bool, Default::Bool(true),
+        "Upstream headers are answered as `llm_provider-*`."),
+    row(Later, "network_mock", Bool, OFF,
+        "No upstream is called; every answer is canned."),
+    row(Later, "model_alias_map", Map(&Text), EmptyMap,
+        "Names that are replaced in every request.")
+        .example("{gpt-4: gpt-4o}"),
+    row(Later, "custom_provider_map", List(&Any), Unset,
+        "Providers written in Python: `{provider, custom_handler}`.")
+        .example("[{provider: mine, custom_handler: my_provider.handler}]"),
+    row(Later, "guardrails", List(&Any), Unset,
+        "Guardrails, in their older form.")
+        .example("[]"),
+    row(Later, "public_model_groups", List(&Text), Unset,
+        "Groups shown without a key.")
+        .example("[gpt-4o]"),
     // Fallbacks.
-    row(Later, "fallbacks", Fallbacks, Texts(&[]), "As `router_settings.fallbacks`, which wins.").example("[{gpt-4o: [fast]}]"),
-    row(Later, "default_fallbacks", Fallbacks, Texts(&[]), "As `router_settings.default_fallbacks`, which wins.").example("[fast]"),
-    row(Later, "content_policy_fallbacks", Fallbacks, Texts(&[]), "As `router_settings.content_policy_fallbacks`, which wins.").example("[{gpt-4o: [fast]}]"),
-    row(Later, "context_window_fallbacks", Fallbacks, Texts(&[]), "As `router_settings.context_window_fallbacks`, which wins.").example("[{gpt-4o: [fast]}]"),
+    row(Later, "fallbacks", Fallbacks, Texts(&[]),
+        "As `router_settings.fallbacks`, which wins.")
+        .example("[{gpt-4o: [fast]}]"),
+    row(Later, "default_fallbacks", Fallbacks, Texts(&[]),
+        "As `router_settings.default_fallbacks`, which wins.")
+        .example("[fast]"),
+    row(Later, "content_policy_fallbacks", Fallbacks, Texts(&[]),
+        "As `router_settings.content_policy_fallbacks`, which wins.")
+        .example("[{gpt-4o: [fast]}]"),
+    row(Later, "context_window_fallbacks", Fallbacks, Texts(&[]),
+        "As `router_settings.context_window_fallbacks`, which wins.")
+        .example("[{gpt-4o: [fast]}]"),
     // Spend, keys.
-    row(Later, "disable_end_user_cost_tracking", Bool, OFF, "No end user in spend rows or metrics; totals stay."),
-    row(Later, "disable_end_user_cost_tracking_prometheus_only", Bool, OFF, "No end user among the labels; rows keep it."),
-    row(Later, "key_generation_settings", In(&KEY_GENERATION), Unset, "Who may make keys, and what each must bring."),
-    row(Later, "default_key_generate_params", In(&KEY_PARAMS), Unset, "What a new key gets where its request is silent."),
-    row(Later, "upperbound_key_generate_params", In(&KEY_PARAMS), Unset, "What a new key may ask for at most."),
-    row(Later, "default_internal_user_params", Map(&Any), Unset, "What a new user gets.").example("{user_role: internal_user, max_budget: 10}"),
-    row(Later, "default_team_params", Map(&Any), Unset, "What a new team gets.").example("{max_budget: 100, budget_duration: 30d}"),
-    row(Later, "default_team_settings", List(&Any), Unset, "Callbacks of single teams.").example("[{team_id: search, success_callback: [langfuse]}]"),
-    row(Later, "max_budget", MONEY, Unset, "USD that all callers together may spend per `budget_duration`.").example("1000"),
-    row(Later, "budget_duration", Period, Unset, "The period of `max_budget`.").example("30d"),
-    row(Later, "max_user_budget", MONEY, Unset, "USD that an end user may spend.").example("10"),
-    row(Later, "max_end_user_budget", MONEY, Unset, "Another name of `max_user_budget`.").example("10"),
-    row(Later, "max_end_user_budget_id", Text, Unset, "The budget of end users who have none.").example("default-customers"),
-    row(Later, "max_internal_user_budget", MONEY, Unset, "USD that a new user may spend.").example("100"),
-    row(Later, "internal_user_budget_duration", Period, Unset, "The period of `max_internal_user_budget`.").example("30d"),
-    row(Later, "tag_budget_config", Map(&Any), Unset, "What may be spent per tag.").example("{search: {max_budget: 10, budget_duration: 1d}}"),
-    row(Later, "priority_reservation", Map(&Number(0.0, 1.0)), Unset, "Share of a model's limits that a priority keeps.").example("{prod: 0.9, dev: 0.1}"),
-    row(Later, "budget_exceeded_status_code", Integer(400, 599), Default::Integer(422), "The status of a request that a budget refuses."),
-    row(Later, "blocked_user_list", Either(&[List(&Text), Text]), Unset, "End users who are refused, or the file that lists them.").example("[mallory]"),
-    row(Later, "banned_keywords_list", Either(&[List(&Text), Text]), Unset, "Words that are refused, or the file that lists them.").example("[forbidden]"),
-    row(Later, "timezone", Text, Default::Text("UTC"), "Where the day begins for budgets."),
+    row(Later, "disable_end_user_cost_tracking", Bool, OFF,
+        "No end user in spend rows or metrics; totals stay."),
+    row(Later, "disable_end_user_cost_tracking_prometheus_only", Bool, OFF,
+        "No end user among the labels; rows keep it."),
+    row(Later, "key_generation_settings", In(&KEY_GENERATION), Unset,
+        "Who may make keys, and what each must bring."),
+    row(Later, "default_key_generate_params", In(&KEY_PARAMS), Unset,
+        "What a new key gets where its request is silent."),
+    row(Later, "upperbound_key_generate_params", In(&KEY_PARAMS), Unset,
+        "What a new key may ask for at most."),
+    row(Later, "default_internal_user_params", Map(&Any), Unset,
+        "What a new user gets.")
+        .example("{user_role: internal_user, max_budget: 10}"),
+    row(Later, "default_team_params", Map(&Any), Unset,
+        "What a new team gets.")
+        .example("{max_budget: 100, budget_duration: 30d}"),
+    row(Later, "default_team_settings", List(&Any), Unset,
+        "Callbacks of single teams.")
+        .example("[{team_id: search, success_callback: [langfuse]}]"),
+    row(Later, "max_budget", MONEY, Unset,
+        "USD that all callers together may spend per `budget_duration`.")
+        .example("1000"),
+    row(Later, "budget_duration", Period, Unset,
+        "The period of `max_budget`.")
+        .example("30d"),
+    row(Later, "max_user_budget", MONEY, Unset,
+        "USD that an end user may spend.")
+        .example("10"),
+    row(Later, "max_end_user_budget", MONEY, Unset,
+        "Another name of `max_user_budget`.")
+        .example("10"),
+    row(Later, "max_end_user_budget_id", Text, Unset,
+        "The budget of end users who have none.")
+        .example("default-customers"),
+    row(Later, "max_internal_user_budget", MONEY, Unset,
+        "USD that a new user may spend.")
+        .example("100"),
+    row(Later, "internal_user_budget_duration", Period, Unset,
+        "The period of `max_internal_user_budget`.")
+        .example("30d"),
+    row(Later, "tag_budget_config", Map(&Any), Unset,
+        "What may be spent per tag.")
+        .example("{search: {max_budget: 10, budget_duration: 1d}}"),
+    row(Later, "priority_reservation", Map(&Number(0.0, 1.0)), Unset,
+        "Share of a model's limits that a priority keeps.")
+        .example("{prod: 0.9, dev: 0.1}"),
+    row(Later, "budget_exceeded_status_code", Integer(400, 599), Default::Integer(422),
+        "The status of a request that a budget refuses."),
+    row(Later, "blocked_user_list", Either(&[List(&Text), Text]), Unset,
+        "End users who are refused, or the file that lists them.")
+        .example("[mallory]"),
+    row(Later, "banned_keywords_list", Either(&[List(&Text), Text]), Unset,
+        "Words that are refused, or the file that lists them.")
+        .example("[forbidden]"),
+    row(Later, "timezone", Text, Default::Text("UTC"),
+        "Where the day begins for budgets."),
     // Cache.
-    row(Later, "cache", Bool, OFF, "Answers are cached; needs `cache_params`."),
-    row(Later, "cache_params", In(&CACHE_PARAMS), Unset, "Where and what is cached."),
-    row(Later, "enable_caching_on_provider_specific_optional_params", Bool, OFF, "Parameters that are not OpenAI's are part of the cache's key."),
-    row(Later, "default_in_memory_ttl", Seconds(0.0, SECONDS_MAX), Unset, "How long the memory cache keeps an answer, where no ttl is set.").example("600"),
-    row(Later, "default_redis_ttl", Seconds(0.0, SECONDS_MAX), Unset, "How long Redis keeps an answer, where no ttl is set.").example("3600"),
-    row(Later, "default_redis_batch_cache_expiry", Seconds(0.0, SECONDS_MAX), Unset, "How long values that were missing in Redis are not asked for again.").example("10"),
+    row(Later, "cache", Bool, OFF,
+        "Answers are cached; needs `cache_params`."),
+    row(Later, "cache_params", In(&CACHE_PARAMS), Unset,
+        "Where and what is cached."),
+    row(Later, "enable_caching_on_provider_specific_optional_params", Bool, OFF,
+        "Parameters that are not OpenAI's are part of the cache's key."),
+    row(Later, "default_in_memory_ttl", Seconds(0.0, SECONDS_MAX), Unset,
+        "How long the memory cache keeps an answer, where no ttl is set.")
+        .example("600"),
+    row(Later, "default_redis_ttl", Seconds(0.0, SECONDS_MAX), Unset,
+        "How long Redis keeps an answer, where no ttl is set.")
+        .example("3600"),
+    row(Later, "default_redis_batch_cache_expiry", Seconds(0.0, SECONDS_MAX), Unset,
+        "How long values that were missing in Redis are not asked for again.")
+        .example("10"),
 ];
 
 /// The integrations that have a name; anything with a dot in it is `module.instance`.

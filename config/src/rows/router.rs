@@ -30,55 +30,131 @@ const STRATEGIES: &[&str] = &[
 
 const OFF: Default = Default::Bool(false);
 
+#[rustfmt::skip] // A row is read as a whole.
 const ROWS: &[Row] = &[
-    row(Later, "routing_strategy", Choice(STRATEGIES), Default::Text("simple-shuffle"), "How one of a group's deployments is chosen.").example("latency-based-routing"),
-    row(Later, "routing_strategy_args", In(&STRATEGY_ARGS), EmptyMap, "Arguments of the strategy; one that it does not know is an error."),
-    row(Later, "custom_routing_strategy_path", Text, Unset, "The Python strategy of `routing_strategy: custom`.").example("my_router.strategy"),
-    row(Later, "model_group_alias", Aliases, EmptyMap, "Other names of model groups. `{model: group, hidden: true}` keeps the alias out of `/models`.").example("{fast: gpt-4o, secret: {model: gpt-4o, hidden: true}}"),
-    row(Later, "default_litellm_params", Map(&Any), EmptyMap, "Defaults of every request's body; the deployment's and the client's own win.").example("{temperature: 0.2}"),
-    row(Later, "default_max_parallel_requests", Integer(1, i64::MAX), Unset, "Concurrent calls per deployment, where nothing else says it.").example("100"),
-    row(Later, "default_priority", Integer(0, i64::MAX), Unset, "The priority of requests that bring none; lower is sooner.").example("10"),
-    row(Later, "polling_interval", Seconds(0.0, 60.0), Num(0.003), "How late a queued request may notice a free slot, at most."),
-    row(Later, "caching_groups", List(&List(&Text)), Texts(&[]), "Groups whose members share cached answers.").example("[[gpt-4o, fast]]"),
-    row(Later, "assistants_config", In(&ASSISTANTS), Unset, "Where `/v1/assistants` and `/v1/threads` go."),
-    row(Later, "redis_host", Text, Unset, "The Redis in which instances share limits, cooldowns, health and budgets.").example("redis.example"),
-    row(Later, "redis_port", Integer(1, 65_535), Default::Integer(6379), "Its port."),
-    row(Later, "redis_password", Secret, Unset, "Its password.").example("os.environ/REDIS_PASSWORD"),
-    row(Later, "redis_username", Text, Unset, "Its user.").example("default"),
-    row(Later, "redis_db", Integer(0, 65_535), Unset, "Its database number.").example("0"),
-    row(Later, "redis_ssl", Bool, OFF, "TLS to Redis."),
-    row(Later, "redis_url", SecretUrl(REDIS), Unset, "All of that as one URL, which wins.").example("os.environ/REDIS_URL"),
-    row(Later, "cache_kwargs", In(&REDIS_KWARGS), EmptyMap, "More settings of that Redis."),
-    row(Later, "client_ttl", Seconds(0.0, SECONDS_MAX), Num(3600.0), "An upstream connection is not used again past this age."),
-    row(Later, "cache_responses", Bool, OFF, "A second cache in each shard's memory, in front of the configured one."),
-    row(Later, "enable_pre_call_checks", Bool, OFF, "Deployments whose context window the prompt exceeds are skipped."),
-    row(Later, "optional_pre_call_checks", List(&Known(PRE_CALL_CHECKS)), Texts(&[]), "More checks before a call.").example("[prompt_caching]"),
-    row(Later, "enable_tag_filtering", Bool, OFF, "Requests with tags use the deployments that have one of them, or the tag `default`."),
-    row(Later, "tag_filtering_match_any", Bool, Default::Bool(true), "One common tag is enough; false: all of the request's tags are needed."),
-    row(Later, "allowed_fails", Integer(0, i64::MAX), Means("1"), "More failures than this within a minute cool a deployment down.").example("3"),
-    row(Later, "cooldown_time", Seconds(0.0, SECONDS_MAX), Means("5"), "How long a deployment is out of rotation.").example("30"),
-    row(Later, "disable_cooldowns", Bool, OFF, "No deployment is ever taken out of rotation for failures."),
-    row(Later, "retry_policy", In(&RETRY_POLICY), Unset, "Retries by kind of error."),
-    row(Later, "allowed_fails_policy", In(&ALLOWED_FAILS_POLICY), Unset, "Failures within a minute that are borne, by kind of error."),
-    row(Later, "model_group_retry_policy", Map(&A_RETRY_POLICY), EmptyMap, "`retry_policy` of single groups; wins over it.").example("{gpt-4o: {RateLimitErrorRetries: 5}}"),
-    row(Later, "fallbacks", Fallbacks, Texts(&[]), "What is tried, in order, when a group has failed.").example("[{gpt-4o: [fast]}]"),
-    row(Later, "content_policy_fallbacks", Fallbacks, Texts(&[]), "What is tried when a prompt breaks the provider's content policy.").example("[{gpt-4o: [fast]}]"),
-    row(Later, "context_window_fallbacks", Fallbacks, Texts(&[]), "What is tried when a prompt is too long.").example("[{gpt-4o: [fast]}]"),
-    row(Later, "default_fallbacks", Fallbacks, Texts(&[]), "What is tried for groups that have no fallbacks of their own.").example("[fast]"),
-    row(Later, "max_fallbacks", Integer(0, 1000), Default::Integer(5), "Fallbacks that are tried; then the last error is answered."),
-    row(Later, "num_retries", Integer(0, 100), Means("3"), "Calls after the first one failed. Wins over general_settings and litellm_settings.").example("3"),
-    row(Later, "retry_after", Seconds(0.0, SECONDS_MAX), Unset, "The least wait before a retry; wins over general_settings.").example("1"),
-    row(Later, "timeout", Seconds(0.001, SECONDS_MAX), Num(600.0), "A whole request, its retries and fallbacks included."),
-    row(Later, "stream_timeout", Seconds(0.001, SECONDS_MAX), Means("`timeout`"), "A whole stream; past it the stream ends with an error event.").example("600"),
-    row(Later, "debug_level", Choice(&["DEBUG", "INFO"]), Default::Text("INFO"), "What the router logs."),
-    row(Later, "set_verbose", Bool, OFF, "The router logs more.").instead("`router_settings.debug_level: DEBUG`"),
-    row(Later, "provider_budget_config", Map(&A_PROVIDER_BUDGET), EmptyMap, "What may be spent per provider; wins over general_settings.").example("{openai: {budget_limit: 100, time_period: 1d}}"),
-    row(Later, "router_general_settings", In(&ROUTER_GENERAL), EmptyMap, "Odds and ends."),
-    row(Later, "ignore_invalid_deployments", Bool, OFF, "A deployment that cannot work is left out with a warning."),
-    row(Later, "enforce_model_rate_limits", Bool, Default::Bool(true), "rpm and tpm of deployments are hard limits under every strategy."),
-    row(Later, "deployment_affinity_ttl_seconds", Seconds(0.0, SECONDS_MAX), Num(3600.0), "How long a caller stays with a deployment, where a check asks for it."),
-    row(Later, "enable_weighted_failover", Bool, OFF, "A retry goes to the rest of the group by weight."),
-    row(Later, "alerting_config", Map(&Any), Unset, "Alerts of the router alone.").example("{}"),
+    row(Later, "routing_strategy", Choice(STRATEGIES), Default::Text("simple-shuffle"),
+        "How one of a group's deployments is chosen.")
+        .example("latency-based-routing"),
+    row(Later, "routing_strategy_args", In(&STRATEGY_ARGS), EmptyMap,
+        "Arguments of the strategy; one that it does not know is an error."),
+    row(Later, "custom_routing_strategy_path", Text, Unset,
+        "The Python strategy of `routing_strategy: custom`.")
+        .example("my_router.strategy"),
+    row(Later, "model_group_alias", Aliases, EmptyMap,
+        "Other names of model groups. `{model: group, hidden: true}` keeps the alias out of \
+         `/models`.")
+        .example("{fast: gpt-4o, secret: {model: gpt-4o, hidden: true}}"),
+    row(Later, "default_litellm_params", Map(&Any), EmptyMap,
+        "Defaults of every request's body; the deployment's and the client's own win.")
+        .example("{temperature: 0.2}"),
+    row(Later, "default_max_parallel_requests", Integer(1, i64::MAX), Unset,
+        "Concurrent calls per deployment, where nothing else says it.")
+        .example("100"),
+    row(Later, "default_priority", Integer(0, i64::MAX), Unset,
+        "The priority of requests that bring none; lower is sooner.")
+        .example("10"),
+    row(Later, "polling_interval", Seconds(0.0, 60.0), Num(0.003),
+        "How late a queued request may notice a free slot, at most."),
+    row(Later, "caching_groups", List(&List(&Text)), Texts(&[]),
+        "Groups whose members share cached answers.")
+        .example("[[gpt-4o, fast]]"),
+    row(Later, "assistants_config", In(&ASSISTANTS), Unset,
+        "Where `/v1/assistants` and `/v1/threads` go."),
+    row(Later, "redis_host", Text, Unset,
+        "The Redis in which instances share limits, cooldowns, health and budgets.")
+        .example("redis.example"),
+    row(Later, "redis_port", Integer(1, 65_535), Default::Integer(6379),
+        "Its port."),
+    row(Later, "redis_password", Secret, Unset,
+        "Its password.")
+        .example("os.environ/REDIS_PASSWORD"),
+    row(Later, "redis_username", Text, Unset,
+        "Its user.")
+        .example("default"),
+    row(Later, "redis_db", Integer(0, 65_535), Unset,
+        "Its database number.")
+        .example("0"),
+    row(Later, "redis_ssl", Bool, OFF,
+        "TLS to Redis."),
+    row(Later, "redis_url", SecretUrl(REDIS), Unset,
+        "All of that as one URL, which wins.")
+        .example("os.environ/REDIS_URL"),
+    row(Later, "cache_kwargs", In(&REDIS_KWARGS), EmptyMap,
+        "More settings of that Redis."),
+    row(Later, "client_ttl", Seconds(0.0, SECONDS_MAX), Num(3600.0),
+        "An upstream connection is not used again past this age."),
+    row(Later, "cache_responses", Bool, OFF,
+        "A second cache in each shard's memory, in front of the configured one."),
+    row(Later, "enable_pre_call_checks", Bool, OFF,
+        "Deployments whose context window the prompt exceeds are skipped."),
+    row(Later, "optional_pre_call_checks", List(&Known(PRE_CALL_CHECKS)), Texts(&[]),
+        "More checks before a call.")
+        .example("[prompt_caching]"),
+    row(Later, "enable_tag_filtering", Bool, OFF,
+        "Requests with tags use the deployments that have one of them, or the tag `default`."),
+    row(Later, "tag_filtering_match_any", Bool, Default::Bool(true),
+        "One common tag is enough; false: all of the request's tags are needed."),
+    row(Later, "allowed_fails", Integer(0, i64::MAX), Means("1"),
+        "More failures than this within a minute cool a deployment down.")
+        .example("3"),
+    row(Later, "cooldown_time", Seconds(0.0, SECONDS_MAX), Means("5"),
+        "How long a deployment is out of rotation.")
+        .example("30"),
+    row(Later, "disable_cooldowns", Bool, OFF,
+        "No deployment is ever taken out of rotation for failures."),
+    row(Later, "retry_policy", In(&RETRY_POLICY), Unset,
+        "Retries by kind of error."),
+    row(Later, "allowed_fails_policy", In(&ALLOWED_FAILS_POLICY), Unset,
+        "Failures within a minute that are borne, by kind of error."),
+    row(Later, "model_group_retry_policy", Map(&A_RETRY_POLICY), EmptyMap,
+        "`retry_policy` of single groups; wins over it.")
+        .example("{gpt-4o: {RateLimitErrorRetries: 5}}"),
+    row(Later, "fallbacks", Fallbacks, Texts(&[]),
+        "What is tried, in order, when a group has failed.")
+        .example("[{gpt-4o: [fast]}]"),
+    row(Later, "content_policy_fallbacks", Fallbacks, Texts(&[]),
+        "What is tried when a prompt breaks the provider's content policy.")
+        .example("[{gpt-4o: [fast]}]"),
+    row(Later, "context_window_fallbacks", Fallbacks, Texts(&[]),
+        "What is tried when a prompt is too long.")
+        .example("[{gpt-4o: [fast]}]"),
+    row(Later, "default_fallbacks", Fallbacks, Texts(&[]),
+        "What is tried for groups that have no fallbacks of their own.")
+        .example("[fast]"),
+    row(Later, "max_fallbacks", Integer(0, 1000), Default::Integer(5),
+        "Fallbacks that are tried; then the last error is answered."),
+    row(Later, "num_retries", Integer(0, 100), Means("3"),
+        "Calls after the first one failed. Wins over general_settings and litellm_settings.")
+        .example("3"),
+    row(Later, "retry_after", Seconds(0.0, SECONDS_MAX), Unset,
+        "The least wait before a retry; wins over general_settings.")
+        .example("1"),
+    row(Later, "timeout", Seconds(0.001, SECONDS_MAX), Num(600.0),
+        "A whole request, its retries and fallbacks included."),
+    row(Later, "stream_timeout", Seconds(0.001, SECONDS_MAX), Means("`timeout`"),
+        "A whole stream; past it the stream ends with an error event.")
+        .example("600"),
+    row(Later, "debug_level", Choice(&["DEBUG", "INFO"]), Default::Text("INFO"),
+        "What the router logs."),
+    row(Later, "set_verbose", Bool, OFF,
+        "The router logs more.")
+        .instead("`router_settings.debug_level: DEBUG`"),
+    row(Later, "provider_budget_config", Map(&A_PROVIDER_BUDGET), EmptyMap,
+        "What may be spent per provider; wins over general_settings.")
+        .example("{openai: {budget_limit: 100, time_period: 1d}}"),
+    row(Later, "router_general_settings", In(&ROUTER_GENERAL), EmptyMap,
+        "Odds and ends."),
+    row(Later, "ignore_invalid_deployments", Bool, OFF,
+        "A deployment that cannot work is left out with a warning."),
+    row(Later, "enforce_model_rate_limits", Bool, Default::Bool(true),
+        "rpm and tpm of deployments are hard limits under every strategy."),
+    row(Later, "deployment_affinity_ttl_seconds", Seconds(0.0, SECONDS_MAX), Num(3600.0),
+        "How long a caller stays with a deployment, where a check asks for it."),
+    row(Later, "enable_weighted_failover", Bool, OFF,
+        "A retry goes to the rest of the group by weight."),
+    row(Later, "alerting_config", Map(&Any), Unset,
+        "Alerts of the router alone.")
+        .example("{}"),
 ];
 
 const PRE_CALL_CHECKS: &[&str] = &[
@@ -91,34 +167,20 @@ const PRE_CALL_CHECKS: &[&str] = &[
 ];
 
 /// `router_settings.routing_strategy_args`.
+#[rustfmt::skip] // A row is read as a whole.
 static STRATEGY_ARGS: Table = Table {
     doc: "Arguments of the routing strategy.",
     open: true,
     rows: &[
-        row(
-            Later,
-            "ttl",
-            Seconds(0.0, SECONDS_MAX),
-            Unset,
-            "latency: how long a measurement counts. usage: how long a minute's count is kept.",
-        )
-        .example("300"),
-        row(
-            Later,
-            "lowest_latency_buffer",
-            Number(0.0, 1000.0),
-            Unset,
-            "latency: deployments within this fraction of the fastest share the traffic.",
-        )
-        .example("0.1"),
-        row(
-            Later,
-            "max_latency_list_size",
-            Integer(1, 100_000),
-            Unset,
-            "latency: measurements kept per deployment.",
-        )
-        .example("10"),
+        row(Later, "ttl", Seconds(0.0, SECONDS_MAX), Unset,
+            "latency: how long a measurement counts. usage: how long a minute's count is kept.")
+            .example("300"),
+        row(Later, "lowest_latency_buffer", Number(0.0, 1000.0), Unset,
+            "latency: deployments within this fraction of the fastest share the traffic.")
+            .example("0.1"),
+        row(Later, "max_latency_list_size", Integer(1, 100_000), Unset,
+            "latency: measurements kept per deployment.")
+            .example("10"),
     ],
 };
 
@@ -133,26 +195,17 @@ pub(crate) const STRATEGY_ARG_NAMES: &[(&str, &[&str])] = &[
 ];
 
 /// `router_settings.assistants_config`.
+#[rustfmt::skip] // A row is read as a whole.
 static ASSISTANTS: Table = Table {
     doc: "Where assistants and threads go.",
     open: false,
     rows: &[
-        row(
-            Later,
-            "custom_llm_provider",
-            Text,
-            Default::Text("openai"),
-            "The provider.",
-        )
-        .example("azure"),
-        row(
-            Later,
-            "litellm_params",
-            Map(&Any),
-            EmptyMap,
-            "Its credentials and URL.",
-        )
-        .example("{api_key: os.environ/AZURE_API_KEY}"),
+        row(Later, "custom_llm_provider", Text, Default::Text("openai"),
+            "The provider.")
+            .example("azure"),
+        row(Later, "litellm_params", Map(&Any), EmptyMap,
+            "Its credentials and URL.")
+            .example("{api_key: os.environ/AZURE_API_KEY}"),
     ],
 };
 
@@ -160,44 +213,29 @@ const RETRIES: crate::row::Kind = Integer(0, 100);
 const FAILS: crate::row::Kind = Integer(0, i64::MAX);
 
 /// `router_settings.retry_policy`.
+#[rustfmt::skip] // A row is read as a whole.
 static RETRY_POLICY: Table = Table {
     doc: "Retries by kind of error.",
     open: false,
     rows: &[
-        row(
-            Later,
-            "AuthenticationErrorRetries",
-            RETRIES,
-            Means("3"),
-            "401 and 403.",
-        )
-        .example("1"),
-        row(
-            Later,
-            "TimeoutErrorRetries",
-            RETRIES,
-            Means("3"),
-            "Timeouts.",
-        )
-        .example("2"),
-        row(Later, "RateLimitErrorRetries", RETRIES, Means("3"), "429.").example("3"),
-        row(
-            Later,
-            "ContentPolicyViolationErrorRetries",
-            RETRIES,
-            Means("4"),
-            "Refused by the content policy.",
-        )
-        .example("0"),
-        row(
-            Later,
-            "InternalServerErrorRetries",
-            RETRIES,
-            Means("4"),
-            "5xx.",
-        )
-        .example("4"),
-        row(Later, "BadRequestErrorRetries", RETRIES, Means("0"), "400.").example("0"),
+        row(Later, "AuthenticationErrorRetries", RETRIES, Means("3"),
+            "401 and 403.")
+            .example("1"),
+        row(Later, "TimeoutErrorRetries", RETRIES, Means("3"),
+            "Timeouts.")
+            .example("2"),
+        row(Later, "RateLimitErrorRetries", RETRIES, Means("3"),
+            "429.")
+            .example("3"),
+        row(Later, "ContentPolicyViolationErrorRetries", RETRIES, Means("4"),
+            "Refused by the content policy.")
+            .example("0"),
+        row(Later, "InternalServerErrorRetries", RETRIES, Means("4"),
+            "5xx.")
+            .example("4"),
+        row(Later, "BadRequestErrorRetries", RETRIES, Means("0"),
+            "400.")
+            .example("0"),
     ],
 };
 
@@ -205,79 +243,41 @@ static RETRY_POLICY: Table = Table {
 static A_RETRY_POLICY: crate::row::Kind = crate::row::Kind::Table(&RETRY_POLICY);
 
 /// `router_settings.allowed_fails_policy`.
+#[rustfmt::skip] // A row is read as a whole.
 static ALLOWED_FAILS_POLICY: Table = Table {
     doc: "Failures within a minute that are borne, by kind of error.",
     open: false,
     rows: &[
-        row(
-            Later,
-            "BadRequestErrorAllowedFails",
-            FAILS,
-            Means("1000"),
-            "400.",
-        )
-        .example("1000"),
-        row(
-            Later,
-            "AuthenticationErrorAllowedFails",
-            FAILS,
-            Means("10"),
-            "401 and 403.",
-        )
-        .example("10"),
-        row(
-            Later,
-            "TimeoutErrorAllowedFails",
-            FAILS,
-            Means("12"),
-            "Timeouts.",
-        )
-        .example("12"),
-        row(
-            Later,
-            "RateLimitErrorAllowedFails",
-            FAILS,
-            Means("10000"),
-            "429.",
-        )
-        .example("10000"),
-        row(
-            Later,
-            "ContentPolicyViolationErrorAllowedFails",
-            FAILS,
-            Means("15"),
-            "Refused by the content policy.",
-        )
-        .example("15"),
-        row(
-            Later,
-            "InternalServerErrorAllowedFails",
-            FAILS,
-            Means("20"),
-            "5xx.",
-        )
-        .example("20"),
+        row(Later, "BadRequestErrorAllowedFails", FAILS, Means("1000"),
+            "400.")
+            .example("1000"),
+        row(Later, "AuthenticationErrorAllowedFails", FAILS, Means("10"),
+            "401 and 403.")
+            .example("10"),
+        row(Later, "TimeoutErrorAllowedFails", FAILS, Means("12"),
+            "Timeouts.")
+            .example("12"),
+        row(Later, "RateLimitErrorAllowedFails", FAILS, Means("10000"),
+            "429.")
+            .example("10000"),
+        row(Later, "ContentPolicyViolationErrorAllowedFails", FAILS, Means("15"),
+            "Refused by the content policy.")
+            .example("15"),
+        row(Later, "InternalServerErrorAllowedFails", FAILS, Means("20"),
+            "5xx.")
+            .example("20"),
     ],
 };
 
 /// `router_settings.router_general_settings`.
+#[rustfmt::skip] // A row is read as a whole.
 static ROUTER_GENERAL: Table = Table {
     doc: "Odds and ends of the router.",
     open: false,
     rows: &[
-        row(
-            Later,
-            "async_only_mode",
-            Bool,
-            OFF,
-            "Accepted; there is no other mode.",
-        ),
-        row(
-            Later,
-            "pass_through_all_models",
-            Bool,
-            OFF,
-            "A model that is in no group is called as it is named.",
-        ),
+        row(Later, "async_only_mode", Bool, OFF,
+            "Accepted; there is no other mode."),
+        row(Later, "pass_through_all_models", Bool, OFF,
+            "A model that is in no group is called as it is named."),
     ],
 };

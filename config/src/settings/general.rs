@@ -22,7 +22,8 @@ pub struct GeneralSettings {
     pub image_generation_model: Option<String>,
     /// A key bound to one model (or whose first model it is) routes there, over the body's `model`.
     pub infer_model_from_keys: bool,
-    /// The key of the administrator. With it set every LLM route needs a valid key and the admin routes need this one.
+    /// The key of the administrator. With it set every LLM route needs a valid key and the admin
+    /// routes need this one.
     pub master_key: Option<Secret>,
     /// A header that carries the key, besides the usual ones.
     pub litellm_key_header_name: Option<String>,
@@ -30,7 +31,8 @@ pub struct GeneralSettings {
     pub enable_jwt_auth: bool,
     /// How tokens are verified and what their claims mean.
     pub litellm_jwtauth: Option<JwtAuth>,
-    /// The routes that anybody but an administrator may call: exact paths, `/prefix/*`, or groups such as `openai_routes`. Others get 403.
+    /// The routes that anybody but an administrator may call: exact paths, `/prefix/*`, or groups
+    /// such as `openai_routes`. Others get 403.
     pub allowed_routes: Option<Vec<String>>,
     /// Prefixes of routes that only an administrator may call.
     pub admin_only_routes: Vec<String>,
@@ -60,11 +62,13 @@ pub struct GeneralSettings {
     pub enable_oauth2_proxy_auth: bool,
     /// Which header of the OAuth2 proxy means what.
     pub oauth2_config_mappings: Option<BTreeMap<String, String>>,
-    /// A Python function that is called with the request and the key, and returns an identity or raises.
+    /// A Python function that is called with the request and the key, and returns an identity or
+    /// raises.
     pub custom_auth: Option<String>,
     /// Budgets and model lists are enforced on identities of `custom_auth` too.
     pub custom_auth_run_common_checks: bool,
-    /// A Python function that is called after the identity provider's answer for the admin UI's login.
+    /// A Python function that is called after the identity provider's answer for the admin UI's
+    /// login.
     pub custom_sso: Option<String>,
     /// A Python function that signs a request in to the admin UI.
     pub custom_ui_sso_sign_in_handler: Option<String>,
@@ -100,7 +104,8 @@ pub struct GeneralSettings {
     pub disable_reset_budget: bool,
     /// Rows made by the master key carry no hash of it.
     pub disable_adding_master_key_hash_to_db: bool,
-    /// `/model/new`, `/model/update` and `/model/delete` are kept in the database and reach every instance.
+    /// `/model/new`, `/model/update` and `/model/delete` are kept in the database and reach every
+    /// instance.
     pub store_model_in_db: bool,
     /// What is read from the database.
     pub supported_db_objects: Option<Vec<String>>,
@@ -128,7 +133,7 @@ pub struct GeneralSettings {
     /// Where `os.environ/NAME` is looked up first, or what encrypts stored credentials.
     pub key_management_system: Option<String>,
     /// Settings of the key management system.
-    pub key_management_settings: Option<KeyManagement>,
+    pub key_management_settings: Vec<KeyManagement>,
     /// Short for `key_management_system: azure_key_vault`.
     pub use_azure_key_vault: bool,
     /// Short for `key_management_system: google_kms`.
@@ -139,7 +144,8 @@ pub struct GeneralSettings {
     pub default_team_disabled: bool,
     /// A Python function that makes or refuses a new key.
     pub custom_key_generate: Option<String>,
-    /// Concurrent calls per deployment that sets none itself; wins over `router_settings.default_max_parallel_requests`.
+    /// Concurrent calls per deployment that sets none itself; wins over
+    /// `router_settings.default_max_parallel_requests`.
     pub max_parallel_requests: Option<u64>,
     /// Concurrent requests over all shards; more get 429 with `retry-after` at once.
     pub global_max_parallel_requests: Option<u64>,
@@ -207,9 +213,11 @@ pub struct GeneralSettings {
     pub num_retries: Option<u64>,
     /// Routes of your own that are passed on.
     pub pass_through_endpoints: Vec<PassThrough>,
-    /// True: every stream ends with its usage, asked for or not. False: the usage is never asked for upstream unless the client does.
+    /// True: every stream ends with its usage, asked for or not. False: the usage is never asked
+    /// for upstream unless the client does.
     pub always_include_stream_usage: Option<bool>,
-    /// `model` in answers: what the client asked for, or what the upstream answered. The upstream's name is always in `x-litellm-upstream-model`.
+    /// `model` in answers: what the client asked for, or what the upstream answered. The upstream's
+    /// name is always in `x-litellm-upstream-model`.
     pub response_model: ResponseModel,
     /// Names without a row, as they were written.
     #[serde(default)]
@@ -292,6 +300,16 @@ pub struct JwtAuth {
 /// Settings of the key management system.
 #[derive(Clone, Debug, Deserialize)]
 pub struct KeyManagement {
+    /// Google: the project.
+    pub project_id: Option<String>,
+    /// Google: the key's region.
+    pub location_id: Option<String>,
+    /// Google: the key ring.
+    pub key_ring_id: Option<String>,
+    /// The key that encrypts what is stored.
+    pub key_id: Option<String>,
+    /// Azure and HashiCorp: the vault.
+    pub vault_url: Option<String>,
     /// The only names that are looked up there.
     pub hosted_keys: Option<Vec<String>>,
     /// Virtual keys are stored there too.
@@ -307,7 +325,8 @@ pub struct KeyManagement {
     pub more: Map<String, Json>,
 }
 
-/// Settings of the alerting methods. A listed method without its settings (or their variables) is an error at start.
+/// Settings of the alerting methods. A listed method without its settings (or their variables) is
+/// an error at start.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AlertingArgs {

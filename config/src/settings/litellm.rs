@@ -16,7 +16,8 @@ pub struct LitellmSettings {
     pub success_callback: Vec<String>,
     /// Integrations that hear of each failure.
     pub failure_callback: Vec<String>,
-    /// Integrations that hear of both: names, or `module.instance` of a Python class. One that is listed twice runs once.
+    /// Integrations that hear of both: names, or `module.instance` of a Python class. One that is
+    /// listed twice runs once.
     pub callbacks: Vec<String>,
     /// Integrations that hear of failures and latency of Postgres, Redis, caches and our own parts.
     pub service_callbacks: Vec<String>,
@@ -56,7 +57,8 @@ pub struct LitellmSettings {
     pub require_auth_for_metrics_endpoint: bool,
     /// Request headers that become tags of the spend row.
     pub extra_spend_tag_headers: Vec<String>,
-    /// A callback's pre-call hook may change the request, and requests a provider would refuse are repaired.
+    /// A callback's pre-call hook may change the request, and requests a provider would refuse are
+    /// repaired.
     pub modify_params: bool,
     /// Turns on what the documentation calls preview.
     pub enable_preview_features: bool,

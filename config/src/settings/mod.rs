@@ -49,3 +49,72 @@ pub struct Config {
     /// Top-level names without a row, as they were written.
     pub unknown: Map<String, Json>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+    use serde::forward_to_deserialize_any;
+
+    use super::*;
+    use crate::reference::tables;
+
+    /// Notes the field names a type asks for, and fails.
+    struct Fields<'a>(&'a mut Vec<&'static str>);
+
+    impl<'de> Deserializer<'de> for Fields<'_> {
+        type Error = serde_json::Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(Self::Error::custom("names only"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            self.0.extend(fields);
+            self.deserialize_any(visitor)
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+            option unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier
+            ignored_any
+        }
+    }
+
+    fn same<T: for<'de> Deserialize<'de>>(path: &str) {
+        let mut fields = Vec::new();
+        assert!(T::deserialize(Fields(&mut fields)).is_err());
+        fields.retain(|field| *field != "unknown");
+        fields.sort_unstable();
+        let table = tables().into_iter().find(|(known, _)| known == path);
+        let table = table.unwrap_or_else(|| panic!("no table {path}")).1;
+        let mut names: Vec<&str> = table.rows.iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        assert_eq!(fields, names, "fields and rows of {path} differ");
+    }
+
+    #[test]
+    fn every_row_is_a_field_and_every_field_a_row() {
+        same::<GeneralSettings>("general_settings");
+        same::<JwtAuth>("general_settings.litellm_jwtauth");
+        same::<AlertingArgs>("general_settings.alerting_args");
+        same::<ProviderBudget>("general_settings.provider_budget_config.NAME");
+        same::<LitellmSettings>("litellm_settings");
+        same::<CacheParams>("litellm_settings.cache_params");
+        same::<Node>("litellm_settings.cache_params.redis_startup_nodes[]");
+        same::<KeyGeneration>("litellm_settings.key_generation_settings");
+        same::<TeamKeys>("litellm_settings.key_generation_settings.team_key_generation");
+        same::<PersonalKeys>("litellm_settings.key_generation_settings.personal_key_generation");
+        same::<CallbackSettings>("callback_settings");
+        same::<Otel>("callback_settings.otel");
+        same::<RouterSettings>("router_settings");
+        same::<Assistants>("router_settings.assistants_config");
+        same::<RetryPolicy>("router_settings.retry_policy");
+        same::<AllowedFailsPolicy>("router_settings.allowed_fails_policy");
+        same::<RouterGeneral>("router_settings.router_general_settings");
+    }
+}

@@ -20,7 +20,8 @@ pub struct RouterSettings {
     pub routing_strategy_args: StrategyArgs,
     /// The Python strategy of `routing_strategy: custom`.
     pub custom_routing_strategy_path: Option<String>,
-    /// Other names of model groups. `{model: group, hidden: true}` keeps the alias out of `/models`.
+    /// Other names of model groups. `{model: group, hidden: true}` keeps the alias out of
+    /// `/models`.
     pub model_group_alias: BTreeMap<String, Alias>,
     /// Defaults of every request's body; the deployment's and the client's own win.
     pub default_litellm_params: Map<String, Json>,
