@@ -5,14 +5,25 @@ use std::io;
 
 /// Processor time in nanoseconds of all threads of `pid`, the kernel's part included.
 pub(crate) fn process_ns(pid: u32) -> io::Result<u64> {
-    let mut total = 0;
+    Ok(threads_ns(pid)?.into_iter().map(|(_, ns)| ns).sum())
+}
+
+/// The same for each thread, with its id.
+pub(crate) fn threads_ns(pid: u32) -> io::Result<Vec<(u32, u64)>> {
+    let mut threads = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?;
+        let id = task
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+            .unwrap_or(0);
         // A thread may end between the listing and the reading.
-        if let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) {
-            total += first_number(&text);
+        if let Ok(text) = fs::read_to_string(task.path().join("schedstat")) {
+            threads.push((id, first_number(&text)));
         }
     }
-    Ok(total)
+    Ok(threads)
 }
 
 /// Processor time in nanoseconds of the calling thread.

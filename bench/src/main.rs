@@ -3,10 +3,12 @@
 
 use clap::{Parser, Subcommand};
 
+mod compare;
 mod cpu;
 mod load;
 mod reactor;
 mod script;
+mod subject;
 mod upstream;
 mod wire;
 
@@ -26,12 +28,15 @@ enum Command {
     Upstream(upstream::UpstreamArguments),
     /// Load, with every answer judged.
     Load(Box<load::LoadArguments>),
+    /// Direct, nginx, haproxy and Shardgate side by side on one core.
+    Compare(compare::CompareArguments),
 }
 
 fn main() -> std::process::ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Upstream(arguments) => upstream::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
     };
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,

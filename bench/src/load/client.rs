@@ -98,7 +98,6 @@ pub(crate) struct Client {
     figures: Figures,
     window_ns: u64,
     sweep_ns: u64,
-    stopped: bool,
 }
 
 impl Client {
@@ -120,7 +119,6 @@ impl Client {
             figures: Figures::new(),
             window_ns: 0,
             sweep_ns: SWEEP_NS,
-            stopped: false,
         };
         if client.plan.rate.is_none() {
             client.idle.clear();
@@ -157,24 +155,12 @@ impl Client {
         self.figures.requests + self.figures.errors_total()
     }
 
-    /// Connections with a request under way.
-    pub(crate) fn busy(&self) -> usize {
-        let busy =
-            |connection: &&Connection| !matches!(connection.state, State::Closed | State::Idle);
-        self.connections.iter().filter(busy).count()
-    }
-
     /// Connections whose answer has begun.
     pub(crate) fn answering(&self) -> usize {
         self.connections
             .iter()
             .filter(|c| matches!(c.state, State::Body(_)))
             .count()
-    }
-
-    /// Sends nothing new from now on.
-    pub(crate) fn stop(&mut self) {
-        self.stopped = true;
     }
 
     /// One round that sleeps at most `longest`.
@@ -184,7 +170,7 @@ impl Client {
             .timers
             .wait(now_ns)
             .map_or(longest, |own| own.min(longest));
-        if self.plan.rate.is_some() && !self.stopped {
+        if self.plan.rate.is_some() {
             wait = wait.min(Duration::from_nanos(
                 self.next_due_ns.saturating_sub(now_ns),
             ));
@@ -226,7 +212,7 @@ impl Client {
         if self.next_due_ns == 0 {
             self.next_due_ns = now_ns;
         }
-        while !self.stopped && self.next_due_ns <= now_ns {
+        while self.next_due_ns <= now_ns {
             if self.queue.len() < QUEUE_MAX {
                 self.queue.push_back(self.next_due_ns);
             } else {
@@ -287,9 +273,6 @@ impl Client {
 
     /// Starts a request that was due at `due_ns`.
     fn ask(&mut self, slot: usize, due_ns: u64) {
-        if self.stopped {
-            return;
-        }
         self.serial += 1;
         let breaks =
             self.plan.disconnect_rate > 0.0 && self.random.unit() < self.plan.disconnect_rate;

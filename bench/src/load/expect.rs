@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(verdict(Some(true), &stream(77, true, false), 10), Ok(()));
         assert_eq!(
             verdict(Some(true), &stream(77, false, false), 10),
-            Err("incomplete")
+            Err("mismatch")
         );
     }
 
