@@ -144,8 +144,10 @@ fn shortened(text: &str) -> String {
 /// Whether a parameter of this name holds a secret.
 pub fn names_secret(name: &str) -> bool {
     let name = name.split('[').next().unwrap_or(name).to_ascii_lowercase();
-    const HARMLESS: [&str; 4] = ["max_tokens", "public_key_ttl", "token_type", "key_type"];
-    if HARMLESS.contains(&name.as_str()) || name.ends_with("_tokens") || name.ends_with("_token_id")
+    let harmless = ["per_token", "token_cost", "public_key", "cache_key"];
+    if harmless.iter().any(|part| name.ends_with(part))
+        || name.ends_with("_tokens")
+        || name.ends_with("_token_id")
     {
         return false;
     }
@@ -164,7 +166,7 @@ pub fn names_secret(name: &str) -> bool {
                     .strip_suffix(word)
                     .is_some_and(|rest| rest.ends_with(['_', '-']))
         })
-        || ["database_url", "redis_url", "aws_access_key_id", "headers"].contains(&name.as_str())
+        || ["database_url", "redis_url"].contains(&name.as_str())
         || name.ends_with("_access_key_id")
 }
 

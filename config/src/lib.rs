@@ -24,7 +24,7 @@ pub use diagnostic::{Diagnostic, has_credentials, names_secret};
 pub use load::{Loaded, Options, load, parse};
 pub use settings::{
     AlertingArgs, Alias, AllowedFailsPolicy, Assistants, CacheBackend, CacheMode, CacheParams,
-    CallbackSettings, Config, DebugLevel, Fallback, GeneralSettings, JwtAuth, KeyGeneration,
+    CallbackSettings, Config, DebugLevel, Fallback, GeneralSettings, JwtAuth, Kept, KeyGeneration,
     KeyManagement, KeyParams, LitellmSettings, ModelEntry, Node, Otel, PassThrough, PersonalKeys,
     ProviderBudget, Quantization, RedisMore, ResponseModel, RetryPolicy, RouterGeneral,
     RouterSettings, RoutingStrategy, Secret, ServiceAccount, StrategyArgs, TeamKeys,

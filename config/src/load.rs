@@ -1,6 +1,8 @@
 //! From a path or a text to a `Config`: the steps in their order, and the files that `include:`
 //! brings in.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -11,7 +13,7 @@ use crate::diagnostic::{Diagnostic, Findings};
 use crate::environment::Environment;
 use crate::rows::ROOT;
 use crate::semantics;
-use crate::settings::{Config, ModelEntry, Secret};
+use crate::settings::{Config, Kept, ModelEntry, Secret};
 use crate::tree::{Entry, Node, Origin, Position, Value};
 use crate::yaml;
 
@@ -186,15 +188,20 @@ fn merge(into: &mut Node, from: Node, path: &str, findings: &mut Findings) {
 type Unreadable = (String, Option<(u32, u32)>);
 
 fn read_text(path: &Path) -> Result<String, Unreadable> {
-    let length = std::fs::metadata(path).map(|data| data.len()).unwrap_or(0);
-    if length > yaml::FILE_BYTES_MAX as u64 {
+    let unreadable = |error: std::io::Error| (format!("cannot be read: {error}"), None);
+    let file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    let limit = yaml::FILE_BYTES_MAX as u64 + 1;
+    file.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() > yaml::FILE_BYTES_MAX {
         let message = format!(
-            "a file of at most {} bytes is expected; got {length}",
+            "a file of at most {} bytes is expected",
             yaml::FILE_BYTES_MAX
         );
         return Err((message, None));
     }
-    let bytes = std::fs::read(path).map_err(|error| (format!("cannot be read: {error}"), None))?;
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -292,11 +299,11 @@ fn typed(
         callbacks: section(&mut checked, "callback_settings", findings)?,
         general: section(&mut checked, "general_settings", findings)?,
         router: section(&mut checked, "router_settings", findings)?,
-        unknown: object(checked.remove("unknown")),
+        unknown: Kept::new(object(checked.remove("unknown"))),
         sections: {
             checked.remove("environment_variables");
             checked.remove("include");
-            checked
+            Kept::new(checked)
         },
     };
     Some(config)

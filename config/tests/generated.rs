@@ -15,8 +15,9 @@ fn environment(name: &str) -> Option<String> {
         "REDIS_URL" => "rediss://:secret@redis.example:6380/0",
         "REDIS_HOST" => "redis.example",
         "REDIS_PORT" => "6379",
-        "JWT_PUBLIC_KEY_URL" | "JWT_AUDIENCE" | "PROXY_MASTER_KEY" | "LITELLM_VERBOSE"
-        | "LITELLM_JSON_LOGS" | "LITELLM_CALLBACKS" => return None,
+        "LITELLM_MASTER_KEY" => "sk-from-the-environment",
+        "JWT_PUBLIC_KEY_URL" | "JWT_AUDIENCE" | "PROXY_MASTER_KEY" => return None,
+        name if name.starts_with("LITELLM_") => return None,
         name if name.starts_with("SMTP_") && name != "SMTP_PASSWORD" => return None,
         name if name.ends_with("_URL") => "https://hooks.example/secret",
         _ => "sk-from-the-environment",

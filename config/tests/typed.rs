@@ -52,3 +52,38 @@ fn the_quickstart_is_typed_and_defaulted() {
     let shown = format!("{config:?}");
     assert!(!shown.contains("sk-"), "a secret in Debug: {shown}");
 }
+
+#[test]
+fn no_secret_is_shown_by_debug() {
+    let text = "
+model_list:
+  - model_name: a
+    litellm_params:
+      model: x
+      api_key: sk-hidden
+      aws_secret_access_key: hidden
+      api_base: http://user:hidden@host/v1
+      extra_headers: {authorization: hidden, x-team: shown-team}
+      vertex_credentials: {private_key: hidden}
+    model_info: {input_cost_per_token: 0.25, note: shown-note}
+environment_variables: {LANGFUSE_SECRET_KEY: hidden}
+litellm_settings: {cache_params: {type: redis, host: h, password: hidden}}
+general_settings:
+  master_key: sk-hidden
+  database_url: postgres://u:hidden@h/d
+  pass_through_endpoints: [{path: /a, target: \"http://t\", headers: {authorization: hidden}}]
+  master_keyy: sk-hidden
+router_settings: {assistants_config: {litellm_params: {api_key: hidden}}}
+credential_list: [{credential_name: c, credential_values: {api_key: hidden}}]
+";
+    let loaded = loaded(text);
+    let shown = format!("{loaded:?}");
+    assert!(!shown.contains("hidden"), "{shown}");
+    for visible in ["shown-team", "shown-note", "0.25"] {
+        assert!(shown.contains(visible), "{visible} in {shown}");
+    }
+    let (params, info) = loaded.config.models[0].redacted();
+    assert_eq!(params["api_key"], "***");
+    assert_eq!(params["api_base"], "***");
+    assert_eq!(info["input_cost_per_token"], 0.25);
+}

@@ -271,6 +271,13 @@ const ROWS: &[Row] = &[
         .example("3"),
     row(Later, "pass_through_endpoints", List(&A_PASS_THROUGH), Texts(&[]),
         "Routes of your own that are passed on."),
+    row(Later, "disable_responses_id_security", Bool, OFF,
+        "Ids of `/v1/responses` are not bound to their caller."),
+    row(Later, "user_mcp_management_mode",
+        Choice(&["restricted", "view_all"]), Default::Text("restricted"),
+        "Which MCP servers a user sees."),
+    row(Later, "proxy_batch_polling_interval", Seconds(1.0, SECONDS_MAX), Num(6000.0),
+        "How often it is looked at whether a batch is done."),
     row(Later, "always_include_stream_usage", Bool, Unset,
         "True: every stream ends with its usage, asked for or not. False: the usage is never asked \
          for upstream unless the client does.")

@@ -139,6 +139,12 @@ const ROWS: &[Row] = &[
     row(Later, "custom_provider_map", List(&Any), Unset,
         "Providers written in Python: `{provider, custom_handler}`.")
         .example("[{provider: mine, custom_handler: my_provider.handler}]"),
+    row(Later, "mcp_aliases", Map(&Text), Unset,
+        "Short names of MCP servers.")
+        .example("{github: github_mcp_server}"),
+    row(Later, "use_chat_completions_url_for_anthropic_messages", Bool, OFF,
+        "`/v1/messages` on OpenAI models goes to chat completions instead of responses.")
+        .env(&["LITELLM_USE_CHAT_COMPLETIONS_URL_FOR_ANTHROPIC_MESSAGES"]),
     row(Later, "guardrails", List(&Any), Unset,
         "Guardrails, in their older form.")
         .example("[]"),
@@ -178,6 +184,14 @@ const ROWS: &[Row] = &[
     row(Later, "default_team_settings", List(&Any), Unset,
         "Callbacks of single teams.")
         .example("[{team_id: search, success_callback: [langfuse]}]"),
+    row(Later, "enable_key_alias_format_validation", Bool, OFF,
+        "Aliases of keys have 2 to 255 letters, digits and `_-/.@`."),
+    row(Later, "cost_discount_config", Map(&Number(0.0, 1.0)), Unset,
+        "The share by which a provider's costs are lower than its list prices.")
+        .example("{openai: 0.05}"),
+    row(Later, "cost_margin_config", Map(&Any), Unset,
+        "What is added to a provider's costs; `global` for all.")
+        .example("{global: 0.05}"),
     row(Later, "max_budget", MONEY, Unset,
         "USD that all callers together may spend per `budget_duration`.")
         .example("1000"),

@@ -3,8 +3,8 @@
 use crate::row::Default::{Means, Required, Texts, Unset};
 use crate::row::Effect::Later;
 use crate::row::Kind::{
-    Addresses, Any, Bool, Choice, Integer, List, Map, Number, Period, Seconds, Secret, SecretUrl,
-    Table as In, Text, Url,
+    Addresses, Any, Bool, Choice, Either, Integer, List, Map, Number, Period, Seconds, Secret,
+    SecretUrl, Table as In, Text, Url,
 };
 use crate::row::{Default, Row, SECONDS_MAX, Table, row};
 
@@ -25,6 +25,8 @@ const BACKENDS: &[&str] = &[
     "qdrant-semantic",
     "disk",
     "hosted",
+    "gcs",
+    "azure-blob",
 ];
 
 /// What can be cached, with and without LiteLLM's leading `a`.
@@ -121,6 +123,27 @@ const CACHE_ROWS: &[Row] = &[
     row(Later, "disk_cache_dir", Text, Means("the system's temporary directory"),
         "Disk: the directory.")
         .example("/var/cache/shardgate"),
+    row(Later, "ssl_cert_reqs", Either(&[Text, Bool]), Unset,
+        "Redis: whether the certificate is checked; `none` does not.")
+        .example("required"),
+    row(Later, "ssl_check_hostname", Bool, Unset,
+        "Redis: whether the certificate's name is checked.")
+        .example("true"),
+    row(Later, "gcp_service_account", Text, Unset,
+        "Redis on Google Cloud: the account for IAM.")
+        .example("projects/-/serviceAccounts/cache@example.iam.gserviceaccount.com"),
+    row(Later, "gcp_ssl_ca_certs", Text, Unset,
+        "Redis on Google Cloud: the file of the roots.")
+        .example("/etc/shardgate/redis-ca.pem"),
+    row(Later, "gcs_bucket_name", Text, Unset,
+        "Google Cloud Storage: the bucket.")
+        .example("cache"),
+    row(Later, "gcs_path_service_account", Text, Unset,
+        "Google Cloud Storage: the file of the service account.")
+        .example("/etc/shardgate/gcs.json"),
+    row(Later, "gcs_path", Text, Unset,
+        "Google Cloud Storage: what the objects' names begin with.")
+        .example("llm/"),
     row(Later, "s3_bucket_name", Text, Unset,
         "S3: the bucket.")
         .example("cache"),

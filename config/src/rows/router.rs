@@ -152,6 +152,15 @@ const ROWS: &[Row] = &[
         "How long a caller stays with a deployment, where a check asks for it."),
     row(Later, "enable_weighted_failover", Bool, OFF,
         "A retry goes to the rest of the group by weight."),
+    row(Later, "enable_pre_call_check", Bool, OFF,
+        "A slip in LiteLLM's own pages.")
+        .instead("`router_settings.enable_pre_call_checks`"),
+    row(Later, "search_tools", List(&Any), Unset,
+        "Search providers behind `/v1/search`.")
+        .example("[]"),
+    row(Later, "guardrail_list", List(&Any), Unset,
+        "Guardrails of one name that share the work.")
+        .example("[]"),
     row(Later, "alerting_config", Map(&Any), Unset,
         "Alerts of the router alone.")
         .example("{}"),

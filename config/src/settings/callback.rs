@@ -1,7 +1,8 @@
 //! `callback_settings` as types. The fields are the rows, name by name.
 
 use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+
+use super::value::Kept;
 
 /// Settings of single callbacks, by the callback's name.
 #[derive(Clone, Debug, Deserialize)]
@@ -10,14 +11,14 @@ pub struct CallbackSettings {
     /// The OpenTelemetry callback.
     pub otel: Otel,
     /// The Datadog callback.
-    pub datadog: Option<Map<String, Json>>,
+    pub datadog: Option<Kept>,
     /// The Langfuse callback.
-    pub langfuse: Option<Map<String, Json>>,
+    pub langfuse: Option<Kept>,
     /// Arguments of a Python callback.
-    pub custom_callback: Option<Map<String, Json>>,
+    pub custom_callback: Option<Kept>,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// The OpenTelemetry callback.
@@ -28,5 +29,5 @@ pub struct Otel {
     pub message_logging: bool,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use super::value::{Alias, ResponseModel, Secret, TokenRateLimit, seconds};
+use super::value::{Alias, Kept, ResponseModel, Secret, TokenRateLimit, seconds};
 
 /// The server: default models, authentication, database, limits, health, alerting.
 #[derive(Clone, Debug, Deserialize)]
@@ -219,9 +219,16 @@ pub struct GeneralSettings {
     /// `model` in answers: what the client asked for, or what the upstream answered. The upstream's
     /// name is always in `x-litellm-upstream-model`.
     pub response_model: ResponseModel,
+    /// Ids of `/v1/responses` are not bound to their caller.
+    pub disable_responses_id_security: bool,
+    /// Which MCP servers a user sees.
+    pub user_mcp_management_mode: String,
+    /// How often it is looked at whether a batch is done.
+    #[serde(with = "seconds")]
+    pub proxy_batch_polling_interval: Duration,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// How JSON Web Tokens are verified and what their claims mean.
@@ -294,7 +301,7 @@ pub struct JwtAuth {
     pub custom_validate: Option<String>,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// Settings of the key management system.
@@ -322,7 +329,7 @@ pub struct KeyManagement {
     pub primary_secret_name: Option<String>,
     /// The rest of the map, as it was written.
     #[serde(flatten)]
-    pub more: Map<String, Json>,
+    pub more: Kept,
 }
 
 /// Settings of the alerting methods. A listed method without its settings (or their variables) is
@@ -379,7 +386,7 @@ pub struct AlertingArgs {
     pub log_to_console: bool,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// Limits of keys that are service accounts.
@@ -388,12 +395,12 @@ pub struct ServiceAccount {
     /// The kind of key.
     pub key_type: String,
     /// `max_parallel_requests`, `rpm`, `tpm`, `enforced_params` of such keys.
-    pub settings: Map<String, Json>,
+    pub settings: Kept,
     /// Fields that requests of such keys must carry.
     pub enforced_params: Option<Vec<String>>,
     /// The rest of the map, as it was written.
     #[serde(flatten)]
-    pub more: Map<String, Json>,
+    pub more: Kept,
 }
 
 /// What may be spent at one provider.
@@ -414,7 +421,7 @@ pub struct ProviderBudget {
     pub monthly_budget: Option<f64>,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// A route of your own that is passed on.
@@ -425,7 +432,7 @@ pub struct PassThrough {
     /// Where it goes.
     pub target: String,
     /// Headers added to the call.
-    pub headers: Map<String, Json>,
+    pub headers: Kept,
     /// The route needs a key.
     pub auth: bool,
     /// The client's headers go along.
@@ -438,5 +445,5 @@ pub struct PassThrough {
     pub cost_per_request: f64,
     /// The rest of the map, as it was written.
     #[serde(flatten)]
-    pub more: Map<String, Json>,
+    pub more: Kept,
 }

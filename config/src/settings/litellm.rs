@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use super::value::{CacheBackend, CacheMode, Fallback, Quantization, Secret, seconds};
+use super::value::{CacheBackend, CacheMode, Fallback, Kept, Quantization, Secret, seconds};
 
 /// Callbacks, network, fallbacks, keys and caching.
 #[derive(Clone, Debug, Deserialize)]
@@ -38,11 +38,11 @@ pub struct LitellmSettings {
     /// Tags of every Langfuse trace: `cache_hit`, `proxy_base_url`, `user_api_key_alias`, ...
     pub langfuse_default_tags: Vec<String>,
     /// Bucket and credentials of the `s3` callback.
-    pub s3_callback_params: Option<Map<String, Json>>,
+    pub s3_callback_params: Option<Kept>,
     /// Queue and credentials of the `aws_sqs` callback.
-    pub aws_sqs_callback_params: Option<Map<String, Json>>,
+    pub aws_sqs_callback_params: Option<Kept>,
     /// Settings of the `datadog` callback.
-    pub datadog_params: Option<Map<String, Json>>,
+    pub datadog_params: Option<Kept>,
     /// Fields of a request's metadata that become labels.
     pub custom_prometheus_metadata_labels: Vec<String>,
     /// Tags that become labels.
@@ -131,9 +131,9 @@ pub struct LitellmSettings {
     /// What a new key may ask for at most.
     pub upperbound_key_generate_params: Option<KeyParams>,
     /// What a new user gets.
-    pub default_internal_user_params: Option<Map<String, Json>>,
+    pub default_internal_user_params: Option<Kept>,
     /// What a new team gets.
-    pub default_team_params: Option<Map<String, Json>>,
+    pub default_team_params: Option<Kept>,
     /// Callbacks of single teams.
     pub default_team_settings: Option<Vec<Json>>,
     /// USD that all callers together may spend per `budget_duration`.
@@ -151,7 +151,7 @@ pub struct LitellmSettings {
     /// The period of `max_internal_user_budget`.
     pub internal_user_budget_duration: Option<String>,
     /// What may be spent per tag.
-    pub tag_budget_config: Option<Map<String, Json>>,
+    pub tag_budget_config: Option<Kept>,
     /// Share of a model's limits that a priority keeps.
     pub priority_reservation: Option<BTreeMap<String, f64>>,
     /// The status of a request that a budget refuses.
@@ -177,9 +177,19 @@ pub struct LitellmSettings {
     /// How long values that were missing in Redis are not asked for again.
     #[serde(default, with = "seconds::optional")]
     pub default_redis_batch_cache_expiry: Option<Duration>,
+    /// Short names of MCP servers.
+    pub mcp_aliases: Option<BTreeMap<String, String>>,
+    /// `/v1/messages` on OpenAI models goes to chat completions instead of responses.
+    pub use_chat_completions_url_for_anthropic_messages: bool,
+    /// Aliases of keys have 2 to 255 letters, digits and `_-/.@`.
+    pub enable_key_alias_format_validation: bool,
+    /// The share by which a provider's costs are lower than its list prices.
+    pub cost_discount_config: Option<BTreeMap<String, f64>>,
+    /// What is added to a provider's costs; `global` for all.
+    pub cost_margin_config: Option<Kept>,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// Where and what is cached. A backend that fails is a miss, never a failed request.
@@ -252,7 +262,7 @@ pub struct CacheParams {
     /// S3: temporary credentials.
     pub s3_aws_session_token: Option<Secret>,
     /// S3: accepted for old files.
-    pub s3_config: Option<Map<String, Json>>,
+    pub s3_config: Option<Kept>,
     /// S3: TLS.
     pub s3_use_ssl: bool,
     /// S3: the certificate is checked.
@@ -275,9 +285,23 @@ pub struct CacheParams {
     pub redis_semantic_cache_index_name: Option<String>,
     /// Semantic caches: the least cosine similarity of a hit.
     pub similarity_threshold: Option<f64>,
+    /// Redis: whether the certificate is checked; `none` does not.
+    pub ssl_cert_reqs: Option<Json>,
+    /// Redis: whether the certificate's name is checked.
+    pub ssl_check_hostname: Option<bool>,
+    /// Redis on Google Cloud: the account for IAM.
+    pub gcp_service_account: Option<String>,
+    /// Redis on Google Cloud: the file of the roots.
+    pub gcp_ssl_ca_certs: Option<String>,
+    /// Google Cloud Storage: the bucket.
+    pub gcs_bucket_name: Option<String>,
+    /// Google Cloud Storage: the file of the service account.
+    pub gcs_path_service_account: Option<String>,
+    /// Google Cloud Storage: what the objects' names begin with.
+    pub gcs_path: Option<String>,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// A node of a cluster.
@@ -290,7 +314,7 @@ pub struct Node {
     pub port: u64,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// More settings of the router's Redis.
@@ -308,7 +332,7 @@ pub struct RedisMore {
     pub sentinel_nodes: Option<Vec<(String, u16)>>,
     /// The rest of the map, as it was written.
     #[serde(flatten)]
-    pub more: Map<String, Json>,
+    pub more: Kept,
 }
 
 /// Who may make keys, and what each must bring.
@@ -321,7 +345,7 @@ pub struct KeyGeneration {
     pub personal_key_generation: Option<PersonalKeys>,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// Keys of teams.
@@ -334,7 +358,7 @@ pub struct TeamKeys {
     pub required_params: Vec<String>,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// Keys of persons.
@@ -347,7 +371,7 @@ pub struct PersonalKeys {
     pub required_params: Vec<String>,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// What a key has.
@@ -372,8 +396,8 @@ pub struct KeyParams {
     /// Its requests per minute.
     pub rpm_limit: Option<u64>,
     /// Anything.
-    pub metadata: Option<Map<String, Json>>,
+    pub metadata: Option<Kept>,
     /// The rest of the map, as it was written.
     #[serde(flatten)]
-    pub more: Map<String, Json>,
+    pub more: Kept,
 }

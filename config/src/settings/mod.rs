@@ -10,8 +10,6 @@ mod model;
 mod router;
 mod value;
 
-use serde_json::{Map, Value as Json};
-
 pub use callback::{CallbackSettings, Otel};
 pub use general::{
     AlertingArgs, GeneralSettings, JwtAuth, KeyManagement, PassThrough, ProviderBudget,
@@ -25,7 +23,7 @@ pub use router::{
     AllowedFailsPolicy, Assistants, RetryPolicy, RouterGeneral, RouterSettings, StrategyArgs,
 };
 pub use value::{
-    Alias, CacheBackend, CacheMode, DebugLevel, Fallback, Quantization, ResponseModel,
+    Alias, CacheBackend, CacheMode, DebugLevel, Fallback, Kept, Quantization, ResponseModel,
     RoutingStrategy, Secret, TokenRateLimit,
 };
 
@@ -45,9 +43,9 @@ pub struct Config {
     /// `router_settings`.
     pub router: RouterSettings,
     /// Sections that are read and have no types yet (`guardrails`, `credential_list`, ...).
-    pub sections: Map<String, Json>,
+    pub sections: Kept,
     /// Top-level names without a row, as they were written.
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
-use crate::diagnostic::{has_credentials, names_secret};
+use super::value::redacted;
 use crate::tree::Position;
 
 /// A deployment: a public name, what is called, and facts about it.
@@ -33,19 +33,6 @@ impl fmt::Debug for ModelEntry {
             .field("at", &self.at)
             .finish()
     }
-}
-
-/// The same map with every secret hidden, for logs and `/model/info`.
-pub(crate) fn redacted(map: &Map<String, Json>) -> Map<String, Json> {
-    let hidden = |name: &String, value: &Json| match value {
-        Json::Object(inner) if !names_secret(name) => Json::Object(redacted(inner)),
-        Json::String(text) if has_credentials(text) => Json::from("***"),
-        _ if names_secret(name) => Json::from("***"),
-        _ => value.clone(),
-    };
-    map.iter()
-        .map(|(name, value)| (name.clone(), hidden(name, value)))
-        .collect()
 }
 
 impl ModelEntry {

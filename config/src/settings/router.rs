@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::general::ProviderBudget;
 use super::litellm::RedisMore;
-use super::value::{Alias, DebugLevel, Fallback, RoutingStrategy, Secret, seconds};
+use super::value::{Alias, DebugLevel, Fallback, Kept, RoutingStrategy, Secret, seconds};
 
 /// Which deployment serves a request, how often it is tried, and what is tried instead.
 #[derive(Clone, Debug, Deserialize)]
@@ -24,7 +24,7 @@ pub struct RouterSettings {
     /// `/models`.
     pub model_group_alias: BTreeMap<String, Alias>,
     /// Defaults of every request's body; the deployment's and the client's own win.
-    pub default_litellm_params: Map<String, Json>,
+    pub default_litellm_params: Kept,
     /// Concurrent calls per deployment, where nothing else says it.
     pub default_max_parallel_requests: Option<u64>,
     /// The priority of requests that bring none; lower is sooner.
@@ -117,10 +117,16 @@ pub struct RouterSettings {
     /// A retry goes to the rest of the group by weight.
     pub enable_weighted_failover: bool,
     /// Alerts of the router alone.
-    pub alerting_config: Option<Map<String, Json>>,
+    pub alerting_config: Option<Kept>,
+    /// A slip in LiteLLM's own pages.
+    pub enable_pre_call_check: bool,
+    /// Search providers behind `/v1/search`.
+    pub search_tools: Option<Vec<Json>>,
+    /// Guardrails of one name that share the work.
+    pub guardrail_list: Option<Vec<Json>>,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// Arguments of the routing strategy.
@@ -135,7 +141,7 @@ pub struct StrategyArgs {
     pub max_latency_list_size: Option<u64>,
     /// The rest of the map, as it was written.
     #[serde(flatten)]
-    pub more: Map<String, Json>,
+    pub more: Kept,
 }
 
 /// Where assistants and threads go.
@@ -145,10 +151,10 @@ pub struct Assistants {
     /// The provider.
     pub custom_llm_provider: String,
     /// Its credentials and URL.
-    pub litellm_params: Map<String, Json>,
+    pub litellm_params: Kept,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// Retries by kind of error.
@@ -175,7 +181,7 @@ pub struct RetryPolicy {
     pub bad_request_error_retries: Option<u64>,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// Failures within a minute that are borne, by kind of error.
@@ -202,7 +208,7 @@ pub struct AllowedFailsPolicy {
     pub internal_server_error_allowed_fails: Option<u64>,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }
 
 /// Odds and ends of the router.
@@ -215,5 +221,5 @@ pub struct RouterGeneral {
     pub pass_through_all_models: bool,
     /// Names without a row, as they were written.
     #[serde(default)]
-    pub unknown: Map<String, Json>,
+    pub unknown: Kept,
 }

@@ -1,8 +1,12 @@
 //! The small types that settings are made of.
 
 use std::fmt;
+use std::ops::Deref;
 
 use serde::Deserialize;
+use serde_json::{Map, Value as Json};
+
+use crate::diagnostic::{has_credentials, names_secret};
 
 /// Text that is never shown: `Debug` and `Display` print `***`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -30,6 +34,54 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+/// A map that is kept as it was written. `Debug` hides what is named like a secret.
+#[derive(Clone, Default, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub struct Kept(Map<String, Json>);
+
+impl Kept {
+    /// Wraps a map.
+    pub fn new(map: Map<String, Json>) -> Kept {
+        Kept(map)
+    }
+}
+
+impl Deref for Kept {
+    type Target = Map<String, Json>;
+
+    fn deref(&self) -> &Map<String, Json> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        redacted(&self.0).fmt(f)
+    }
+}
+
+/// The same map with every secret hidden.
+pub(super) fn redacted(map: &Map<String, Json>) -> Map<String, Json> {
+    map.iter()
+        .map(|(name, value)| (name.clone(), without_secrets(name, value)))
+        .collect()
+}
+
+/// Numbers and booleans are no secrets, whatever they are called: `max_tokens`, `cost_per_token`.
+fn without_secrets(name: &str, value: &Json) -> Json {
+    match value {
+        Json::Null | Json::Bool(_) | Json::Number(_) => value.clone(),
+        _ if names_secret(name) => Json::from("***"),
+        Json::String(text) if has_credentials(text) => Json::from("***"),
+        Json::String(_) => value.clone(),
+        Json::Array(items) => items
+            .iter()
+            .map(|item| without_secrets(name, item))
+            .collect(),
+        Json::Object(inner) => Json::Object(redacted(inner)),
     }
 }
 
@@ -92,6 +144,10 @@ pub enum CacheBackend {
     Disk,
     /// A cache elsewhere, over HTTP.
     Hosted,
+    /// Google Cloud Storage.
+    Gcs,
+    /// Azure Blob Storage.
+    AzureBlob,
 }
 
 /// Which requests are cached.
