@@ -2,3 +2,4 @@
 
 pub mod limit;
 pub mod router;
+pub mod spend;
