@@ -143,14 +143,14 @@ fn shortened(text: &str) -> String {
 
 /// Whether a parameter of this name holds a secret.
 pub fn names_secret(name: &str) -> bool {
-    let name = name.split('[').next().unwrap_or(name).to_ascii_lowercase();
-    let harmless = ["per_token", "token_cost", "public_key", "cache_key"];
-    if harmless.iter().any(|part| name.ends_with(part))
-        || name.ends_with("_tokens")
-        || name.ends_with("_token_id")
-    {
-        return false;
-    }
+    const HARMLESS: [&str; 6] = [
+        "per_token",
+        "token_cost",
+        "public_key",
+        "cache_key",
+        "_tokens",
+        "_token_id",
+    ];
     const PARTS: [&str; 6] = [
         "password",
         "secret",
@@ -159,13 +159,17 @@ pub fn names_secret(name: &str) -> bool {
         "webhook_url",
         "private_key",
     ];
+    const LAST_WORDS: [&str; 5] = ["key", "keys", "token", "apikey", "dsn"];
+    let name = name.split('[').next().unwrap_or(name).to_ascii_lowercase();
+    if HARMLESS.iter().any(|ending| name.ends_with(ending)) {
+        return false;
+    }
+    let last = name.rsplit(['_', '-']).next().unwrap_or(&name);
+    // A slip of the finger does not make a secret public: `master_keyy`.
+    let nearly_key = last.starts_with("key") && last.len() <= 5;
     PARTS.iter().any(|part| name.contains(part))
-        || ["key", "token", "apikey", "dsn"].iter().any(|word| {
-            name == *word
-                || name
-                    .strip_suffix(word)
-                    .is_some_and(|rest| rest.ends_with(['_', '-']))
-        })
+        || LAST_WORDS.contains(&last)
+        || nearly_key
         || ["database_url", "redis_url"].contains(&name.as_str())
         || name.ends_with("_access_key_id")
 }

@@ -428,8 +428,12 @@ fn alerting(whole: &Whole<'_>, findings: &mut Findings) {
         args.and_then(|args| args.get(**name))
             .is_some_and(|value| !is_empty(value))
     };
+    let elsewhere = whole.is_given(GENERAL, "alert_to_webhook_url");
     for method in methods.into_iter().flatten().filter_map(Json::as_str) {
         let needs = ALERTING_NEEDS.iter().find(|(name, _)| *name == method);
+        if elsewhere && method != "email" {
+            continue;
+        }
         let missing = needs
             .iter()
             .flat_map(|(_, names)| names.iter())

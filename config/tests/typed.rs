@@ -87,3 +87,15 @@ credential_list: [{credential_name: c, credential_values: {api_key: hidden}}]
     assert_eq!(params["api_base"], "***");
     assert_eq!(info["input_cost_per_token"], 0.25);
 }
+
+#[test]
+fn keys_that_are_not_ours_are_defaults_of_the_request() {
+    let text = "model_list: [{model_name: a, litellm_params: {model: x, api_key: k, rpm: 5, \
+                temperature: 0.5, top_p: 0.9, vendor: {deep: [1]}, tags: [t]}}]";
+    let loaded = loaded(text);
+    let names: Vec<&str> = loaded.config.models[0]
+        .request_defaults()
+        .map(|(n, _)| n)
+        .collect();
+    assert_eq!(names, ["temperature", "top_p", "vendor"]);
+}

@@ -130,7 +130,7 @@ const ROWS: &[Row] = &[
         .example("postgres"),
     row(Later, "database_connection_pool_limit", Integer(1, 10_000), Default::Integer(100),
         "Connections to the database, at most."),
-    row(Later, "database_connection_timeout", Seconds(0.001, SECONDS_MAX), Num(60.0),
+    row(Later, "database_connection_timeout", Seconds(0.00001, SECONDS_MAX), Num(60.0),
         "How long an admin request waits for a connection before its 503."),
     row(Later, "allow_requests_on_db_unavailable", Bool, OFF,
         "With the database down, unknown keys pass instead of getting 503."),
@@ -202,13 +202,13 @@ const ROWS: &[Row] = &[
         "Megabytes of a request's body; a larger one gets 413 as soon as that is known."),
     row(Later, "max_response_size_mb", Number(0.0, 1_048_576.0), Num(10.0),
         "Megabytes of an answer (of one event, in a stream); a larger one becomes 502."),
-    row(Later, "request_head_timeout", Seconds(0.001, SECONDS_MAX), Num(10.0),
+    row(Later, "request_head_timeout", Seconds(0.00001, SECONDS_MAX), Num(10.0),
         "A client has this long to send a request's head.")
         .ours(),
-    row(Later, "request_body_timeout", Seconds(0.001, SECONDS_MAX), Num(30.0),
+    row(Later, "request_body_timeout", Seconds(0.00001, SECONDS_MAX), Num(30.0),
         "A request's body may pause this long between two reads.")
         .ours(),
-    row(Later, "keepalive_timeout", Seconds(0.001, SECONDS_MAX), Num(75.0),
+    row(Later, "keepalive_timeout", Seconds(0.00001, SECONDS_MAX), Num(75.0),
         "An idle client connection is closed after this.")
         .ours(),
     row(Later, "fail_closed_rate_limit_enforcement", Bool, OFF,
@@ -230,7 +230,7 @@ const ROWS: &[Row] = &[
     row(Later, "alerting", List(&Known(ALERTING)), Texts(&[]),
         "Where alerts go; all of them are used.")
         .example("[slack]"),
-    row(Later, "alerting_threshold", Seconds(0.001, SECONDS_MAX), Num(300.0),
+    row(Later, "alerting_threshold", Seconds(0.00001, SECONDS_MAX), Num(300.0),
         "Requests slower than this, or hanging, raise an alert."),
     row(Later, "alerting_args", In(&ALERTING_ARGS), EmptyMap,
         "Settings of the alerting methods."),

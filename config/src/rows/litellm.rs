@@ -95,7 +95,7 @@ const ROWS: &[Row] = &[
     row(Later, "telemetry", Bool, OFF,
         "Accepted; nothing is ever sent home."),
     // Network, requests.
-    row(Later, "request_timeout", Seconds(0.001, SECONDS_MAX), Num(600.0),
+    row(Later, "request_timeout", Seconds(0.00001, SECONDS_MAX), Num(600.0),
         "One upstream call, its stream included; then 408."),
     row(Later, "num_retries", Integer(0, 100), Unset,
         "Retries, where neither router_settings nor general_settings say it.")
@@ -131,6 +131,8 @@ const ROWS: &[Row] = &[
         "Tokens are never counted here."),
     row(Later, "return_response_headers", Bool, Default::Bool(true),
         "Upstream headers are answered as `llm_provider-*`."),
+    row(Later, "include_cost_in_streaming_usage", Bool, OFF,
+        "The usage at a stream's end carries its cost."),
     row(Later, "network_mock", Bool, OFF,
         "No upstream is called; every answer is canned."),
     row(Later, "model_alias_map", Map(&Text), EmptyMap,

@@ -6,7 +6,7 @@ use crate::row::Kind::{
     Any, Bool, Choice, Either, Integer, List, Many, Map, Number, Period, Seconds, Secret,
     Table as In, Text, Url,
 };
-use crate::row::{Default, Row, SECONDS_MAX, Table, row};
+use crate::row::{Row, SECONDS_MAX, Table, row};
 
 /// One entry of `model_list`.
 #[rustfmt::skip] // A row is read as a whole.
@@ -156,13 +156,13 @@ const PARAMS: &[Row] = &[
         Integer(1, i64::MAX), Means("general_settings, then router_settings"),
         "Concurrent calls to this deployment. Excess waits up to the request's timeout, then 429.")
         .example("100"),
-    row(Later, "timeout", Seconds(0.001, SECONDS_MAX), Means("the router's"),
+    row(Later, "timeout", Seconds(0.00001, SECONDS_MAX), Means("the router's"),
         "One call to this deployment; wins over the router's.")
         .example("60"),
-    row(Later, "stream_timeout", Seconds(0.001, SECONDS_MAX), Means("the router's"),
+    row(Later, "stream_timeout", Seconds(0.00001, SECONDS_MAX), Means("the router's"),
         "One streamed call to this deployment; wins over the router's.")
         .example("120"),
-    row(Later, "request_timeout", Seconds(0.001, SECONDS_MAX), Unset,
+    row(Later, "request_timeout", Seconds(0.00001, SECONDS_MAX), Unset,
         "Another name of `timeout`, which wins.")
         .example("60"),
     row(Later, "max_retries", Integer(0, 100), Unset,
@@ -198,7 +198,7 @@ const PARAMS: &[Row] = &[
     row(Later, "configurable_clientside_auth_params", List(&Any), Unset,
         "Credentials a client may bring itself: names, or `{api_base: pattern}`.")
         .example("[api_key]"),
-    row(Later, "use_in_pass_through", Bool, Default::Bool(false),
+    row(Later, "use_in_pass_through", Bool, Unset,
         "The pass-through routes of the provider use this deployment's credentials."),
     row(Later, "max_budget", MONEY, Unset,
         "USD this deployment may spend per `budget_duration`.")
@@ -274,7 +274,7 @@ pub static MODEL_INFO: Table = Table {
         row(Later, "health_check_model", Text, Unset,
             "The model that the health probe of a pattern calls.")
             .example("openai/gpt-4o-mini"),
-        row(Later, "health_check_timeout", Seconds(0.001, SECONDS_MAX), Unset,
+        row(Later, "health_check_timeout", Seconds(0.00001, SECONDS_MAX), Unset,
             "How long the health probe waits.")
             .example("60"),
     ],

@@ -129,9 +129,9 @@ const ROWS: &[Row] = &[
     row(Later, "retry_after", Seconds(0.0, SECONDS_MAX), Unset,
         "The least wait before a retry; wins over general_settings.")
         .example("1"),
-    row(Later, "timeout", Seconds(0.001, SECONDS_MAX), Num(600.0),
+    row(Later, "timeout", Seconds(0.00001, SECONDS_MAX), Num(600.0),
         "A whole request, its retries and fallbacks included."),
-    row(Later, "stream_timeout", Seconds(0.001, SECONDS_MAX), Means("`timeout`"),
+    row(Later, "stream_timeout", Seconds(0.00001, SECONDS_MAX), Means("`timeout`"),
         "A whole stream; past it the stream ends with an error event.")
         .example("600"),
     row(Later, "debug_level", Choice(&["DEBUG", "INFO"]), Default::Text("INFO"),

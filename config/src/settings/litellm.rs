@@ -102,6 +102,8 @@ pub struct LitellmSettings {
     pub disable_token_counter: bool,
     /// Upstream headers are answered as `llm_provider-*`.
     pub return_response_headers: bool,
+    /// The usage at a stream's end carries its cost.
+    pub include_cost_in_streaming_usage: bool,
     /// No upstream is called; every answer is canned.
     pub network_mock: bool,
     /// Names that are replaced in every request.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json};
 
 use super::value::redacted;
+use crate::rows::LITELLM_PARAMS;
 use crate::tree::Position;
 
 /// A deployment: a public name, what is called, and facts about it.
@@ -149,6 +150,16 @@ impl ModelEntry {
     /// USD per answered token; the entry's own, or `model_info`'s.
     pub fn output_cost_per_token(&self) -> Option<f64> {
         self.fact("output_cost_per_token")
+    }
+
+    /// Defaults of the request's body: every key of `litellm_params` that is not a parameter of
+    /// ours, and those of ours that are meant for the body.
+    pub fn request_defaults(&self) -> impl Iterator<Item = (&str, &Json)> {
+        const FOR_THE_BODY: [&str; 2] = ["temperature", "max_tokens"];
+        self.litellm_params
+            .iter()
+            .map(|(name, value)| (name.as_str(), value))
+            .filter(|(name, _)| FOR_THE_BODY.contains(name) || LITELLM_PARAMS.find(name).is_none())
     }
 
     /// Both maps without their secrets.
