@@ -2,7 +2,6 @@
 
 mod connect;
 mod listener;
-mod secure;
 mod stream;
 
 pub use connect::{Connect, dial};

@@ -1,0 +1,272 @@
+//! Dates in UTC, and the durations of keys and budgets: LiteLLM's grammar and its calendar. Pure
+//! arithmetic on microseconds since 1970; asks no clock.
+
+/// Microseconds of a second.
+pub const SECOND_US: i64 = 1_000_000;
+const DAY_S: i64 = 86_400;
+
+/// `s`, `m`, `h`, `d`, `w` or `mo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds.
+    Second,
+    /// Minutes.
+    Minute,
+    /// Hours.
+    Hour,
+    /// Days.
+    Day,
+    /// Calendar months.
+    Month,
+}
+
+/// A duration such as `30d`; weeks are kept as seven days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    count: i64,
+    unit: Unit,
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Span, String> {
+        let wrong =
+            || format!("a duration such as 30s, 10m, 1h, 7d, 1w or 1mo was expected; got {text}");
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let count: i64 = text[..digits].parse().map_err(|_| wrong())?;
+        let (count, unit) = match &text[digits..] {
+            "s" => (count, Unit::Second),
+            "m" => (count, Unit::Minute),
+            "h" => (count, Unit::Hour),
+            "d" => (count, Unit::Day),
+            "w" => (count.saturating_mul(7), Unit::Day),
+            "mo" => (count, Unit::Month),
+            _ => return Err(wrong()),
+        };
+        const COUNT_MAX: i64 = 1_000_000_000;
+        if count == 0 || count > COUNT_MAX {
+            Err(wrong())
+        } else {
+            Ok(Span { count, unit })
+        }
+    }
+}
+
+impl Span {
+    /// This long after `now_us`; months keep the day and the time, the day cut to the month's length.
+    pub fn after(self, now_us: i64) -> i64 {
+        let seconds = match self.unit {
+            Unit::Second => self.count,
+            Unit::Minute => self.count * 60,
+            Unit::Hour => self.count * 3_600,
+            Unit::Day => self.count * DAY_S,
+            Unit::Month => return add_months(now_us, self.count),
+        };
+        now_us.saturating_add(seconds.saturating_mul(SECOND_US))
+    }
+
+    /// When a budget of this duration starts anew: the next full step of the UTC calendar for the
+    /// usual values (minutes that divide an hour, hours that divide a day, 1d, 7d from Monday, 30d
+    /// and months from the first), else this long from now. LiteLLM's rule.
+    pub fn next_reset(self, now_us: i64) -> i64 {
+        let step = |seconds: i64| {
+            let now = now_us.div_euclid(SECOND_US);
+            (now.div_euclid(seconds) + 1) * seconds * SECOND_US
+        };
+        match (self.unit, self.count) {
+            (Unit::Minute, count) if 60 % count == 0 => step(count * 60),
+            (Unit::Hour, count) if 24 % count == 0 => step(count * 3_600),
+            (Unit::Day, 1) => step(DAY_S),
+            (Unit::Day, 7) => {
+                // 1970 began on a Thursday: four days after a Monday's midnight, less a week.
+                let since_monday = (now_us.div_euclid(SECOND_US * DAY_S) + 3).rem_euclid(7);
+                let today = now_us.div_euclid(SECOND_US * DAY_S);
+                (today + 7 - since_monday) * DAY_S * SECOND_US
+            }
+            (Unit::Day, 30) => first_of_month(now_us, 1),
+            (Unit::Month, count) => first_of_month(now_us, count),
+            _ => self.after(now_us),
+        }
+    }
+}
+
+fn first_of_month(now_us: i64, months: i64) -> i64 {
+    let (year, month, _) = date(now_us.div_euclid(SECOND_US * DAY_S));
+    let at = year * 12 + month - 1 + months;
+    days(at.div_euclid(12), at.rem_euclid(12) + 1, 1) * DAY_S * SECOND_US
+}
+
+fn add_months(now_us: i64, months: i64) -> i64 {
+    let day = now_us.div_euclid(SECOND_US * DAY_S);
+    let rest = now_us - day * SECOND_US * DAY_S;
+    let (year, month, date) = date(day);
+    let at = year * 12 + month - 1 + months;
+    let (year, month) = (at.div_euclid(12), at.rem_euclid(12) + 1);
+    let next = days(if month == 12 { year + 1 } else { year }, month % 12 + 1, 1);
+    let first = days(year, month, 1);
+    (first + (date - 1).min(next - first - 1)) * DAY_S * SECOND_US + rest
+}
+
+/// Days since 1970 of a date (the proleptic Gregorian calendar, counted in eras of 400 years).
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let of_era = year - era * 400;
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+/// Year, month and day of a day since 1970.
+fn date(day: i64) -> (i64, i64, i64) {
+    let day = day + 719_468;
+    let era = day.div_euclid(146_097);
+    let of_era = day - era * 146_097;
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year + era * 400 + i64::from(month <= 2);
+    (year, month, of_year - (153 * shifted + 2) / 5 + 1)
+}
+
+/// `2026-11-25T16:31:54.123456`: how rows hold a time.
+pub fn text(at_us: i64) -> String {
+    let day = at_us.div_euclid(SECOND_US * DAY_S);
+    let (year, month, date) = date(day);
+    let seconds = at_us.div_euclid(SECOND_US) - day * DAY_S;
+    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let fraction = at_us.rem_euclid(SECOND_US);
+    format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}")
+}
+
+/// `2026-11-25`: the day as the daily tables hold it.
+pub fn day_text(at_us: i64) -> String {
+    let (year, month, date) = date(at_us.div_euclid(SECOND_US * DAY_S));
+    format!("{year:04}-{month:02}-{date:02}")
+}
+
+/// Reads a date with or without time, fraction and zone (`Z`, `+00:00`); `None` when it is no date.
+pub fn parse(text: &str) -> Option<i64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    if text.as_bytes().get(4) != Some(&b'-')
+        || !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+    {
+        return None;
+    }
+    let date_us = days(year, month, day) * DAY_S * SECOND_US;
+    if text.len() == 10 {
+        return Some(date_us);
+    }
+    let (hour, minute, second) = (
+        number(11, 13)?,
+        number(14, 16)?,
+        number(17, 19).unwrap_or(0),
+    );
+    let mut rest = text.get(19..).unwrap_or("");
+    let mut us = (hour * 3_600 + minute * 60 + second) * SECOND_US;
+    if let Some(fraction) = rest.strip_prefix('.') {
+        let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+        let shown = &fraction[..digits.min(6)];
+        us += format!("{shown:0<6}").parse::<i64>().ok()?;
+        rest = &fraction[digits..];
+    }
+    Some(date_us + us - zone_us(rest.trim())?)
+}
+
+fn zone_us(text: &str) -> Option<i64> {
+    if matches!(text, "" | "Z" | "z" | "UTC") {
+        return Some(0);
+    }
+    let sign = match text.as_bytes()[0] {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let digits: String = text[1..].chars().filter(char::is_ascii_digit).collect();
+    let hours: i64 = digits.get(..2)?.parse().ok()?;
+    let minutes: i64 = digits.get(2..4).map_or(Some(0), |text| text.parse().ok())?;
+    Some(sign * (hours * 3_600 + minutes * 60) * SECOND_US)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> i64 {
+        parse(text).expect(text)
+    }
+
+    #[test]
+    fn dates_are_read_and_written() {
+        for day in [-1, 0, 59, 60, 11_016, 20_782, 47_541] {
+            let us = day * DAY_S * SECOND_US + 5_025_123_456;
+            assert_eq!(parse(&text(us)), Some(us), "{}", text(us));
+        }
+        assert_eq!(
+            text(at("2026-11-25T16:31:54.5Z")),
+            "2026-11-25T16:31:54.500000"
+        );
+        assert_eq!(at("2024-02-29 12:00:00+01:00"), at("2024-02-29T11:00:00"));
+        assert_eq!(day_text(at("2024-02-29")), "2024-02-29");
+        assert_eq!(parse("soon"), None);
+        assert_eq!(parse("2024-13-01"), None);
+    }
+
+    #[test]
+    fn resets_follow_the_utc_calendar() {
+        let check = |span: &str, now: &str, expected: &str| {
+            let reset = span.parse::<Span>().unwrap().next_reset(at(now));
+            assert_eq!(text(reset), text(at(expected)), "{span} from {now}");
+        };
+        check("10m", "2026-11-25T16:31:54", "2026-11-25T16:40:00");
+        check("1h", "2026-11-25T16:31:54", "2026-11-25T17:00:00");
+        check("1d", "2026-11-25T16:31:54", "2026-11-26");
+        // 25 November 2026 is a Wednesday.
+        check("7d", "2026-11-25T16:31:54", "2026-11-30");
+        check("1w", "2026-11-30T00:00:00", "2026-12-07");
+        check("30d", "2026-11-25T16:31:54", "2026-12-01");
+        check("1mo", "2026-12-25T16:31:54", "2027-01-01");
+        check("45s", "2026-11-25T16:31:54", "2026-11-25T16:32:39");
+        check("90m", "2026-11-25T16:00:00", "2026-11-25T17:30:00");
+        check("2d", "2026-11-25T16:00:00", "2026-11-27T16:00:00");
+    }
+
+    #[test]
+    fn months_are_cut_to_their_length() {
+        let after = |span: &str, now: &str| text(span.parse::<Span>().unwrap().after(at(now)));
+        assert_eq!(
+            after("1mo", "2026-01-31T10:00:00"),
+            "2026-02-28T10:00:00.000000"
+        );
+        assert_eq!(
+            after("2mo", "2026-12-31T10:00:00"),
+            "2027-02-28T10:00:00.000000"
+        );
+        assert_eq!(
+            after("1w", "2026-12-31T10:00:00"),
+            "2027-01-07T10:00:00.000000"
+        );
+    }
+
+    #[test]
+    fn other_words_are_refused() {
+        for text in [
+            "",
+            "d",
+            "10",
+            "1y",
+            "-1d",
+            "0d",
+            "1 d",
+            "99999999999999999999d",
+        ] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Who may do what: networks, keys. Pure: addresses, headers and tables come in, a verdict goes out.
+
+pub mod calendar;
