@@ -48,7 +48,7 @@ fn the_quickstart_is_typed_and_defaulted() {
     );
     assert_eq!(config.router.timeout, Duration::from_secs(600));
     assert_eq!(config.router.num_retries, None);
-    assert_eq!(config.litellm.request_timeout, Duration::from_secs(600));
+    assert_eq!(config.litellm.request_timeout, None);
     let shown = format!("{config:?}");
     assert!(!shown.contains("sk-"), "a secret in Debug: {shown}");
 }
@@ -98,4 +98,26 @@ fn keys_that_are_not_ours_are_defaults_of_the_request() {
         .map(|(n, _)| n)
         .collect();
     assert_eq!(names, ["temperature", "top_p", "vendor"]);
+}
+
+#[test]
+fn the_router_wins_over_the_other_sections() {
+    let text = "
+litellm_settings: {num_retries: 1, fallbacks: [{a: [b]}], default_fallbacks: [c], ssl_verify: false}
+general_settings: {num_retries: 2, retry_after: 4, model_group_alias: {x: a, y: a}, trusted_proxy_ranges: [10.0.0.0/8]}
+router_settings: {num_retries: 3, fallbacks: [{a: [c]}], model_group_alias: {x: {model: b, hidden: true}}}
+";
+    let config = loaded(text).config;
+    assert_eq!(config.num_retries(), Some(3));
+    assert_eq!(config.retry_after(), Duration::from_secs(4));
+    assert_eq!(config.fallbacks()[0].to, ["c"]);
+    assert_eq!(config.default_fallbacks()[0].to, ["c"]);
+    let aliases = config.model_group_alias();
+    assert_eq!(
+        (aliases["x"].model.as_str(), aliases["x"].hidden),
+        ("b", true)
+    );
+    assert_eq!(aliases["y"].model, "a");
+    assert_eq!(config.trusted_proxies().map(<[String]>::len), Some(1));
+    assert_eq!(config.upstream_verification(), (false, None));
 }

@@ -205,8 +205,17 @@ const ROWS: &[Row] = &[
     row(Later, "request_head_timeout", Seconds(0.00001, SECONDS_MAX), Num(10.0),
         "A client has this long to send a request's head.")
         .ours(),
-    row(Later, "request_body_timeout", Seconds(0.00001, SECONDS_MAX), Num(30.0),
+    row(Later, "request_body_timeout", Seconds(0.00001, SECONDS_MAX), Num(60.0),
         "A request's body may pause this long between two reads.")
+        .ours(),
+    row(Later, "response_send_timeout", Seconds(0.00001, SECONDS_MAX), Num(300.0),
+        "A client may leave its answer unread this long; then the connection is closed.")
+        .ours(),
+    row(Later, "max_request_head_bytes", Integer(1024, 1_048_576), Default::Integer(65_536),
+        "Bytes of a request's head; a longer one gets 431.")
+        .ours(),
+    row(Later, "max_request_headers", Integer(1, 256), Default::Integer(128),
+        "Header lines of a request; more get 431.")
         .ours(),
     row(Later, "keepalive_timeout", Seconds(0.00001, SECONDS_MAX), Num(75.0),
         "An idle client connection is closed after this.")

@@ -1,7 +1,7 @@
 //! `litellm_settings`: callbacks, network, fallbacks, keys, cache.
 
 use super::litellm_maps::{CACHE_PARAMS, KEY_GENERATION, KEY_PARAMS};
-use crate::row::Default::{EmptyMap, Number as Num, Texts, Unset};
+use crate::row::Default::{EmptyMap, Means, Texts, Unset};
 use crate::row::Effect::Later;
 use crate::row::Kind::{
     Any, Bool, Either, Fallbacks, Integer, Known, List, Many, Map, Number, Period, Seconds,
@@ -95,8 +95,10 @@ const ROWS: &[Row] = &[
     row(Later, "telemetry", Bool, OFF,
         "Accepted; nothing is ever sent home."),
     // Network, requests.
-    row(Later, "request_timeout", Seconds(0.00001, SECONDS_MAX), Num(600.0),
-        "One upstream call, its stream included; then 408."),
+    row(Later, "request_timeout",
+        Seconds(0.00001, SECONDS_MAX), Means("600, less where `stream_timeout` is less"),
+        "One upstream call, its stream included; then 408.")
+        .example("600"),
     row(Later, "num_retries", Integer(0, 100), Unset,
         "Retries, where neither router_settings nor general_settings say it.")
         .example("3"),

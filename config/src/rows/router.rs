@@ -83,6 +83,18 @@ const ROWS: &[Row] = &[
         "More settings of that Redis."),
     row(Later, "client_ttl", Seconds(0.0, SECONDS_MAX), Num(3600.0),
         "An upstream connection is not used again past this age."),
+    row(Later, "connect_timeout", Seconds(0.00001, SECONDS_MAX), Num(10.0),
+        "Reaching an upstream, its TLS included.")
+        .ours(),
+    row(Later, "upstream_idle_timeout", Seconds(0.0, SECONDS_MAX), Num(90.0),
+        "An upstream connection that idles longer is closed.")
+        .ours(),
+    row(Later, "max_idle_connections", Integer(0, 1_000_000), Default::Integer(512),
+        "Idle connections that a shard keeps per upstream.")
+        .ours(),
+    row(Later, "max_upstream_connections", Integer(1, 1_000_000), Default::Integer(16_384),
+        "Connections of a shard per upstream; further requests wait for one.")
+        .ours(),
     row(Later, "cache_responses", Bool, OFF,
         "A second cache in each shard's memory, in front of the configured one."),
     row(Later, "enable_pre_call_checks", Bool, OFF,
@@ -109,6 +121,21 @@ const ROWS: &[Row] = &[
     row(Later, "model_group_retry_policy", Map(&A_RETRY_POLICY), EmptyMap,
         "`retry_policy` of single groups; wins over it.")
         .example("{gpt-4o: {RateLimitErrorRetries: 5}}"),
+    row(Later, "max_queued_requests", Integer(0, 10_000_000), Default::Integer(10_000),
+        "Requests that may wait for a slot in one group, over all shards; the next gets 429.")
+        .ours(),
+    row(Later, "retry_budget_ratio", Number(0.0, 100.0), Num(0.2),
+        "The share that retries may add to a group's load: 0.2 is a fifth.")
+        .ours(),
+    row(Later, "retry_budget_floor", Integer(0, 1_000_000), Default::Integer(10),
+        "Retries a second that a group may make whatever its load.")
+        .ours(),
+    row(Later, "mid_stream_fallback", Bool, OFF,
+        "A stream that breaks after its first byte goes on with a fallback.")
+        .ours(),
+    row(Later, "hedging", Bool, OFF,
+        "A second call is made when the first has not answered as soon as 95 of 100 do.")
+        .ours(),
     row(Later, "fallbacks", Fallbacks, Texts(&[]),
         "What is tried, in order, when a group has failed.")
         .example("[{gpt-4o: [fast]}]"),

@@ -159,6 +159,13 @@ pub struct GeneralSettings {
     /// A request's body may pause this long between two reads.
     #[serde(with = "seconds")]
     pub request_body_timeout: Duration,
+    /// A client may leave its answer unread this long; then the connection is closed.
+    #[serde(with = "seconds")]
+    pub response_send_timeout: Duration,
+    /// Bytes of a request's head; a longer one gets 431.
+    pub max_request_head_bytes: u64,
+    /// Header lines of a request; more get 431.
+    pub max_request_headers: u64,
     /// An idle client connection is closed after this.
     #[serde(with = "seconds")]
     pub keepalive_timeout: Duration,

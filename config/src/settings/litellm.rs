@@ -69,8 +69,8 @@ pub struct LitellmSettings {
     /// Accepted; nothing is ever sent home.
     pub telemetry: bool,
     /// One upstream call, its stream included; then 408.
-    #[serde(with = "seconds")]
-    pub request_timeout: Duration,
+    #[serde(default, with = "seconds::optional")]
+    pub request_timeout: Option<Duration>,
     /// Retries, where neither router_settings nor general_settings say it.
     pub num_retries: Option<u64>,
     /// As `router_settings.allowed_fails`, which wins.

@@ -4,6 +4,7 @@
 //! rows' names; a test compares the two.
 
 mod callback;
+mod effective;
 mod general;
 mod litellm;
 mod model;

@@ -55,6 +55,16 @@ pub struct RouterSettings {
     /// An upstream connection is not used again past this age.
     #[serde(with = "seconds")]
     pub client_ttl: Duration,
+    /// Reaching an upstream, its TLS included.
+    #[serde(with = "seconds")]
+    pub connect_timeout: Duration,
+    /// An upstream connection that idles longer is closed.
+    #[serde(with = "seconds")]
+    pub upstream_idle_timeout: Duration,
+    /// Idle connections that a shard keeps per upstream.
+    pub max_idle_connections: u64,
+    /// Connections of a shard per upstream; further requests wait for one.
+    pub max_upstream_connections: u64,
     /// A second cache in each shard's memory, in front of the configured one.
     pub cache_responses: bool,
     /// Deployments whose context window the prompt exceeds are skipped.
@@ -78,6 +88,16 @@ pub struct RouterSettings {
     pub allowed_fails_policy: Option<AllowedFailsPolicy>,
     /// `retry_policy` of single groups; wins over it.
     pub model_group_retry_policy: BTreeMap<String, RetryPolicy>,
+    /// Requests that may wait for a slot in one group, over all shards; the next gets 429.
+    pub max_queued_requests: u64,
+    /// The share that retries may add to a group's load: 0.2 is a fifth.
+    pub retry_budget_ratio: f64,
+    /// Retries a second that a group may make whatever its load.
+    pub retry_budget_floor: u64,
+    /// A stream that breaks after its first byte goes on with a fallback.
+    pub mid_stream_fallback: bool,
+    /// A second call is made when the first has not answered as soon as 95 of 100 do.
+    pub hedging: bool,
     /// What is tried, in order, when a group has failed.
     pub fallbacks: Vec<Fallback>,
     /// What is tried when a prompt breaks the provider's content policy.
