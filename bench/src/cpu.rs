@@ -1,7 +1,9 @@
 //! What a process costs: processor time, resident memory, open files, read from /proc. Linux only.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 /// Processor time in nanoseconds of all threads of `pid`, the kernel's part included.
 pub(crate) fn process_ns(pid: u32) -> io::Result<u64> {
@@ -44,6 +46,30 @@ pub(crate) fn resident_bytes(pid: u32) -> io::Result<u64> {
 /// Open file descriptors.
 pub(crate) fn open_files(pid: u32) -> io::Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// Sockets of `pid` that are connected to `port` on 127.0.0.1.
+pub(crate) fn sockets_to(pid: u32, port: u16) -> io::Result<usize> {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp"))?;
+    let remote = format!("0100007F:{port:04X}");
+    let connected = |line: &&str| line.split_whitespace().nth(2) == Some(remote.as_str());
+    let inodes: HashSet<&str> = table
+        .lines()
+        .filter(connected)
+        .filter_map(|line| line.split_whitespace().nth(9))
+        .collect();
+    let is_one = |link: &PathBuf| {
+        let name = link.to_string_lossy().into_owned();
+        name.strip_prefix("socket:[")
+            .and_then(|rest| rest.strip_suffix(']'))
+            .is_some_and(|inode| inodes.contains(inode))
+    };
+    let links = fs::read_dir(format!("/proc/{pid}/fd"))?;
+    Ok(links
+        .flatten()
+        .filter_map(|link| fs::read_link(link.path()).ok())
+        .filter(is_one)
+        .count())
 }
 
 /// The children of `pid`, for servers that fork their worker.

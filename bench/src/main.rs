@@ -5,9 +5,11 @@ use clap::{Parser, Subcommand};
 
 mod compare;
 mod cpu;
+mod idle;
 mod load;
 mod reactor;
 mod script;
+mod soak;
 mod subject;
 mod upstream;
 mod wire;
@@ -30,6 +32,10 @@ enum Command {
     Load(Box<load::LoadArguments>),
     /// Direct, nginx, haproxy and Shardgate side by side on one core.
     Compare(compare::CompareArguments),
+    /// A long mixed run: do files and memory come back?
+    Soak(soak::SoakArguments),
+    /// What thousands of idle connections and slow readers do to other traffic.
+    Idle(idle::IdleArguments),
 }
 
 fn main() -> std::process::ExitCode {
@@ -37,6 +43,8 @@ fn main() -> std::process::ExitCode {
         Command::Upstream(arguments) => upstream::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
+        Command::Idle(arguments) => idle::run(&arguments),
     };
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -69,6 +69,10 @@ impl Expected {
         }
     }
 
+    pub(crate) fn with(self, strictness: Strictness) -> Self {
+        Self { strictness, ..self }
+    }
+
     pub(crate) fn streams(&self) -> bool {
         matches!(self.shape, Shape::Events(_))
     }
