@@ -490,10 +490,9 @@ impl Client {
 
     /// Leaves in the middle: half of the time with RST.
     fn break_off(&mut self, slot: usize) {
-        if let Some(stream) = &self.connections[slot].stream {
-            if self.random.unit() < 0.5 {
-                let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
-            }
+        let abruptly = self.random.unit() < 0.5;
+        if let Some(stream) = self.connections[slot].stream.as_ref().filter(|_| abruptly) {
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
         self.connections[slot].close();
     }

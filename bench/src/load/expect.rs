@@ -221,10 +221,12 @@ impl Judge {
             return Err(("mismatch", text));
         }
         match &expected.shape {
-            Shape::Json(wanted) if expected.strictness == Strictness::Bytes => {
-                if expected.status == 200 && !equal(wanted, &self.kept, &mut None) {
-                    return Err(("mismatch", difference(wanted, &self.kept)));
-                }
+            Shape::Json(wanted)
+                if expected.strictness == Strictness::Bytes
+                    && expected.status == 200
+                    && !equal(wanted, &self.kept, &mut None) =>
+            {
+                return Err(("mismatch", difference(wanted, &self.kept)));
             }
             Shape::Events(lists) if expected.strictness == Strictness::Bytes => {
                 let complete =
