@@ -83,7 +83,7 @@ impl Check<'_> {
         }
     }
 
-    /// Fills in a row that the file does not set.
+    /// Fills in a row that the file does not set: from the environment, else with its default.
     fn complete(&mut self, row: &Row, node: &Node, path: &str, checked: &mut Map<String, Json>) {
         if checked.contains_key(row.name) {
             return;
@@ -92,48 +92,55 @@ impl Check<'_> {
             .entry(row.name)
             .is_some_and(|entry| !entry.value.is_null());
         let path = join(path, row.name);
-        if !written {
-            let found = row.env.iter().find_map(|name| {
-                self.environment
-                    .value(name)
-                    .filter(|value| !value.is_empty())
-                    .map(|v| (*name, v))
-            });
-            if let Some((name, text)) = found {
-                let node = Node {
-                    at: Position {
-                        file: u16::MAX,
-                        line: 0,
-                        column: 0,
-                    },
-                    value: Value::Text(text),
-                    raw: None,
-                    origin: Origin::Environment(name.to_owned()),
-                };
-                if let Some(value) = self.value(&row.kind, &node, &path) {
-                    if row.effect == Effect::Later {
-                        self.not_in_force(&path);
-                    }
-                    checked.insert(row.name.to_owned(), value);
-                    return;
-                }
-            }
+        if !written && let Some(value) = self.stand_in(row, &path) {
+            checked.insert(row.name.to_owned(), value);
+            return;
         }
-        let inner = match (&row.kind, row.default) {
+        let default = match (&row.kind, row.default) {
             (Kind::Table(table), Default::Inner | Default::EmptyMap) => {
                 let empty = Node::new(node.at, Value::Null);
                 Some(Json::Object(self.table(table, &empty, &path)))
             }
             _ => row.default_json(),
         };
-        if let Some(value) = inner {
+        if let Some(value) = default {
             checked.insert(row.name.to_owned(), value);
         } else if matches!(row.default, Default::Required) && !written {
-            let near = suggestion(row.name, node.entries().iter().map(|e| e.key.as_str()));
-            let hint = near.replace("did you mean", "is it meant by");
+            let hint = match nearest(row.name, node.entries().iter().map(|e| e.key.as_str())) {
+                Some(name) => format!("; is it meant by `{name}`?"),
+                None => String::new(),
+            };
             let message = format!("required; {} is expected{hint}", row.kind.expected());
             self.findings.error(node.at, &path, message);
         }
+    }
+
+    /// The value of the first variable that stands in for a row.
+    fn stand_in(&mut self, row: &Row, path: &str) -> Option<Json> {
+        // A cluster's service links set REDIS_PORT to an address, whatever we call our own.
+        let meant = |value: &String| !value.is_empty() && !value.starts_with("tcp://");
+        let value = |name: &&'static str| {
+            self.environment
+                .value(name)
+                .filter(meant)
+                .map(|text| (*name, text))
+        };
+        let (name, text) = row.env.iter().find_map(value)?;
+        let node = Node {
+            at: Position {
+                file: u16::MAX,
+                line: 0,
+                column: 0,
+            },
+            value: Value::Text(text),
+            raw: None,
+            origin: Origin::Environment(name.to_owned()),
+        };
+        let value = self.value(&row.kind, &node, path)?;
+        if row.effect == Effect::Later {
+            self.not_in_force(path);
+        }
+        Some(value)
     }
 
     fn unknown_name(&mut self, table: &Table, entry: &Entry, path: &str) {
@@ -156,9 +163,9 @@ impl Check<'_> {
         let close = table.rows.iter().map(|row| row.name).filter(|name| {
             name.len().abs_diff(entry.key.len()) <= 1 && name.len() >= NAME_CHARS_MIN - 1
         });
-        let budget =
+        let slip =
             nearest(&entry.key, close).filter(|name| value::one_slip_apart(&entry.key, name));
-        if let Some(name) = budget {
+        if let Some(name) = slip {
             let message = format!("passed on as it is; did you mean `{name}`?");
             self.findings
                 .warn(entry.at, &join(path, &entry.key), message);

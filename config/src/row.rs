@@ -31,6 +31,8 @@ pub enum Kind {
     Period,
     /// Any text.
     Text,
+    /// Any text but an empty one.
+    Name,
     /// Text that no log, error or answer may show.
     Secret,
     /// A URL with one of these schemes and a host.
@@ -230,6 +232,7 @@ impl Kind {
             ),
             Kind::Period => String::from("a span such as 30s, 5m, 1h, 7d, 2w or 1mo"),
             Kind::Text | Kind::Secret => String::from("a string"),
+            Kind::Name => String::from("a non-empty string"),
             Kind::Url(schemes) | Kind::SecretUrl(schemes) => format!(
                 "a URL ({}) with a host",
                 schemes

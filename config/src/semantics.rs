@@ -225,6 +225,18 @@ fn groups(whole: &Whole<'_>, findings: &mut Findings) {
             groups.complain(&entry.value, &format!("{GENERAL}.{name}"), findings);
         }
     }
+    if let Some(params) = whole.written(LITELLM, "cache_params") {
+        let embedding = [
+            "qdrant_semantic_cache_embedding_model",
+            "redis_semantic_cache_embedding_model",
+        ];
+        for name in embedding {
+            if let Some(entry) = params.value.entry(name) {
+                let path = format!("{LITELLM}.cache_params.{name}");
+                groups.complain(&entry.value, &path, findings);
+            }
+        }
+    }
     if let Some(entry) = whole.written(ROUTER, "caching_groups") {
         for (index, group) in entry.value.items().iter().enumerate() {
             for (inner, member) in group.items().iter().enumerate() {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use serde_json::{Value as Json, json};
 
 use crate::row::Kind;
-use crate::tree::{Node, Value};
+use crate::tree::{Node, Origin, Value};
 use crate::yaml::scalar;
 
 /// Why a value does not fit.
@@ -35,6 +35,9 @@ pub(crate) fn scalar(kind: &Kind, node: &Node) -> Result<Json, Misfit> {
             .map(|value| json!(value)),
         Kind::Period => text(node).filter(|text| is_period(text)).map(Json::String),
         Kind::Text | Kind::Secret => text(node).map(Json::String),
+        Kind::Name => text(node)
+            .filter(|text| !text.trim().is_empty())
+            .map(Json::String),
         Kind::Url(schemes) | Kind::SecretUrl(schemes) => return url(schemes, node),
         Kind::Choice(words) => text(node)
             .filter(|text| words.contains(&text.as_str()))
@@ -62,7 +65,11 @@ fn boolean(node: &Node) -> Option<bool> {
         Value::Text(text) => match text.trim().to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Some(true),
             "false" | "no" | "off" | "0" => Some(false),
-            _ => None,
+            // `LITELLM_VERBOSE=2`: any number but zero is yes, in the environment.
+            other => match (&node.origin, other.parse::<u64>()) {
+                (Origin::Environment(_), Ok(number)) => Some(number > 0),
+                _ => None,
+            },
         },
         _ => None,
     }

@@ -246,7 +246,8 @@ fn variables_stand_in_for_parameters() {
     let env = |name: &str| {
         let value = match name {
             "PROXY_MASTER_KEY" => "sk-from-the-environment",
-            "LITELLM_VERBOSE" => "1",
+            "LITELLM_VERBOSE" => "2",
+            "REDIS_PORT" => "tcp://10.0.0.1:6379",
             "LITELLM_JSON_LOGS" => "yes",
             "DATABASE_URL" => "postgres://h/d",
             "LITELLM_CALLBACKS" => "langfuse,otel",

@@ -100,6 +100,7 @@ fn kind(of: &Kind) -> Json {
         Kind::Choice(words) => scalar(json!({ "enum": words })),
         Kind::Known(words) => json!({ "type": ["string", "null"], "examples": words }),
         Kind::Text
+        | Kind::Name
         | Kind::Secret
         | Kind::Url(_)
         | Kind::SecretUrl(_)

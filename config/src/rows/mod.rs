@@ -11,7 +11,7 @@ use model::A_MODEL_ENTRY;
 
 use crate::row::Default::{EmptyMap, Inner, Texts, Unset};
 use crate::row::Effect::{InForce, Later};
-use crate::row::Kind::{self, Any, Bool, List, Map, Table as In, Text};
+use crate::row::Kind::{Any, Bool, List, Map, Table as In, Text};
 use crate::row::{Default, Row, Table, row};
 
 pub use general::GENERAL_SETTINGS;
@@ -109,6 +109,3 @@ pub static OTEL: Table = Table {
              theirs."),
     ],
 };
-
-/// The sections in the order of the reference page: name and rows.
-pub const SECTIONS: [(&str, Kind); 1] = [("", In(&ROOT))];

@@ -3,7 +3,7 @@
 use crate::row::Default::{EmptyMap, Means, Required, Unset};
 use crate::row::Effect::{InForce, Later};
 use crate::row::Kind::{
-    Any, Bool, Choice, Either, Integer, List, Many, Map, Number, Period, Seconds, Secret,
+    Any, Bool, Choice, Either, Integer, List, Many, Map, Name, Number, Period, Seconds, Secret,
     Table as In, Text, Url,
 };
 use crate::row::{Row, SECONDS_MAX, Table, row};
@@ -14,7 +14,7 @@ pub static MODEL_ENTRY: Table = Table {
     doc: "One deployment.",
     open: false,
     rows: &[
-        row(InForce, "model_name", Text, Required,
+        row(InForce, "model_name", Name, Required,
             "The public name. Entries that share it are one model group; `*` and `openai/*` are \
              patterns, the longest match wins.")
             .example("gpt-4o"),
@@ -47,7 +47,7 @@ const MONEY: crate::row::Kind = Number(0.0, f64::MAX);
 
 #[rustfmt::skip] // A row is read as a whole.
 const PARAMS: &[Row] = &[
-    row(Later, "model", Text, Required,
+    row(Later, "model", Name, Required,
         "`provider/model`. The provider decides wire format, URL and authentication. Without a \
          prefix it is inferred from the known model names, else `openai`.")
         .example("openai/gpt-4o"),
