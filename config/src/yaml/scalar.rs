@@ -39,7 +39,7 @@ pub(crate) fn integer(text: &str) -> Option<Value> {
     } else if let Some(hex) = digits.strip_prefix("0x") {
         radix(hex, 16)?
     } else if digits.len() > 1 && digits.starts_with('0') {
-        radix(&digits[1..], 8)?
+        radix(digits, 8)?
     } else if digits.contains(':') {
         sexagesimal(digits)?
     } else {
