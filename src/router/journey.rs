@@ -342,8 +342,15 @@ impl Journey {
             self.fail_as_asked(mock, router);
             return None;
         }
-        if let Some(step) = self.hold(router, live, now) {
-            return Some(step);
+        match self.hold(router, live, now) {
+            Turn::Now => {}
+            Turn::Later(id) => {
+                return Some(Step::Wait(Wait {
+                    id,
+                    until: self.deadline,
+                }));
+            }
+            Turn::Never => return None,
         }
         match filter::choose(&self.search(router, live, now), rng) {
             Ok(permit) => {
@@ -652,18 +659,31 @@ impl Journey {
     }
 }
 
+/// Whether a request may try for a slot.
+enum Turn {
+    Now,
+    /// It waits its turn.
+    Later(WaitId),
+    /// The queue is full: it has gone on to another group, or failed.
+    Never,
+}
+
 /// Waiting for a slot.
 impl Journey {
     /// Keeps the order: whoever would jump the queue, or waits without being on turn, waits on.
-    fn hold(&mut self, router: &Router, live: &Live, now: Micros) -> Option<Step> {
+    fn hold(&mut self, router: &Router, live: &Live, now: Micros) -> Turn {
         let group = &router.group(self.leg.group).live;
         match self.state {
             State::Waiting(id) => {
                 group.queue.look_at_clock(now);
-                (!live.take_turn(group, id)).then(|| self.wait(id))
+                if live.take_turn(group, id) {
+                    Turn::Now
+                } else {
+                    Turn::Later(id)
+                }
             }
-            _ if group.queue.admits_newcomer(self.priority(router)) => None,
-            _ => self.join(router, live),
+            _ if group.queue.admits_newcomer(self.priority(router), now) => Turn::Now,
+            _ => self.join(router, live).map_or(Turn::Never, Turn::Later),
         }
     }
 
@@ -674,13 +694,13 @@ impl Journey {
             .unwrap_or(0)
     }
 
-    /// Joins the queue; fails over when it is full.
-    fn join(&mut self, router: &Router, live: &Live) -> Option<Step> {
+    /// Joins the queue; goes on to the next group when it is full.
+    fn join(&mut self, router: &Router, live: &Live) -> Option<WaitId> {
         let group = &router.group(self.leg.group).live;
         let queue_max = router.settings().queue_max;
         if let Some(id) = live.enqueue(group, self.priority(router), queue_max) {
             self.state = State::Waiting(id);
-            return Some(self.wait(id));
+            return Some(id);
         }
         self.fail_by(
             FailureClass::RateLimit,
@@ -689,13 +709,6 @@ impl Journey {
         );
         self.next_group(FailureClass::RateLimit, router);
         None
-    }
-
-    fn wait(&self, id: WaitId) -> Step {
-        Step::Wait(Wait {
-            id,
-            until: self.deadline,
-        })
     }
 
     fn leave_queue(&mut self, router: &Router, live: &Live) {
@@ -720,20 +733,19 @@ impl Journey {
             }
             if let State::Waiting(id) = self.state {
                 live.end_turn(group);
-                return Some(self.wait(id));
+                return Some(Step::Wait(Wait {
+                    id,
+                    until: self.deadline,
+                }));
             }
-            return self.join_and_look_again(router, live);
+            // A slot may have come free between the look and the joining: it looks once more.
+            self.join(router, live);
+            return None;
         }
         self.leave_queue(router, live);
         let class = class_of(refusal.cause);
         self.fail_by(class, refusal.cause, refusal.opens.map(|at| now.until(at)));
         self.next_group(class, router);
-        None
-    }
-
-    /// A slot may have come free between the look and the joining, so it looks once more.
-    fn join_and_look_again(&mut self, router: &Router, live: &Live) -> Option<Step> {
-        self.join(router, live)?;
         None
     }
 

@@ -100,8 +100,12 @@ impl GroupQueue {
     }
 
     /// Whether a newcomer may take a slot without jumping the queue.
-    pub fn admits_newcomer(&self, priority: i32) -> bool {
-        self.waiting() == 0 || !self.is_behind(Place::new(priority, u64::MAX))
+    pub fn admits_newcomer(&self, priority: i32, now: Micros) -> bool {
+        if self.waiting() == 0 {
+            return true;
+        }
+        self.look_at_clock(now);
+        !self.is_behind(Place::new(priority, u64::MAX))
     }
 
     /// The shard whose waiter should try next, if any.
@@ -302,9 +306,9 @@ mod tests {
         let second = b.enqueue(&group, 0, 10).expect("room");
         assert_eq!(group.queue.next_shard(), Some(0));
         assert!(!b.take_turn(&group, second), "not its turn yet");
-        assert!(!group.queue.admits_newcomer(0));
+        assert!(!group.queue.admits_newcomer(0, Micros(0)));
         assert!(
-            group.queue.admits_newcomer(-1),
+            group.queue.admits_newcomer(-1, Micros(0)),
             "a more urgent one may pass"
         );
         assert!(a.take_turn(&group, first));
@@ -321,7 +325,7 @@ mod tests {
         let picky = live.enqueue(&group, 0, 10).expect("room");
         assert!(live.take_turn(&group, picky));
         live.end_turn(&group);
-        assert!(group.queue.admits_newcomer(0));
+        assert!(group.queue.admits_newcomer(0, Micros(0)));
         let other = live.enqueue(&group, 0, 10).expect("room");
         assert!(live.take_turn(&group, other));
         live.end_turn(&group);
