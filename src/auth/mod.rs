@@ -1,3 +1,5 @@
 //! Who may do what: networks, keys. Pure: addresses, headers and tables come in, a verdict goes out.
 
 pub mod calendar;
+pub mod caller;
+pub mod route;

@@ -3,11 +3,13 @@
 //! A limit is plain data made of atomics; time comes in as an argument. This module must not know
 //! what it limits (a deployment, a key, a team), nor who waits when there is no room.
 
+mod budget;
 mod padded;
 mod semaphore;
 mod time;
 mod window;
 
+pub use budget::{Meter, Nano, dollars, nano};
 pub use padded::Padded;
 pub use semaphore::Semaphore;
 pub use time::Micros;

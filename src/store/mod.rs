@@ -106,7 +106,7 @@ pub trait Store: Send + Sync {
     fn name(&self) -> &'static str;
 }
 
-impl dyn Store {
+impl dyn Store + '_ {
     /// One command's rows.
     ///
     /// # Errors

@@ -1,0 +1,396 @@
+//! Rows to an account: a key with its user, team, membership, organization and budgets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::account::{Account, Budget, Limit, Payer};
+use super::counters::Counters;
+use crate::auth::calendar;
+use crate::auth::caller::{Caller, Role};
+use crate::limit::{Meter, nano};
+use crate::store::{Command, Row, Store, StoreError, Table};
+
+/// A text of a row; `None` where it is absent, null or empty.
+pub fn text(row: &Row, name: &str) -> Option<String> {
+    let value = row
+        .get(name)
+        .and_then(Value::as_str)
+        .filter(|text| !text.is_empty());
+    value.map(str::to_owned)
+}
+
+fn number(row: &Row, name: &str) -> Option<u64> {
+    let value = row.get(name)?;
+    value
+        .as_u64()
+        .or_else(|| value.as_f64().map(|number| number as u64))
+}
+
+fn money(row: &Row, name: &str) -> Option<f64> {
+    row.get(name).and_then(Value::as_f64)
+}
+
+fn texts(row: &Row, name: &str) -> Vec<String> {
+    let list = row.get(name).and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn object(row: &Row, name: &str) -> Map<String, Value> {
+    row.get(name)
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default()
+}
+
+fn names(row: &Row, name: &str) -> BTreeMap<String, String> {
+    let pairs = object(row, name).into_iter();
+    pairs
+        .filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// Everything that a key's account is made of.
+#[derive(Default)]
+struct Rows {
+    key: Row,
+    user: Row,
+    team: Row,
+    member: Row,
+    organization: Row,
+    /// The key's shared budget, its membership's, its organization's.
+    budgets: [Row; 3],
+    aliases: Row,
+}
+
+/// The account of the key with this token; `None` when there is no such key.
+pub(super) async fn account(
+    store: &dyn Store,
+    counters: &Counters,
+    token: &str,
+) -> Result<Option<Account>, StoreError> {
+    let Some(key) = store.get(Table::KEYS, &[token]).await? else {
+        return Ok(None);
+    };
+    let rows = read(store, key).await?;
+    Ok(Some(assemble(&rows, counters)))
+}
+
+async fn read(store: &dyn Store, key: Row) -> Result<Rows, StoreError> {
+    let get = |table, parts: Vec<Option<String>>| {
+        let parts: Option<Vec<String>> = parts.into_iter().collect();
+        // A row that cannot be meant is asked for by a name that no row has.
+        Command::Get(
+            table,
+            parts.unwrap_or_else(|| vec![String::new(); table.shape().key().count()]),
+        )
+    };
+    let (user, team) = (text(&key, "user_id"), text(&key, "team_id"));
+    let mut found = store
+        .transact(vec![
+            get(Table::USERS, vec![user.clone()]),
+            get(Table::TEAMS, vec![team.clone()]),
+            get(Table::TEAM_MEMBERS, vec![user, team]),
+            get(Table::BUDGETS, vec![text(&key, "budget_id")]),
+        ])
+        .await?
+        .into_iter()
+        .map(|rows| rows.into_iter().next().unwrap_or_default());
+    let mut next = || found.next().unwrap_or_default();
+    let (user, team, member, key_budget) = (next(), next(), next(), next());
+    let organization = text(&key, "organization_id").or_else(|| text(&team, "organization_id"));
+    let mut more = vec![
+        get(Table::ORGANIZATIONS, vec![organization]),
+        get(Table::BUDGETS, vec![text(&member, "budget_id")]),
+    ];
+    if let Some(id) = number(&team, "model_id") {
+        more.push(Command::Get(Table::TEAM_MODELS, vec![id.to_string()]));
+    }
+    let mut found = store.transact(more).await?.into_iter();
+    let mut next = || {
+        found
+            .next()
+            .and_then(|rows| rows.into_iter().next())
+            .unwrap_or_default()
+    };
+    let (organization, member_budget, aliases) = (next(), next(), next());
+    let organization_budget = match text(&organization, "budget_id") {
+        Some(id) => store.get(Table::BUDGETS, &[&id]).await?.unwrap_or_default(),
+        None => Row::new(),
+    };
+    let budgets = [key_budget, member_budget, organization_budget];
+    Ok(Rows {
+        key,
+        user,
+        team,
+        member,
+        organization,
+        budgets,
+        aliases,
+    })
+}
+
+fn assemble(rows: &Rows, counters: &Counters) -> Account {
+    let caller = caller(rows);
+    let spend = counters.meter(format!("key:{}", caller.token));
+    spend.adopt(nano(money(&rows.key, "spend").unwrap_or(0.0)));
+    let limits = limits(rows, &caller, counters);
+    let budgets = budgets(rows, &caller, counters, &spend);
+    Account {
+        caller,
+        limits,
+        budgets,
+        spend,
+    }
+}
+
+fn caller(rows: &Rows) -> Caller {
+    let Rows {
+        key,
+        user,
+        team,
+        organization,
+        ..
+    } = rows;
+    let token = text(key, "token").unwrap_or_default();
+    let role = text(user, "user_role").map(|role| Role::named(&role));
+    let with_user = text(key, "user_id").map(|_| Role::InternalUser);
+    Caller {
+        key_name: text(key, "key_name").unwrap_or_else(|| "sk-...".to_owned()),
+        key_alias: text(key, "key_alias"),
+        user_id: text(key, "user_id"),
+        user_email: text(user, "user_email"),
+        role: role.or(with_user).unwrap_or_default(),
+        team_id: text(key, "team_id"),
+        team_alias: text(team, "team_alias"),
+        organization_id: text(organization, "organization_id"),
+        models: texts(key, "models"),
+        team_models: texts(team, "models"),
+        user_models: texts(user, "models"),
+        organization_models: texts(organization, "models"),
+        aliases: names(key, "aliases"),
+        team_aliases: team_aliases(&rows.aliases),
+        allowed_routes: texts(key, "allowed_routes"),
+        blocked: key.get("blocked").and_then(Value::as_bool).unwrap_or(false),
+        team_blocked: team
+            .get("blocked")
+            .and_then(Value::as_bool)
+            .unwrap_or(false),
+        expires_us: text(key, "expires").and_then(|text| calendar::parse(&text)),
+        metadata: object(key, "metadata"),
+        team_metadata: object(team, "metadata"),
+        max_budget: money(key, "max_budget"),
+        tpm_limit: number(key, "tpm_limit"),
+        rpm_limit: number(key, "rpm_limit"),
+        token,
+    }
+}
+
+/// LiteLLM's Prisma writes the map as a JSON text; both forms are read.
+fn team_aliases(row: &Row) -> BTreeMap<String, String> {
+    match row.get("aliases") {
+        Some(Value::String(inner)) => serde_json::from_str(inner).unwrap_or_default(),
+        _ => names(row, "aliases"),
+    }
+}
+
+fn limits(rows: &Rows, caller: &Caller, counters: &Counters) -> Vec<Limit> {
+    let mut limits = Vec::new();
+    let mut add = |scope, value: Option<&str>, row: &Row| {
+        let Some(value) = value else { return };
+        limits.extend(limit(scope, value, row, counters));
+    };
+    let [key_budget, member_budget, organization_budget] = &rows.budgets;
+    add("api_key", Some(&caller.token), &over(&rows.key, key_budget));
+    add("user", caller.user_id.as_deref(), &rows.user);
+    let member = caller.user_id.as_ref().zip(caller.team_id.as_ref());
+    let member = member.map(|(user, team)| format!("{user}:{team}"));
+    add("team_member", member.as_deref(), member_budget);
+    add("team", caller.team_id.as_deref(), &rows.team);
+    add(
+        "organization",
+        caller.organization_id.as_deref(),
+        organization_budget,
+    );
+    let per_key = per_model("model_per_key", &caller.token, &caller.metadata, counters);
+    limits.extend(per_key);
+    if let Some(team) = &caller.team_id {
+        limits.extend(per_model(
+            "model_per_team",
+            team,
+            &caller.team_metadata,
+            counters,
+        ));
+    }
+    limits
+}
+
+/// A key's own values, and those of its shared budget where it has none.
+fn over(key: &Row, budget: &Row) -> Row {
+    const FIELDS: [&str; 3] = ["rpm_limit", "tpm_limit", "max_parallel_requests"];
+    let value = |name: &str| {
+        let own = key.get(name).filter(|value| !value.is_null());
+        own.or_else(|| budget.get(name))
+            .cloned()
+            .unwrap_or(Value::Null)
+    };
+    FIELDS
+        .iter()
+        .map(|name| ((*name).to_owned(), value(name)))
+        .collect()
+}
+
+fn limit(scope: &'static str, value: &str, row: &Row, counters: &Counters) -> Option<Limit> {
+    let window = |unit: &str| {
+        let limit = number(row, &format!("{unit}_limit"))?;
+        Some(counters.window(format!("{scope}:{value}:{unit}"), limit))
+    };
+    let (requests, tokens) = (window("rpm"), window("tpm"));
+    let parallel = number(row, "max_parallel_requests").map(|limit| {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        (counters.semaphore(format!("{scope}:{value}"), limit), limit)
+    });
+    let some = requests.is_some() || tokens.is_some() || parallel.is_some();
+    let value = value.to_owned();
+    some.then_some(Limit {
+        scope,
+        value,
+        model: None,
+        requests,
+        tokens,
+        parallel,
+    })
+}
+
+/// `model_rpm_limit` and `model_tpm_limit` of the metadata.
+fn per_model(
+    scope: &'static str,
+    value: &str,
+    metadata: &Map<String, Value>,
+    counters: &Counters,
+) -> Vec<Limit> {
+    let of = |name: &str| metadata.get(name).and_then(Value::as_object);
+    let (rpm, tpm) = (of("model_rpm_limit"), of("model_tpm_limit"));
+    let models = rpm.into_iter().chain(tpm).flat_map(Map::keys);
+    let models: std::collections::BTreeSet<&String> = models.collect();
+    let window = |map: Option<&Map<String, Value>>, model: &str, unit: &str| {
+        let limit = map?.get(model)?.as_u64()?;
+        Some(counters.window(format!("{scope}:{value}:{model}:{unit}"), limit))
+    };
+    let each = models.into_iter().map(|model| Limit {
+        scope,
+        value: format!("{value}:{model}"),
+        model: Some(model.clone()),
+        requests: window(rpm, model, "rpm"),
+        tokens: window(tpm, model, "tpm"),
+        parallel: None,
+    });
+    each.collect()
+}
+
+fn budgets(rows: &Rows, caller: &Caller, counters: &Counters, spend: &Arc<Meter>) -> Vec<Budget> {
+    let mut budgets = Vec::new();
+    let [key_budget, member_budget, organization_budget] = &rows.budgets;
+    let own = raised(&rows.key).or_else(|| money(key_budget, "max_budget"));
+    if let Some(max) = own {
+        let name = caller.key_alias.as_deref().unwrap_or("key");
+        let payer = Payer::Key(format!("{name} ({})", caller.key_name));
+        budgets.push(Budget {
+            payer,
+            meter: spend.clone(),
+            max: nano(max),
+            model: None,
+        });
+    }
+    let mut add = |payer: Payer, meter: String, max: Option<f64>, row: &Row| {
+        let Some(max) = max else { return };
+        let meter = counters.meter(meter);
+        meter.adopt(nano(money(row, "spend").unwrap_or(0.0)));
+        budgets.push(Budget {
+            payer,
+            meter,
+            max: nano(max),
+            model: None,
+        });
+    };
+    if let (Some(user), Some(team)) = (&caller.user_id, &caller.team_id) {
+        let payer = Payer::Member(user.clone(), team.clone());
+        let meter = format!("member:{user}:{team}");
+        add(
+            payer,
+            meter,
+            money(member_budget, "max_budget"),
+            &rows.member,
+        );
+    }
+    match (&caller.team_id, &caller.user_id) {
+        (Some(team), _) => {
+            let max = money(&rows.team, "max_budget");
+            add(
+                Payer::Team(team.clone()),
+                format!("team:{team}"),
+                max,
+                &rows.team,
+            );
+        }
+        (None, Some(user)) => {
+            let max = money(&rows.user, "max_budget");
+            add(
+                Payer::User(user.clone()),
+                format!("user:{user}"),
+                max,
+                &rows.user,
+            );
+        }
+        (None, None) => {}
+    }
+    if let Some(id) = &caller.organization_id {
+        let max = money(organization_budget, "max_budget");
+        let payer = Payer::Organization(id.clone());
+        add(payer, format!("organization:{id}"), max, &rows.organization);
+    }
+    budgets.extend(model_budgets(rows, caller, counters));
+    budgets
+}
+
+/// `max_budget`, raised by `temp_budget_increase` until `temp_budget_expiry`.
+fn raised(key: &Row) -> Option<f64> {
+    let max = money(key, "max_budget")?;
+    let metadata = object(key, "metadata");
+    let until = text(&metadata, "temp_budget_expiry").and_then(|text| calendar::parse(&text));
+    let raised = until.is_some_and(|until| until > crate::store::now_us());
+    let more = if raised {
+        money(&metadata, "temp_budget_increase")
+    } else {
+        None
+    };
+    Some(max + more.unwrap_or(0.0))
+}
+
+/// `model_max_budget`: `{model: {budget_limit | max_budget, ...}}`; a bare number is accepted too.
+fn model_budgets(rows: &Rows, caller: &Caller, counters: &Counters) -> Vec<Budget> {
+    let spent = object(&rows.key, "model_spend");
+    let limits = object(&rows.key, "model_max_budget");
+    let each = limits.into_iter().filter_map(|(model, limit)| {
+        let of = |name: &str| limit.get(name).and_then(Value::as_f64);
+        let max = limit
+            .as_f64()
+            .or_else(|| of("max_budget"))
+            .or_else(|| of("budget_limit"))?;
+        let meter = counters.meter(format!("key:{}:{model}", caller.token));
+        meter.adopt(nano(money(&spent, &model).unwrap_or(0.0)));
+        let payer = Payer::Key(format!("{} for model={model}", caller.key_name));
+        Some(Budget {
+            payer,
+            meter,
+            max: nano(max),
+            model: Some(model),
+        })
+    });
+    each.collect()
+}
