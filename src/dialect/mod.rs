@@ -1,0 +1,11 @@
+//! What a body looks like on the wire: finding fields in it, editing its bytes, reading its usage, translating it. Pure
+//! functions of bytes: no socket, clock, thread or random source, and no configuration types.
+
+pub mod multipart;
+pub mod openai_chat;
+pub mod openai_other;
+pub mod scan;
+pub mod splice;
+pub mod stream;
+pub mod usage;
+pub mod walk;

@@ -1,0 +1,193 @@
+//! Edits within `messages`, for providers that take less than OpenAI does: `content: null` left out, lists of text parts
+//! joined, system prompts under another role. Most requests need none of it, which is seen without walking.
+
+use memchr::memmem;
+
+use crate::dialect::scan::{Field, Span};
+use crate::dialect::splice::{Edits, Members};
+use crate::dialect::walk;
+
+/// What happens to lists of content parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flatten {
+    /// They stay.
+    Never,
+    /// They become one text when all parts are text.
+    Texts,
+    /// They become the text of their text parts; the others are lost.
+    All,
+}
+
+/// What a provider wants of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageRules {
+    /// Lists of content parts.
+    pub flatten: Flatten,
+    /// The role that system messages get instead, as JSON.
+    pub system_role: Option<&'static str>,
+    /// `"content": null` is left out.
+    pub drop_null_content: bool,
+}
+
+impl MessageRules {
+    /// What LiteLLM does for everybody.
+    pub const PLAIN: Self = Self {
+        flatten: Flatten::Never,
+        system_role: None,
+        drop_null_content: true,
+    };
+}
+
+/// Writes the edits for the array under `span`.
+pub fn edit(body: &[u8], span: Span, rules: &MessageRules, edits: &mut Edits) {
+    let text = span.of(body);
+    let walked = rules.system_role.is_some()
+        || rules.flatten != Flatten::Never
+        || rules.drop_null_content && memmem::find(text, b"null").is_some();
+    if !walked {
+        return;
+    }
+    for message in walk::elements(body, span) {
+        edit_message(body, message, rules, edits);
+    }
+}
+
+fn edit_message(body: &[u8], message: Span, rules: &MessageRules, edits: &mut Edits) {
+    let fields: Vec<Field> = walk::members(body, message).collect();
+    let mut members = Members::new();
+    for (index, field) in fields.iter().enumerate() {
+        match walk::name_of(body, *field) {
+            b"role" => {
+                if let Some(role) = rules.system_role
+                    && matches!(field.value.of(body), b"\"system\"" | b"\"developer\"")
+                {
+                    edits.replace(field.value, role.as_bytes());
+                }
+            }
+            b"content" if walk::is_null(body, field.value) => {
+                if rules.drop_null_content {
+                    members.remove(index);
+                }
+            }
+            b"content" if rules.flatten != Flatten::Never => {
+                flatten(body, field.value, rules.flatten, edits)
+            }
+            _ => {}
+        }
+    }
+    members.apply(message, &fields, edits);
+}
+
+/// Puts the joined text of a list's text parts in the list's place.
+fn flatten(body: &[u8], content: Span, how: Flatten, edits: &mut Edits) {
+    if body.get(content.start as usize) != Some(&b'[') {
+        return;
+    }
+    let mut texts = Vec::new();
+    for part in walk::elements(body, content) {
+        let is_text =
+            walk::member(body, part, "type").is_some_and(|kind| kind.of(body) == b"\"text\"");
+        match walk::member(body, part, "text").filter(|_| is_text) {
+            Some(text) => texts.push(text),
+            None if how == Flatten::Texts => return,
+            None => {}
+        }
+    }
+    edits.replace_with(content, |out| {
+        out.push(b'"');
+        for text in texts {
+            let raw = text.of(body);
+            out.extend_from_slice(raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default());
+        }
+        out.push(b'"');
+    });
+}
+
+/// Leaves members of those names out, anywhere in the array under `span`. A schema's property that happens to have such a
+/// name, below `properties`, stays.
+pub fn edit_tools(body: &[u8], span: Span, drops: &[&str], edits: &mut Edits) {
+    let text = span.of(body);
+    if !drops
+        .iter()
+        .any(|name| memmem::find(text, name.as_bytes()).is_some())
+    {
+        return;
+    }
+    let mut open = vec![(span, false)];
+    while let Some((value, is_properties)) = open.pop() {
+        match body.get(value.start as usize) {
+            Some(b'[') => open.extend(walk::elements(body, value).map(|item| (item, false))),
+            Some(b'{') => {
+                let fields: Vec<Field> = walk::members(body, value).collect();
+                let mut members = Members::new();
+                for (index, field) in fields.iter().enumerate() {
+                    let name = walk::name_of(body, *field);
+                    if !is_properties && drops.iter().any(|drop| drop.as_bytes() == name) {
+                        members.remove(index);
+                    } else {
+                        open.push((field.value, name == b"properties"));
+                    }
+                }
+                members.apply(value, &fields, edits);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(rules: MessageRules, messages: &str, expected: &str) {
+        let mut edits = Edits::new();
+        edit(
+            messages.as_bytes(),
+            Span::new(0, messages.len()),
+            &rules,
+            &mut edits,
+        );
+        let mut out = Vec::new();
+        edits.copy_into(messages.as_bytes(), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn null_content_is_left_out() {
+        check(
+            MessageRules::PLAIN,
+            r#"[{"role":"user","content":"null"},{"role":"assistant","content":null,"tool_calls":[]}]"#,
+            r#"[{"role":"user","content":"null"},{"role":"assistant","tool_calls":[]}]"#,
+        );
+    }
+
+    #[test]
+    fn lists_of_parts_are_joined() {
+        let list = r#"[{"role":"user","content":[{"type":"text","text":"a\n"},{"type":"text","text":"b"}]}]"#;
+        let image =
+            r#"[{"content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{}}]}]"#;
+        let rules = |flatten| MessageRules {
+            flatten,
+            ..MessageRules::PLAIN
+        };
+        check(
+            rules(Flatten::Texts),
+            list,
+            r#"[{"role":"user","content":"a\nb"}]"#,
+        );
+        check(rules(Flatten::Texts), image, image);
+        check(rules(Flatten::All), image, r#"[{"content":"a"}]"#);
+    }
+
+    #[test]
+    fn system_prompts_change_roles() {
+        check(
+            MessageRules {
+                system_role: Some("\"user\""),
+                ..MessageRules::PLAIN
+            },
+            r#"[{"role":"system","content":"x"},{"role":"user","content":"system"}]"#,
+            r#"[{"role":"user","content":"x"},{"role":"user","content":"system"}]"#,
+        );
+    }
+}

@@ -1,0 +1,590 @@
+//! The edits that make a client's request one for the provider: the model's name there, the deployment's defaults, fields
+//! that the provider names otherwise, does not take, or that are for the gateway. A [`Plan`] holds all that depends on the
+//! deployment only.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::messages::{self, MessageRules};
+use super::params::{Change, PARAMS, Param, Rule, is_gateway_field, is_gateway_setting};
+use crate::dialect::scan::{Scan, Span};
+use crate::dialect::splice::{Edits, Members, Spliced};
+use crate::dialect::walk;
+use crate::error::{ErrorClass, GatewayError, push_json_string};
+
+/// When a stream's usage is asked for upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamUsage {
+    /// Always: `stream_options.include_usage` is added.
+    Ask,
+    /// When the client asks.
+    AsClient,
+    /// Never: the provider does not take `stream_options`.
+    Never,
+}
+
+/// What distinguishes a provider's requests; one constant per provider.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestRules {
+    /// Fields with another rule than `Keep`.
+    pub params: &'static [(Param, Rule)],
+    /// When usage is asked for.
+    pub stream_usage: StreamUsage,
+    /// Say `"stream": false` where the client said nothing.
+    pub stream_false: bool,
+    /// What happens to messages.
+    pub messages: MessageRules,
+    /// Members that every request gets: name and JSON value.
+    pub adds: &'static [(&'static str, &'static str)],
+    /// Members that a request with the parameter gets: parameter, name and JSON value.
+    pub adds_with: &'static [(Param, &'static str, &'static str)],
+    /// Members that are left out anywhere in `tools`.
+    pub tool_drops: &'static [&'static str],
+}
+
+impl RequestRules {
+    /// Nothing special: what an unknown OpenAI-compatible host gets.
+    pub const PLAIN: Self = Self {
+        params: &[],
+        stream_usage: StreamUsage::Ask,
+        stream_false: false,
+        messages: MessageRules::PLAIN,
+        adds: &[],
+        adds_with: &[],
+        tool_drops: &[],
+    };
+}
+
+/// One default of a deployment.
+#[derive(Clone, Debug)]
+struct Default {
+    name: String,
+    param: Option<Param>,
+    value: Box<[u8]>,
+}
+
+/// How one deployment's requests are edited.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    provider: &'static str,
+    model: String,
+    model_json: Box<[u8]>,
+    rules: [Rule; PARAMS],
+    stream_usage: StreamUsage,
+    stream_false: bool,
+    messages: MessageRules,
+    adds_with: &'static [(Param, &'static str, &'static str)],
+    tool_drops: &'static [&'static str],
+    defaults: Vec<Default>,
+    /// `additional_drop_params` that are no [`Param`].
+    dropped: Vec<String>,
+    drop_params: bool,
+    /// No `model` in the body: the URL says it.
+    without_model: bool,
+}
+
+/// The edits of one request, and what they found out.
+#[derive(Clone, Debug)]
+pub struct Edited {
+    /// The body.
+    pub body: Spliced,
+    /// The client wants a stream.
+    pub stream: bool,
+    /// The client asked for the stream's usage.
+    pub usage_asked: bool,
+    /// The client's `extra_headers`.
+    pub headers: Vec<(String, String)>,
+}
+
+/// What of a request is not the deployment's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlanOptions<'a> {
+    /// Another model than the plan's.
+    pub model: Option<&'a str>,
+    /// Drop unsupported parameters although the deployment does not say so.
+    pub drop_params: bool,
+    /// `Some(false)`: never ask for usage by ourselves.
+    pub stream_usage: Option<bool>,
+}
+
+impl Plan {
+    /// The plan for a deployment: its provider's rules and its parameters.
+    pub fn new(
+        provider: &'static str,
+        model: &str,
+        rules: &RequestRules,
+        params: &Map<String, Value>,
+    ) -> Self {
+        let mut model_json = Vec::with_capacity(model.len() + 2);
+        push_json_string(&mut model_json, model);
+        let mut plan = Self {
+            provider,
+            model: model.to_owned(),
+            model_json: model_json.into_boxed_slice(),
+            rules: [Rule::Keep; PARAMS],
+            stream_usage: rules.stream_usage,
+            stream_false: rules.stream_false,
+            messages: rules.messages,
+            adds_with: rules.adds_with,
+            tool_drops: rules.tool_drops,
+            defaults: Vec::new(),
+            dropped: Vec::new(),
+            drop_params: params.get("drop_params") == Some(&Value::Bool(true)),
+            without_model: false,
+        };
+        for (param, rule) in rules.params {
+            plan.set(*param, *rule);
+        }
+        for name in strings(params, "allowed_openai_params") {
+            if let Some(param) = Param::of(name.as_bytes()) {
+                plan.set(param, Rule::Keep);
+            }
+        }
+        for name in strings(params, "additional_drop_params") {
+            match Param::of(name.as_bytes()) {
+                Some(param) => plan.set(param, Rule::Remove),
+                None => plan.dropped.push(name.to_owned()),
+            }
+        }
+        plan.add_defaults(params);
+        for (name, value) in rules.adds {
+            plan.add_default(name, value.as_bytes());
+        }
+        plan
+    }
+
+    /// Sets a parameter's rule.
+    pub fn set(&mut self, param: Param, rule: Rule) {
+        self.rules[param as usize] = rule;
+    }
+
+    /// Parameters that the model does not take.
+    pub fn refuse(&mut self, params: &[Param]) {
+        params
+            .iter()
+            .for_each(|param| self.set(*param, Rule::Refuse));
+    }
+
+    /// Sets what happens to messages.
+    pub fn set_messages(&mut self, rules: MessageRules) {
+        self.messages = rules;
+    }
+
+    /// Says nothing about `stream` in requests that are no streams.
+    pub fn without_stream_false(&mut self) {
+        self.stream_false = false;
+    }
+
+    /// Never touches `stream_options`.
+    pub fn without_stream_usage(&mut self) {
+        self.stream_usage = StreamUsage::AsClient;
+    }
+
+    /// Leaves the model out of the body.
+    pub fn without_model(&mut self) {
+        self.without_model = true;
+    }
+
+    /// A member that requests get when they do not have it.
+    pub fn add_default(&mut self, name: &str, value: &[u8]) {
+        if self.defaults.iter().any(|default| default.name == name) {
+            return;
+        }
+        let param = Param::of(name.as_bytes());
+        self.defaults.push(Default {
+            name: name.to_owned(),
+            param,
+            value: value.into(),
+        });
+    }
+
+    fn add_defaults(&mut self, params: &Map<String, Value>) {
+        let extra = params.get("extra_body").and_then(Value::as_object);
+        let settings = params
+            .iter()
+            .filter(|(name, value)| !is_gateway_setting(name) && !value.is_null());
+        for (name, value) in extra
+            .into_iter()
+            .flatten()
+            .chain(settings.filter(|(name, _)| *name != "extra_body"))
+        {
+            let name = match Param::of(name.as_bytes()).map(|param| self.rules[param as usize]) {
+                Some(Rule::Rename(other)) => other.name(),
+                Some(Rule::Remove) => continue,
+                _ => name.as_str(),
+            };
+            self.add_default(name, value.to_string().as_bytes());
+        }
+    }
+
+    /// Edits one request.
+    pub fn apply(
+        &self,
+        body: &[u8],
+        scan: &Scan,
+        options: &PlanOptions<'_>,
+    ) -> Result<Edited, GatewayError> {
+        let mut pass = Pass {
+            plan: self,
+            body,
+            scan,
+            options,
+            members: Members::new(),
+            edits: Edits::new(),
+            present: 0,
+            refused: Vec::new(),
+        };
+        pass.note_present();
+        for index in 0..scan.len() {
+            pass.field(index)?;
+        }
+        pass.refuse()?;
+        let stream = scan.is_true(body, "stream");
+        let usage_asked = pass.stream_fields(stream);
+        pass.add_missing();
+        let headers = pass.take_extra();
+        pass.members
+            .apply(scan.object, scan.fields(), &mut pass.edits);
+        Ok(Edited {
+            body: Spliced::Edits(pass.edits),
+            stream,
+            usage_asked,
+            headers,
+        })
+    }
+}
+
+fn strings<'a>(params: &'a Map<String, Value>, name: &str) -> impl Iterator<Item = &'a str> {
+    params
+        .get(name)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+}
+
+/// One request being edited.
+struct Pass<'a> {
+    plan: &'a Plan,
+    body: &'a [u8],
+    scan: &'a Scan,
+    options: &'a PlanOptions<'a>,
+    members: Members,
+    edits: Edits,
+    /// A bit per [`Param`] that the provider will see.
+    present: u64,
+    refused: Vec<Param>,
+}
+
+const _: () = assert!(PARAMS <= 64, "`present` has a bit per parameter");
+
+impl Pass<'_> {
+    fn note_present(&mut self) {
+        for index in 0..self.scan.len() {
+            if let Some(param) = Param::of(self.scan.name(self.body, index)) {
+                self.present |= 1 << param as u64;
+            }
+        }
+    }
+
+    fn value(&self, index: usize) -> Span {
+        self.scan.fields()[index].value
+    }
+
+    fn remove(&mut self, index: usize, param: Param) {
+        self.members.remove(index);
+        self.present &= !(1 << param as u64);
+    }
+
+    fn field(&mut self, index: usize) -> Result<(), GatewayError> {
+        let name = self.scan.name(self.body, index);
+        let Some(param) = Param::of(name) else {
+            let dropped = !self.plan.dropped.is_empty()
+                && self
+                    .plan
+                    .dropped
+                    .iter()
+                    .any(|other| other.as_bytes() == name);
+            if dropped || is_gateway_field(name) {
+                self.members.remove(index);
+            }
+            return Ok(());
+        };
+        match param {
+            Param::Model => self.model(index),
+            Param::Messages => messages::edit(
+                self.body,
+                self.value(index),
+                &self.plan.messages,
+                &mut self.edits,
+            ),
+            Param::DropParams | Param::AllowedParams | Param::AdditionalDropParams => {
+                self.remove(index, param)
+            }
+            Param::ExtraBody | Param::ExtraHeaders => self.remove(index, param),
+            Param::Metadata if !matches!(self.plan.rules[param as usize], Rule::Value(_)) => {
+                self.remove(index, param)
+            }
+            Param::Stream | Param::StreamOptions => {}
+            _ => self.param(index, param)?,
+        }
+        Ok(())
+    }
+
+    fn model(&mut self, index: usize) {
+        if self.plan.without_model {
+            return self.remove(index, Param::Model);
+        }
+        let span = self.value(index);
+        match self.options.model {
+            Some(model) => self
+                .edits
+                .replace_with(span, |out| push_json_string(out, model)),
+            None => self.edits.replace(span, &self.plan.model_json),
+        }
+    }
+
+    fn param(&mut self, index: usize, param: Param) -> Result<(), GatewayError> {
+        if param == Param::Tools && !self.plan.tool_drops.is_empty() {
+            messages::edit_tools(
+                self.body,
+                self.value(index),
+                self.plan.tool_drops,
+                &mut self.edits,
+            );
+        }
+        if let Some(names) = self
+            .scan
+            .value(self.body, Param::AdditionalDropParams.name())
+            && lists(names, param.name())
+        {
+            self.remove(index, param);
+            return Ok(());
+        }
+        match self.plan.rules[param as usize] {
+            Rule::Keep => {}
+            Rule::Remove => self.remove(index, param),
+            Rule::Refuse if walk::is_null(self.body, self.value(index)) => {
+                self.remove(index, param)
+            }
+            Rule::Refuse => {
+                if !self.is_allowed(param) {
+                    self.refused.push(param);
+                    self.remove(index, param);
+                }
+            }
+            Rule::Rename(other) => {
+                if self.present & 1 << other as u64 == 0 {
+                    self.edits
+                        .replace_with(self.scan.fields()[index].key, |out| {
+                            push_json_string(out, other.name())
+                        });
+                    self.present = self.present & !(1 << param as u64) | 1 << other as u64;
+                } else {
+                    self.remove(index, param);
+                }
+            }
+            Rule::Value(rule) => match rule(self.value(index).of(self.body)) {
+                Change::Keep => {}
+                Change::Remove => self.remove(index, param),
+                Change::Replace(value) => self.edits.replace(self.value(index), &value),
+                Change::Refuse(_) if self.may_drop() => self.remove(index, param),
+                Change::Refuse(text) => {
+                    return Err(GatewayError::refused(ErrorClass::UnsupportedParams, text));
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Whether the request names the parameter in `allowed_openai_params`.
+    fn is_allowed(&self, param: Param) -> bool {
+        let names = self.scan.value(self.body, Param::AllowedParams.name());
+        names.is_some_and(|names| lists(names, param.name()))
+    }
+
+    fn may_drop(&self) -> bool {
+        self.plan.drop_params
+            || self.options.drop_params
+            || self.scan.is_true(self.body, Param::DropParams.name())
+    }
+
+    /// The error for all parameters that the provider does not take, unless they may be dropped.
+    fn refuse(&mut self) -> Result<(), GatewayError> {
+        if self.refused.is_empty() || self.may_drop() {
+            return Ok(());
+        }
+        self.refused.sort_unstable();
+        let names: Vec<_> = self
+            .refused
+            .iter()
+            .map(|param| format!("'{}'", param.name()))
+            .collect();
+        let names = names.join(", ");
+        let (provider, model) = (
+            self.plan.provider,
+            self.options.model.unwrap_or(&self.plan.model),
+        );
+        Err(GatewayError::refused(
+            ErrorClass::UnsupportedParams,
+            format_args!(
+                "{provider} does not support parameters: [{names}], for model={model}. To drop these, set \
+                 `litellm.drop_params=True` or for proxy:\n\n`litellm_settings:\n drop_params: true`\n. \n If you want to \
+                 use these params dynamically send allowed_openai_params=[{names}] in your request."
+            ),
+        ))
+    }
+
+    /// `stream` and `stream_options`; returns whether the client asked for usage.
+    fn stream_fields(&mut self, stream: bool) -> bool {
+        let index = self.scan.find(self.body, Param::StreamOptions.name());
+        let asked = index.is_some_and(|index| {
+            walk::member(self.body, self.value(index), "include_usage")
+                .is_some_and(|value| value.of(self.body) == b"true")
+        });
+        if !stream
+            && self.plan.stream_false
+            && self.scan.find(self.body, Param::Stream.name()).is_none()
+        {
+            self.members.add(Param::Stream.name(), b"false");
+        }
+        match (self.plan.stream_usage, index) {
+            (StreamUsage::Never, Some(index)) => self.remove(index, Param::StreamOptions),
+            (StreamUsage::Ask, index)
+                if stream && !asked && self.options.stream_usage != Some(false) =>
+            {
+                self.ask_for_usage(index);
+            }
+            _ => {}
+        }
+        asked
+    }
+
+    fn ask_for_usage(&mut self, options: Option<usize>) {
+        let Some(index) = options else {
+            return self
+                .members
+                .add(Param::StreamOptions.name(), br#"{"include_usage":true}"#);
+        };
+        let span = self.value(index);
+        if let Some(value) = walk::member(self.body, span, "include_usage") {
+            self.edits.replace(value, b"true");
+        } else if walk::members(self.body, span).next().is_some() {
+            self.edits.replace(
+                Span {
+                    start: span.start + 1,
+                    end: span.start + 1,
+                },
+                br#""include_usage":true,"#,
+            );
+        } else {
+            self.edits.replace(span, br#"{"include_usage":true}"#);
+        }
+    }
+
+    fn add_missing(&mut self) {
+        for default in &self.plan.defaults {
+            let there = match default.param {
+                Some(param) => self.present & 1 << param as u64 != 0,
+                None => self.scan.find(self.body, &default.name).is_some(),
+            };
+            if !there {
+                self.members.add_with(&escaped(&default.name), |out| {
+                    out.extend_from_slice(&default.value)
+                });
+            }
+        }
+        for (param, name, value) in self.plan.adds_with {
+            if self.present & 1 << *param as u64 != 0 && self.scan.find(self.body, name).is_none() {
+                self.members.add(name, value.as_bytes());
+            }
+        }
+        if !self.plan.without_model && self.scan.find(self.body, Param::Model.name()).is_none() {
+            match self.options.model {
+                Some(model) => self
+                    .members
+                    .add_with(Param::Model.name(), |out| push_json_string(out, model)),
+                None => self.members.add(Param::Model.name(), &self.plan.model_json),
+            }
+        }
+    }
+
+    /// The members of the client's `extra_body` join the body; its `extra_headers` are returned.
+    fn take_extra(&mut self) -> Vec<(String, String)> {
+        if let Some(index) = self.scan.find(self.body, Param::ExtraBody.name()) {
+            for field in walk::members(self.body, self.value(index)) {
+                let name = walk::name_of(self.body, field);
+                let there = std::str::from_utf8(name)
+                    .is_ok_and(|name| self.scan.find(self.body, name).is_some());
+                if !there && !is_gateway_field(name) {
+                    self.members
+                        .add(&String::from_utf8_lossy(name), field.value.of(self.body));
+                }
+            }
+        }
+        let Some(index) = self.scan.find(self.body, Param::ExtraHeaders.name()) else {
+            return Vec::new();
+        };
+        walk::members(self.body, self.value(index))
+            .filter_map(|field| {
+                let name =
+                    String::from_utf8_lossy(walk::name_of(self.body, field)).to_ascii_lowercase();
+                let value =
+                    crate::dialect::scan::decode_string(field.value.of(self.body))?.into_owned();
+                is_free_header(&name, &value).then_some((name, value))
+            })
+            .collect()
+    }
+}
+
+/// Whether a client may set that header upstream: nothing of framing, connection or credentials.
+fn is_free_header(name: &str, value: &str) -> bool {
+    const TAKEN: &[&str] = &[
+        "api-key",
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "cookie",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-api-key",
+        "x-goog-api-key",
+    ];
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        && value.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+        && TAKEN.binary_search(&name).is_err()
+}
+
+/// A name with the escapes that JSON needs, for names from a configuration.
+fn escaped(name: &str) -> Cow<'_, str> {
+    if name
+        .bytes()
+        .all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
+    {
+        return Cow::Borrowed(name);
+    }
+    let mut out = Vec::new();
+    push_json_string(&mut out, name);
+    Cow::Owned(String::from_utf8_lossy(&out[1..out.len() - 1]).into_owned())
+}
+
+/// Whether the JSON array `list` holds the string `name`.
+fn lists(list: &[u8], name: &str) -> bool {
+    walk::elements(list, Span::new(0, list.len())).any(|item| {
+        item.of(list)
+            .strip_prefix(b"\"")
+            .and_then(|item| item.strip_suffix(b"\""))
+            == Some(name.as_bytes())
+    })
+}

@@ -1,0 +1,963 @@
+//! One pass over a JSON body: is it valid (RFC 8259), and where do the fields of its outermost object stand. Nothing is
+//! decoded, no tree is built, nothing recurses. Everything that reads or edits a body starts from these spans. It does
+//! not know what any field means.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// The deepest nesting that is accepted, counting the outermost object as one.
+pub const NESTING_MAX: u32 = 128;
+
+/// The most fields an outermost object may have.
+pub const FIELDS_MAX: usize = 512;
+
+/// Fields that need no allocation.
+const FIELDS_INLINE: usize = 24;
+
+/// A range of bytes of a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// The first byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    /// A span over the bytes of `range`; bodies stay below 4 GiB (`scan` refuses more).
+    pub const fn new(start: usize, end: usize) -> Self {
+        Self {
+            start: start as u32,
+            end: end as u32,
+        }
+    }
+
+    /// The bytes of `body` under this span; empty when it does not fit.
+    pub fn of(self, body: &[u8]) -> &[u8] {
+        body.get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+}
+
+/// One member of an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Field {
+    /// The name as it stands in the body, quotes included.
+    pub key: Span,
+    /// The value.
+    pub value: Span,
+}
+
+/// Where the fields of a body's outermost object stand.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    inline: [Field; FIELDS_INLINE],
+    more: Vec<Field>,
+    count: usize,
+    /// Names that were written with escapes: index of the field, decoded name.
+    decoded: Vec<(usize, Box<[u8]>)>,
+    /// The outermost object with its braces.
+    pub object: Span,
+}
+
+/// Why a body was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanErrorKind {
+    /// No byte of a value.
+    Empty,
+    /// Ended within a value.
+    Truncated,
+    /// Not JSON at that byte.
+    Syntax,
+    /// Not UTF-8 at that byte.
+    Utf8,
+    /// Nested deeper than [`NESTING_MAX`].
+    Nesting,
+    /// The same name twice in the outermost object.
+    DuplicateField,
+    /// More than [`FIELDS_MAX`] fields.
+    TooManyFields,
+    /// Valid JSON, but no object.
+    NotAnObject,
+    /// 4 GiB or more.
+    TooLarge,
+}
+
+/// Why and where a body was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanError {
+    /// Why.
+    pub kind: ScanErrorKind,
+    /// The byte at which it showed, from 0.
+    pub at: usize,
+}
+
+impl fmt::Display for ScanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.at;
+        match self.kind {
+            ScanErrorKind::Empty => write!(f, "Malformed JSON: the body is empty"),
+            ScanErrorKind::Truncated => write!(
+                f,
+                "Malformed JSON: the body ends within a value, at byte {at}"
+            ),
+            ScanErrorKind::Syntax => write!(f, "Malformed JSON at byte {at}"),
+            ScanErrorKind::Utf8 => write!(f, "Malformed JSON: not UTF-8 at byte {at}"),
+            ScanErrorKind::Nesting => write!(
+                f,
+                "JSON is nested deeper than {NESTING_MAX} levels, at byte {at}"
+            ),
+            ScanErrorKind::DuplicateField => {
+                write!(f, "the same field name twice, the second at byte {at}")
+            }
+            ScanErrorKind::TooManyFields => {
+                write!(f, "more than {FIELDS_MAX} fields, at byte {at}")
+            }
+            ScanErrorKind::NotAnObject => write!(f, "the body must be a JSON object"),
+            ScanErrorKind::TooLarge => write!(f, "the body is larger than 4 GiB"),
+        }
+    }
+}
+
+impl std::error::Error for ScanError {}
+
+/// Checks `body` and notes the fields of its outermost object.
+pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
+    if u32::try_from(body.len()).is_err() {
+        return Err(ScanError {
+            kind: ScanErrorKind::TooLarge,
+            at: 0,
+        });
+    }
+    if let Err(error) = std::str::from_utf8(body) {
+        return Err(ScanError {
+            kind: ScanErrorKind::Utf8,
+            at: error.valid_up_to(),
+        });
+    }
+    let mut reader = Reader { bytes: body, at: 0 };
+    reader.skip_space();
+    match reader.peek() {
+        None => Err(reader.error(ScanErrorKind::Empty)),
+        Some(b'{') => {
+            let scan = reader.outermost()?;
+            reader.nothing_more()?;
+            Ok(scan)
+        }
+        Some(_) => {
+            reader.value(0)?;
+            reader.nothing_more()?;
+            Err(ScanError {
+                kind: ScanErrorKind::NotAnObject,
+                at: 0,
+            })
+        }
+    }
+}
+
+impl Scan {
+    fn new() -> Self {
+        Self {
+            inline: [Field::default(); FIELDS_INLINE],
+            more: Vec::new(),
+            count: 0,
+            decoded: Vec::new(),
+            object: Span::default(),
+        }
+    }
+
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether the object has no fields.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The fields in the order of the body.
+    pub fn fields(&self) -> &[Field] {
+        if self.count <= FIELDS_INLINE {
+            &self.inline[..self.count]
+        } else {
+            &self.more
+        }
+    }
+
+    /// The decoded name of the field with that index.
+    pub fn name<'a>(&'a self, body: &'a [u8], index: usize) -> &'a [u8] {
+        if !self.decoded.is_empty()
+            && let Some((_, name)) = self.decoded.iter().find(|(field, _)| *field == index)
+        {
+            return name;
+        }
+        let Some(field) = self.fields().get(index) else {
+            return b"";
+        };
+        body.get(field.key.start as usize + 1..(field.key.end as usize).saturating_sub(1))
+            .unwrap_or_default()
+    }
+
+    /// The index of the field called `name`.
+    pub fn find(&self, body: &[u8], name: &str) -> Option<usize> {
+        let quoted = name.len() as u32 + 2;
+        if self.decoded.is_empty() {
+            let fields = self.fields();
+            return fields.iter().enumerate().position(|(index, field)| {
+                field.key.end - field.key.start == quoted
+                    && self.name(body, index) == name.as_bytes()
+            });
+        }
+        (0..self.count).find(|&index| self.name(body, index) == name.as_bytes())
+    }
+
+    /// The bytes of the value called `name`.
+    pub fn value<'b>(&self, body: &'b [u8], name: &str) -> Option<&'b [u8]> {
+        let index = self.find(body, name)?;
+        Some(self.fields().get(index)?.value.of(body))
+    }
+
+    /// The decoded string called `name`; `None` when it is missing or no string.
+    pub fn string<'b>(&self, body: &'b [u8], name: &str) -> Option<Cow<'b, str>> {
+        decode_string(self.value(body, name)?)
+    }
+
+    /// Whether the field called `name` is `true`.
+    pub fn is_true(&self, body: &[u8], name: &str) -> bool {
+        self.value(body, name) == Some(b"true")
+    }
+
+    fn push(&mut self, field: Field) {
+        if self.count < FIELDS_INLINE {
+            self.inline[self.count] = field;
+        } else {
+            if self.count == FIELDS_INLINE {
+                self.more.extend_from_slice(&self.inline);
+            }
+            self.more.push(field);
+        }
+        self.count += 1;
+    }
+}
+
+/// Decodes a JSON string with its quotes. A lone surrogate becomes U+FFFD. `None` when it is no string.
+pub fn decode_string(raw: &[u8]) -> Option<Cow<'_, str>> {
+    let inner = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if memchr::memchr(b'\\', inner).is_none() {
+        return std::str::from_utf8(inner).ok().map(Cow::Borrowed);
+    }
+    match String::from_utf8(unescape(inner)) {
+        Ok(text) => Some(Cow::Owned(text)),
+        Err(error) => Some(Cow::Owned(
+            String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        )),
+    }
+}
+
+/// Decodes the inside of a valid JSON string. Lone surrogates become their three bytes, so that two different ones stay
+/// different.
+fn unescape(inner: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(inner.len());
+    let mut at = 0;
+    while let Some(found) = memchr::memchr(b'\\', &inner[at..]) {
+        out.extend_from_slice(&inner[at..at + found]);
+        at += found + 1;
+        let Some(&kind) = inner.get(at) else {
+            return out;
+        };
+        at += 1;
+        match kind {
+            b'n' => out.push(b'\n'),
+            b't' => out.push(b'\t'),
+            b'r' => out.push(b'\r'),
+            b'b' => out.push(8),
+            b'f' => out.push(12),
+            b'u' => at += unescape_unicode(&inner[at..], &mut out),
+            other => out.push(other),
+        }
+    }
+    out.extend_from_slice(&inner[at..]);
+    out
+}
+
+/// Decodes `XXXX` or `XXXX\uXXXX` behind `\u`; returns how many bytes it took.
+fn unescape_unicode(rest: &[u8], out: &mut Vec<u8>) -> usize {
+    let Some(first) = hex4(rest) else { return 0 };
+    let mut taken = 4;
+    let mut code = u32::from(first);
+    if (0xd800..0xdc00).contains(&first)
+        && rest.get(4..6) == Some(b"\\u")
+        && let Some(second) = rest.get(6..).and_then(hex4)
+        && (0xdc00..0xe000).contains(&second)
+    {
+        code = 0x10000 + ((u32::from(first) - 0xd800) << 10) + (u32::from(second) - 0xdc00);
+        taken = 10;
+    }
+    match char::from_u32(code) {
+        Some(letter) => out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
+        None => {
+            let low = code & 0x3f;
+            out.extend_from_slice(&[
+                0xe0 | (code >> 12) as u8,
+                0x80 | ((code >> 6) & 0x3f) as u8,
+                0x80 | low as u8,
+            ]);
+        }
+    }
+    taken
+}
+
+fn hex4(bytes: &[u8]) -> Option<u16> {
+    let mut value = 0u16;
+    for &byte in bytes.get(..4)? {
+        value = value << 4 | u16::try_from(char::from(byte).to_digit(16)?).ok()?;
+    }
+    Some(value)
+}
+
+/// The cursor of the pass. The bytes are valid UTF-8.
+struct Reader<'b> {
+    bytes: &'b [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn error(&self, kind: ScanErrorKind) -> ScanError {
+        ScanError { kind, at: self.at }
+    }
+
+    /// Syntax, or truncated at the end of the body.
+    fn unexpected(&self) -> ScanError {
+        self.error(if self.at >= self.bytes.len() {
+            ScanErrorKind::Truncated
+        } else {
+            ScanErrorKind::Syntax
+        })
+    }
+
+    #[inline]
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, byte: u8) -> Result<(), ScanError> {
+        if self.peek() != Some(byte) {
+            return Err(self.unexpected());
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn nothing_more(&mut self) -> Result<(), ScanError> {
+        self.skip_space();
+        if self.at == self.bytes.len() {
+            Ok(())
+        } else {
+            Err(self.error(ScanErrorKind::Syntax))
+        }
+    }
+
+    /// The outermost object; the cursor stands on its brace.
+    fn outermost(&mut self) -> Result<Scan, ScanError> {
+        let mut scan = Scan::new();
+        let mut seen = 0u64;
+        let open = self.at;
+        self.at += 1;
+        self.skip_space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+        } else {
+            loop {
+                let key_start = self.at;
+                let escaped = self.key()?;
+                let key = Span::new(key_start, self.colon()?);
+                let value_start = self.at;
+                self.value(1)?;
+                let field = Field {
+                    key,
+                    value: Span::new(value_start, self.at),
+                };
+                self.note(&mut scan, &mut seen, field, escaped)?;
+                self.skip_space();
+                match self.peek() {
+                    Some(b',') => self.at += 1,
+                    Some(b'}') => {
+                        self.at += 1;
+                        break;
+                    }
+                    _ => return Err(self.unexpected()),
+                }
+                self.skip_space();
+            }
+        }
+        scan.object = Span::new(open, self.at);
+        Ok(scan)
+    }
+
+    /// Keeps a field, unless its name was there before. `seen` has a bit per hash of the names so far.
+    fn note(
+        &self,
+        scan: &mut Scan,
+        seen: &mut u64,
+        field: Field,
+        escaped: bool,
+    ) -> Result<(), ScanError> {
+        let at = field.key.start as usize;
+        if scan.count >= FIELDS_MAX {
+            return Err(ScanError {
+                kind: ScanErrorKind::TooManyFields,
+                at,
+            });
+        }
+        let index = scan.count;
+        scan.push(field);
+        if escaped {
+            let raw = field.key.of(self.bytes);
+            scan.decoded
+                .push((index, unescape(&raw[1..raw.len() - 1]).into_boxed_slice()));
+        }
+        let name = scan.name(self.bytes, index);
+        let ends = [name.first(), name.last()].map(|byte| byte.copied().map_or(0, u32::from));
+        let bit = 1u64
+            << ((name.len() as u32)
+                .wrapping_mul(7)
+                .wrapping_add(ends[0] * 5)
+                .wrapping_add(ends[1] * 3)
+                & 63);
+        if *seen & bit != 0 && (0..index).any(|other| scan.name(self.bytes, other) == name) {
+            return Err(ScanError {
+                kind: ScanErrorKind::DuplicateField,
+                at,
+            });
+        }
+        *seen |= bit;
+        Ok(())
+    }
+
+    /// A member's name; returns whether it has escapes.
+    #[inline]
+    fn key(&mut self) -> Result<bool, ScanError> {
+        if self.peek() != Some(b'"') {
+            return Err(self.unexpected());
+        }
+        self.string()
+    }
+
+    /// The colon after a name and the space around it; returns where the name ended.
+    #[inline]
+    fn colon(&mut self) -> Result<usize, ScanError> {
+        let end = self.at;
+        self.skip_space();
+        self.take(b':')?;
+        self.skip_space();
+        Ok(end)
+    }
+
+    /// One value of any kind. `outer` containers are open around it. Bit `n` of `objects` says whether the `n`-th
+    /// container from inside is an object.
+    fn value(&mut self, outer: u32) -> Result<(), ScanError> {
+        let mut objects = 0u128;
+        let mut depth = 0u32;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.string()?;
+                }
+                Some(open @ (b'{' | b'[')) => {
+                    if depth + outer >= NESTING_MAX {
+                        return Err(self.error(ScanErrorKind::Nesting));
+                    }
+                    depth += 1;
+                    objects = objects << 1 | u128::from(open == b'{');
+                    if self.enter(open)? {
+                        continue;
+                    }
+                }
+                Some(b'-' | b'0'..=b'9') => self.number()?,
+                _ => self.literal()?,
+            }
+            if !self.leave(&mut objects, &mut depth)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Past an opening bracket, and past the first name in an object; whether a value follows.
+    #[inline]
+    fn enter(&mut self, open: u8) -> Result<bool, ScanError> {
+        self.at += 1;
+        self.skip_space();
+        // `]` and `}` are two past their opening ones.
+        if self.peek() == Some(open + 2) {
+            return Ok(false);
+        }
+        if open == b'{' {
+            self.key()?;
+            self.colon()?;
+        }
+        Ok(true)
+    }
+
+    /// After a value: closes what ends here and goes to the next value; false when the outermost value has ended.
+    #[inline]
+    fn leave(&mut self, objects: &mut u128, depth: &mut u32) -> Result<bool, ScanError> {
+        // An empty container leaves the cursor on its closing bracket, as any last member does.
+        while *depth > 0 {
+            self.skip_space();
+            let in_object = *objects & 1 == 1;
+            match self.peek() {
+                Some(b',') => {
+                    self.at += 1;
+                    self.skip_space();
+                    if in_object {
+                        self.key()?;
+                        self.colon()?;
+                    }
+                    return Ok(true);
+                }
+                Some(b'}') if in_object => {}
+                Some(b']') if !in_object => {}
+                _ => return Err(self.unexpected()),
+            }
+            self.at += 1;
+            *depth -= 1;
+            *objects >>= 1;
+        }
+        Ok(false)
+    }
+
+    fn literal(&mut self) -> Result<(), ScanError> {
+        let word: &[u8] = match self.peek() {
+            Some(b't') => b"true",
+            Some(b'f') => b"false",
+            Some(b'n') => b"null",
+            _ => return Err(self.unexpected()),
+        };
+        if self.bytes[self.at..].starts_with(word) {
+            self.at += word.len();
+            return Ok(());
+        }
+        Err(self.error(ScanErrorKind::Syntax))
+    }
+
+    fn number(&mut self) -> Result<(), ScanError> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    /// One digit or more.
+    fn digits(&mut self) -> Result<(), ScanError> {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+        if self.at == start {
+            Err(self.unexpected())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A string; the cursor stands on its first quote. Returns whether it has escapes.
+    #[inline]
+    fn string(&mut self) -> Result<bool, ScanError> {
+        let mut escaped = false;
+        self.at += 1;
+        loop {
+            self.at = find_special(self.bytes, self.at);
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(escaped);
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                _ => return Err(self.unexpected()),
+            }
+        }
+    }
+
+    /// An escape; the cursor stands on the backslash.
+    fn escape(&mut self) -> Result<(), ScanError> {
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'u') => {
+                self.at += 1;
+                for _ in 0..4 {
+                    if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
+                        return Err(self.unexpected());
+                    }
+                    self.at += 1;
+                }
+            }
+            _ => return Err(self.unexpected()),
+        }
+        Ok(())
+    }
+}
+
+const LANES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// The high bit of the first lane that holds a quote, a backslash or a control character; zero when none does. Bits
+/// above the first may be wrong.
+#[inline]
+const fn special_lanes(word: u64) -> u64 {
+    let quote = word ^ (LANES * b'"' as u64);
+    let backslash = word ^ (LANES * b'\\' as u64);
+    let control = word.wrapping_sub(LANES * 0x20) & !word;
+    ((quote.wrapping_sub(LANES) & !quote) | (backslash.wrapping_sub(LANES) & !backslash) | control)
+        & HIGH
+}
+
+/// The next quote, backslash or control character from `at` on, or the end. Eight bytes at a time first, since most
+/// strings are short; then blocks of 64, which the compiler turns into vector compares.
+#[inline]
+pub(super) fn find_special(bytes: &[u8], mut at: usize) -> usize {
+    for _ in 0..4 {
+        let Some(word) = word_at(bytes, at) else {
+            return find_special_tail(bytes, at);
+        };
+        let lanes = special_lanes(word);
+        if lanes != 0 {
+            return at + lanes.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    find_special_long(bytes, at)
+}
+
+fn find_special_long(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(block) = bytes.get(at..at + 64) {
+        let hit = block.iter().fold(false, |hit, &byte| {
+            hit | (byte == b'"') | (byte == b'\\') | (byte < 0x20)
+        });
+        if hit {
+            break;
+        }
+        at += 64;
+    }
+    while let Some(word) = word_at(bytes, at) {
+        let lanes = special_lanes(word);
+        if lanes != 0 {
+            return at + lanes.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    find_special_tail(bytes, at)
+}
+
+fn find_special_tail(bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest
+        .iter()
+        .position(|&byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+        .unwrap_or(rest.len())
+}
+
+#[inline]
+fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes
+        .get(at..at + 8)?
+        .try_into()
+        .ok()
+        .map(u64::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::value::RawValue;
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    fn kind(body: &[u8]) -> Option<ScanErrorKind> {
+        scan(body).err().map(|error| error.kind)
+    }
+
+    #[test]
+    fn the_fields_of_the_outermost_object_are_found() {
+        let body = br#" { "model" : "gpt-4o" ,"n":1,"a\u0062c":[{"model":2}], "s":"x\"}" } "#;
+        let scan = scan(body).unwrap();
+        assert_eq!(scan.len(), 4);
+        assert_eq!(scan.value(body, "model"), Some(&b"\"gpt-4o\""[..]));
+        assert_eq!(scan.value(body, "abc"), Some(&br#"[{"model":2}]"#[..]));
+        assert_eq!(scan.string(body, "s").as_deref(), Some("x\"}"));
+        assert_eq!(scan.value(body, "absent"), None);
+        assert_eq!(scan.object.of(body), body.trim_ascii());
+    }
+
+    #[test]
+    fn what_is_refused_says_why() {
+        let check = |body: &[u8], expected| {
+            assert_eq!(
+                kind(body),
+                Some(expected),
+                "{}",
+                String::from_utf8_lossy(body)
+            )
+        };
+        check(b"", ScanErrorKind::Empty);
+        check(b"  ", ScanErrorKind::Empty);
+        check(b"{", ScanErrorKind::Truncated);
+        check(br#"{"a"#, ScanErrorKind::Truncated);
+        check(br#"{"a":1"#, ScanErrorKind::Truncated);
+        check(br#"{"a":1,}"#, ScanErrorKind::Syntax);
+        check(br#"{"a":1}x"#, ScanErrorKind::Syntax);
+        check(br#"{"a":1,"b":2,"a":3}"#, ScanErrorKind::DuplicateField);
+        check(br#"{"a":1,"\u0061":3}"#, ScanErrorKind::DuplicateField);
+        check(b"{\"a\":\"\xff\"}", ScanErrorKind::Utf8);
+        check(b"[1,2]", ScanErrorKind::NotAnObject);
+        check(b"\"text\"", ScanErrorKind::NotAnObject);
+        check(b"[1,2", ScanErrorKind::Truncated);
+        check(b"{\"a\":[1,2}", ScanErrorKind::Syntax);
+        check(b"{\"a\":{\"b\":1]}", ScanErrorKind::Syntax);
+        let many: String = (0..=FIELDS_MAX)
+            .map(|index| format!("\"f{index}\":0,"))
+            .collect();
+        check(
+            format!("{{{}\"z\":0}}", many).as_bytes(),
+            ScanErrorKind::TooManyFields,
+        );
+    }
+
+    #[test]
+    fn nesting_is_bounded_without_recursion() {
+        let nested = |levels: usize| {
+            format!(
+                "{{\"a\":{}{}}}",
+                "[".repeat(levels - 1),
+                "]".repeat(levels - 1)
+            )
+        };
+        assert_eq!(kind(nested(128).as_bytes()), None);
+        assert_eq!(kind(nested(129).as_bytes()), Some(ScanErrorKind::Nesting));
+        assert_eq!(
+            kind(nested(5_000_000).as_bytes()),
+            Some(ScanErrorKind::Nesting)
+        );
+        assert_eq!(
+            kind("[".repeat(5_000_000).as_bytes()),
+            Some(ScanErrorKind::Nesting)
+        );
+    }
+
+    #[test]
+    fn more_fields_than_fit_inline_are_found_too() {
+        let body: String = (0..60)
+            .map(|index| format!("\"field{index}\":{index},"))
+            .collect();
+        let body = format!("{{{}\"z\":0}}", body);
+        let scan = scan(body.as_bytes()).unwrap();
+        assert_eq!(scan.len(), 61);
+        for index in 0..60 {
+            let value = scan.value(body.as_bytes(), &format!("field{index}"));
+            assert_eq!(value, Some(index.to_string().as_bytes()));
+        }
+    }
+
+    #[test]
+    fn lone_surrogates_are_tolerated_and_stay_different() {
+        let body = br#"{"\ud800":"\udc00","\ud801":"\ud83d\ude00"}"#;
+        let scan = scan(body).unwrap();
+        assert_eq!(
+            decode_string(scan.fields()[0].value.of(body)).as_deref(),
+            Some("\u{fffd}\u{fffd}\u{fffd}")
+        );
+        assert_eq!(
+            decode_string(scan.fields()[1].value.of(body)).as_deref(),
+            Some("\u{1f600}")
+        );
+    }
+
+    /// The corpora stand beside the repository, or where `SHARDGATE_CORPORA` says; without them the test says so.
+    fn corpus() -> Option<PathBuf> {
+        let root = std::env::var_os("SHARDGATE_CORPORA").map_or_else(
+            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora"),
+            PathBuf::from,
+        );
+        let folder = root.join("json_test_suite");
+        if folder.is_dir() {
+            return Some(folder);
+        }
+        println!("skipped: {} is not there", folder.display());
+        None
+    }
+
+    #[test]
+    fn the_json_test_suite_is_judged_rightly() {
+        let Some(folder) = corpus() else { return };
+        let mut files = vec![folder];
+        let mut judged = 0;
+        while let Some(path) = files.pop() {
+            if path.is_dir() {
+                files.extend(
+                    std::fs::read_dir(path)
+                        .unwrap()
+                        .map(|entry| entry.unwrap().path()),
+                );
+                continue;
+            }
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if !name.ends_with(".json") || !(name.starts_with("y_") || name.starts_with("n_")) {
+                continue;
+            }
+            let text = std::fs::read(&path).unwrap();
+            let valid = name.starts_with("y_");
+            let whole = matches!(
+                kind(&text),
+                None | Some(ScanErrorKind::NotAnObject | ScanErrorKind::DuplicateField)
+            );
+            assert_eq!(whole, valid, "{name} as a body");
+            let field = [b"{\"field\": ".as_slice(), &text, b", \"next\": 1}"].concat();
+            assert_eq!(kind(&field).is_none(), valid, "{name} as a value");
+            judged += 1;
+        }
+        assert!(judged > 250, "only {judged} files");
+    }
+
+    /// A small generator (xorshift) of JSON-like text, mostly valid.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % bound
+        }
+
+        fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
+            words[self.below(words.len() as u64) as usize]
+        }
+
+        fn space(&mut self, out: &mut String) {
+            out.push_str(self.pick(&["", "", "", " ", "\n", " \t"]));
+        }
+
+        fn text(&mut self, out: &mut String) {
+            out.push('"');
+            for _ in 0..self.below(12) {
+                out.push_str(self.pick(&[
+                    "a",
+                    "model",
+                    "\\n",
+                    "\\\"",
+                    "é",
+                    "\\u00e9",
+                    "\\ud83d\\ude00",
+                    "日本",
+                    "{",
+                    "]",
+                    " ",
+                ]));
+            }
+            out.push('"');
+        }
+
+        fn value(&mut self, depth: u64, out: &mut String) {
+            match self.below(if depth > 4 { 4 } else { 6 }) {
+                0 => out.push_str(
+                    self.pick(&["0", "-1", "3.25", "1e5", "12E-2", "true", "false", "null"]),
+                ),
+                1..=3 => self.text(out),
+                kind => {
+                    let object = kind == 4;
+                    out.push(if object { '{' } else { '[' });
+                    for index in 0..self.below(5) {
+                        if index > 0 {
+                            out.push(',');
+                        }
+                        self.space(out);
+                        if object {
+                            out.push_str(&format!("\"k{index}\""));
+                            self.space(out);
+                            out.push(':');
+                        }
+                        self.value(depth + 1, out);
+                        self.space(out);
+                    }
+                    out.push(if object { '}' } else { ']' });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn serde_json_agrees_on_generated_and_damaged_bodies() {
+        for seed in 1..4000u64 {
+            let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+            let mut body = String::from("{");
+            for index in 0..random.below(30) {
+                body.push_str(if index > 0 { "," } else { "" });
+                random.space(&mut body);
+                body.push_str(&format!("\"field{index}\""));
+                random.space(&mut body);
+                body.push(':');
+                random.space(&mut body);
+                random.value(0, &mut body);
+                random.space(&mut body);
+            }
+            body.push('}');
+            let mut body = body.into_bytes();
+            if seed % 2 == 0 {
+                let at = random.below(body.len() as u64) as usize;
+                match random.below(3) {
+                    0 => drop(body.remove(at)),
+                    1 => body.truncate(at),
+                    _ => body[at] = b"{}[],:\"\\0atn-.eE \x01\xc3"[random.below(19) as usize],
+                }
+            }
+            let expected: Result<BTreeMap<String, Box<RawValue>>, _> =
+                serde_json::from_slice(&body);
+            let context = format!("seed {seed}: {}", String::from_utf8_lossy(&body));
+            match (scan(&body), expected) {
+                (Ok(scan), Ok(expected)) => {
+                    assert_eq!(scan.len(), expected.len(), "{context}");
+                    for (name, value) in expected {
+                        assert_eq!(
+                            scan.value(&body, &name),
+                            Some(value.get().as_bytes()),
+                            "{context}"
+                        );
+                    }
+                }
+                (Err(error), Ok(_)) => {
+                    assert_eq!(error.kind, ScanErrorKind::DuplicateField, "{context}")
+                }
+                (Ok(_), Err(error)) => panic!("{context}: {error}"),
+                (Err(_), Err(_)) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! The tap on a stream of server-sent events in the client's own dialect: looks at each event as it passes, keeps usage
+//! and the end, and replaces, hides or passes it. The framing (where an event starts and ends) is done elsewhere.
+
+use std::borrow::Cow;
+
+use super::openai_chat::response::{ResponseRules, edit_finish_reason, finish_reason};
+use super::scan::{Field, Scan, Span, decode_string, scan};
+use super::splice::{Edits, Members};
+use super::usage::Usage;
+use super::walk;
+use crate::error::{ErrorClass, GatewayError, push_json_string};
+
+/// What the relay does with an event.
+#[derive(Debug)]
+pub enum EventAction {
+    /// Relays the event as it came.
+    Pass,
+    /// Relays what the tap wrote: whole frames, `data: ` and the empty line included.
+    Replace,
+    /// Relays nothing.
+    Hide,
+    /// Ends the stream with this error.
+    Error(GatewayError),
+    /// The end mark; relays what the tap wrote, the mark included, and ends.
+    Done,
+}
+
+/// Which events a stream has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamKind {
+    /// Chunks of chat completions.
+    Chat,
+    /// Chunks of text completions.
+    Completions,
+    /// Events of the Responses API.
+    Responses,
+    /// Events that pass as they are.
+    Opaque,
+}
+
+/// The state of one stream.
+#[derive(Debug)]
+pub struct StreamTap {
+    kind: StreamKind,
+    rules: &'static ResponseRules,
+    label: &'static str,
+    /// The model for the client, as JSON; empty leaves the provider's.
+    model: Box<[u8]>,
+    usage_asked: bool,
+    usage: Option<Usage>,
+    /// The provider's usage object that still has to be sent in a chunk of its own.
+    usage_to_send: Vec<u8>,
+    /// `"id":...,"created":...,` of the last chunk, for that chunk.
+    head: Vec<u8>,
+    finish_reason: Option<String>,
+    has_content: bool,
+    is_done: bool,
+    edits: Edits,
+}
+
+impl StreamTap {
+    /// A tap for one stream. `model` is the name for the client, `None` leaves the provider's; `label` names the provider
+    /// in errors.
+    pub fn new(
+        kind: StreamKind,
+        rules: &'static ResponseRules,
+        label: &'static str,
+        model: Option<&str>,
+        usage_asked: bool,
+    ) -> Self {
+        let mut json = Vec::new();
+        if let Some(model) = model {
+            push_json_string(&mut json, model);
+        }
+        Self {
+            kind,
+            rules,
+            label,
+            model: json.into_boxed_slice(),
+            usage_asked,
+            usage: None,
+            usage_to_send: Vec::new(),
+            head: Vec::new(),
+            finish_reason: None,
+            has_content: false,
+            is_done: false,
+            edits: Edits::new(),
+        }
+    }
+
+    /// Looks at one event: the value of its `event:` line, empty without one, and its data. On `Replace` and `Done` what
+    /// has to be relayed stands in `out`, which is cleared first.
+    pub fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> EventAction {
+        out.clear();
+        if data == b"[DONE]" {
+            self.is_done = true;
+            self.push_usage(out);
+            out.extend_from_slice(b"data: [DONE]\n\n");
+            return EventAction::Done;
+        }
+        if data.is_empty() || self.kind == StreamKind::Opaque {
+            return EventAction::Pass;
+        }
+        let chunk = match scan(data) {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                return EventAction::Error(
+                    self.broken(&format!("unreadable event in the stream: {error}")),
+                );
+            }
+        };
+        if self.kind == StreamKind::Responses {
+            return self.response_event(name, data, &chunk, out);
+        }
+        if let Some(error) = chunk
+            .find(data, "error")
+            .map(|index| chunk.fields()[index].value)
+            && !walk::is_null(data, error)
+        {
+            return EventAction::Error(self.upstream_error(data, error));
+        }
+        self.chunk(data, &chunk, out)
+    }
+
+    /// The provider closed the stream. Writes what is missing of a whole one to `out`, and says whether it was whole: an
+    /// end mark or a finish reason was there.
+    pub fn ended(&mut self, out: &mut Vec<u8>) -> bool {
+        out.clear();
+        if self.is_done {
+            return true;
+        }
+        if self.finish_reason.is_none() {
+            return self.kind == StreamKind::Opaque;
+        }
+        self.is_done = true;
+        if self.kind != StreamKind::Responses {
+            self.push_usage(out);
+            out.extend_from_slice(b"data: [DONE]\n\n");
+        }
+        true
+    }
+
+    /// Tokens, as far as the provider said.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    /// Why the first choice ended.
+    pub fn finish_reason(&self) -> Option<&str> {
+        self.finish_reason.as_deref()
+    }
+
+    /// Whether something of the answer itself has passed: text, reasoning, a tool call.
+    pub fn has_content(&self) -> bool {
+        self.has_content
+    }
+
+    /// Whether the end mark has passed.
+    pub fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    fn broken(&self, text: &str) -> GatewayError {
+        GatewayError::new(
+            ErrorClass::ApiConnection,
+            format!(
+                "litellm.APIConnectionError: APIConnectionError: {}Exception - {text}",
+                self.label
+            ),
+        )
+    }
+
+    /// An error that the provider sends in the stream. A numeric `code` is its status.
+    fn upstream_error(&self, data: &[u8], error: Span) -> GatewayError {
+        let message =
+            walk::member(data, error, "message").and_then(|value| decode_string(value.of(data)));
+        let message = message.unwrap_or_else(|| String::from_utf8_lossy(error.of(data)));
+        let code = walk::member(data, error, "code").and_then(|value| walk::unsigned(data, value));
+        match code
+            .and_then(|code| u16::try_from(code).ok())
+            .filter(|code| (400..600).contains(code))
+        {
+            Some(status) => {
+                let text = format!(
+                    "litellm.APIError: APIError: {}Exception - {message}",
+                    self.label
+                );
+                GatewayError::new(ErrorClass::Api, text).with_status(status)
+            }
+            None => self.broken(&message),
+        }
+    }
+
+    fn chunk(&mut self, data: &[u8], chunk: &Scan, out: &mut Vec<u8>) -> EventAction {
+        let mut edits = std::mem::take(&mut self.edits);
+        edits.clear();
+        let mut members = Members::new();
+        let mut choices = 0usize;
+        let mut usage_index = None;
+        for (index, field) in chunk.fields().iter().enumerate() {
+            if walk::is_null(data, field.value) {
+                members.remove(index);
+                continue;
+            }
+            match chunk.name(data, index) {
+                b"model" => {
+                    if !self.model.is_empty() {
+                        edits.replace(field.value, &self.model);
+                    }
+                }
+                b"choices" => {
+                    for choice in walk::elements(data, field.value) {
+                        choices += 1;
+                        self.choice(data, choice, &mut edits);
+                    }
+                }
+                b"usage" => {
+                    self.usage = Usage::read(data, field.value);
+                    usage_index = Some(index);
+                }
+                b"x_groq" => self.groq(data, field.value, index, &mut members),
+                b"id" | b"object" | b"created" | b"system_fingerprint" | b"service_tier" => {}
+                name if self
+                    .rules
+                    .stream_drops
+                    .iter()
+                    .any(|drop| drop.as_bytes() == name) =>
+                {
+                    members.remove(index)
+                }
+                _ => {}
+            }
+        }
+        let action = self.place_usage(data, chunk, choices, usage_index, &mut members);
+        if matches!(action, EventAction::Replace) {
+            members.apply(chunk.object, chunk.fields(), &mut edits);
+            out.extend_from_slice(b"data: ");
+            edits.copy_into(data, out);
+            out.extend_from_slice(b"\n\n");
+        }
+        self.edits = edits;
+        action
+    }
+
+    /// Usage goes out in a chunk without choices, and only to a client that asked. Chunks with neither are hidden.
+    fn place_usage(
+        &mut self,
+        data: &[u8],
+        chunk: &Scan,
+        choices: usize,
+        usage: Option<usize>,
+        members: &mut Members,
+    ) -> EventAction {
+        let Some(index) = usage else {
+            self.keep_head(data, chunk);
+            return if choices == 0 {
+                EventAction::Hide
+            } else {
+                EventAction::Replace
+            };
+        };
+        let span = chunk.fields()[index].value;
+        if choices == 0 {
+            self.usage_to_send.clear();
+            if !self.usage_asked {
+                return EventAction::Hide;
+            }
+            if let Some(details) = self.missing_details(data, span) {
+                members.remove(index);
+                members.add("usage", &details);
+            }
+            return EventAction::Replace;
+        }
+        members.remove(index);
+        self.keep_head(data, chunk);
+        if self.usage_asked {
+            self.usage_to_send.clear();
+            self.usage_to_send.extend_from_slice(span.of(data));
+        }
+        EventAction::Replace
+    }
+
+    /// The usage object with `completion_tokens_details`, where the provider gives no details at all.
+    fn missing_details(&self, data: &[u8], span: Span) -> Option<Vec<u8>> {
+        let usage = self.usage.filter(|_| self.kind == StreamKind::Chat)?;
+        let missing = walk::member(data, span, "completion_tokens_details").is_none()
+            && walk::member(data, span, "prompt_tokens_details").is_none()
+            && self.has_text_only();
+        missing.then(|| {
+            let mut out = span.of(data).trim_ascii_end().to_vec();
+            out.pop();
+            let text = usage.completion_tokens - usage.reasoning_tokens.min(usage.completion_tokens);
+            out.extend_from_slice(
+                format!(
+                    r#","completion_tokens_details":{{"reasoning_tokens":{},"text_tokens":{text}}}}}"#,
+                    usage.reasoning_tokens
+                )
+                .as_bytes(),
+            );
+            out
+        })
+    }
+
+    fn has_text_only(&self) -> bool {
+        self.finish_reason.as_deref() != Some("tool_calls")
+    }
+
+    /// Keeps what a usage chunk of our own repeats.
+    fn keep_head(&mut self, data: &[u8], chunk: &Scan) {
+        if !self.usage_asked || !self.head.is_empty() {
+            return;
+        }
+        for name in ["id", "created"] {
+            if let Some(value) = chunk.value(data, name) {
+                self.head
+                    .extend_from_slice(format!("\"{name}\":").as_bytes());
+                self.head.extend_from_slice(value);
+                self.head.push(b',');
+            }
+        }
+    }
+
+    /// The usage chunk for a provider that sent its usage elsewhere.
+    fn push_usage(&mut self, out: &mut Vec<u8>) {
+        if self.usage_to_send.is_empty() {
+            return;
+        }
+        out.extend_from_slice(b"data: {");
+        out.extend_from_slice(&self.head);
+        if !self.model.is_empty() {
+            out.extend_from_slice(b"\"model\":");
+            out.extend_from_slice(&self.model);
+            out.push(b',');
+        }
+        let object = if self.kind == StreamKind::Chat {
+            "chat.completion.chunk"
+        } else {
+            "text_completion"
+        };
+        out.extend_from_slice(
+            format!("\"object\":\"{object}\",\"choices\":[],\"usage\":").as_bytes(),
+        );
+        out.append(&mut self.usage_to_send);
+        out.extend_from_slice(b"}\n\n");
+    }
+
+    /// Groq's envelope: its usage is ours, the rest is left out.
+    fn groq(&mut self, data: &[u8], span: Span, index: usize, members: &mut Members) {
+        members.remove(index);
+        let Some(usage) = walk::member(data, span, "usage") else {
+            return;
+        };
+        self.usage = Usage::read(data, usage);
+        if self.usage_asked {
+            self.usage_to_send.clear();
+            self.usage_to_send.extend_from_slice(usage.of(data));
+        }
+    }
+
+    fn choice(&mut self, data: &[u8], choice: Span, edits: &mut Edits) {
+        let mut fields = FieldList::default();
+        fields.fill(data, choice);
+        let mut members = Members::new();
+        let mut finished = false;
+        for (index, field) in fields.as_slice().iter().enumerate() {
+            if walk::is_null(data, field.value) {
+                members.remove(index);
+                continue;
+            }
+            match walk::name_of(data, *field) {
+                b"delta" => self.delta(data, field.value, edits),
+                b"text" => self.has_content |= field.value.end - field.value.start > 2,
+                b"finish_reason" => {
+                    finished = true;
+                    if self.finish_reason.is_none()
+                        && let Some(reason) = decode_string(field.value.of(data))
+                    {
+                        let reason = finish_reason(&reason).map_or(reason, Cow::Borrowed);
+                        self.finish_reason = Some(reason.into_owned());
+                    }
+                    edit_finish_reason(data, field.value, edits);
+                }
+                _ => {}
+            }
+        }
+        if finished && self.rules.drop_last_filter {
+            let filter = |field: &Field| walk::name_of(data, *field) == b"content_filter_results";
+            if let Some(index) = fields.as_slice().iter().position(filter) {
+                members.remove(index);
+            }
+        }
+        members.apply(choice, fields.as_slice(), edits);
+    }
+
+    fn delta(&mut self, data: &[u8], delta: Span, edits: &mut Edits) {
+        let mut fields = FieldList::default();
+        fields.fill(data, delta);
+        let mut members = Members::new();
+        let mut reasoning = None;
+        for (index, field) in fields.as_slice().iter().enumerate() {
+            if walk::is_null(data, field.value) {
+                members.remove(index);
+                continue;
+            }
+            match walk::name_of(data, *field) {
+                b"role" => {}
+                b"tool_calls" => {
+                    self.has_content = true;
+                    walk::elements(data, field.value).for_each(|call| edit_call(data, call, edits));
+                }
+                b"reasoning" => {
+                    self.has_content = true;
+                    reasoning = Some(field.value).filter(|_| reasoning.is_none());
+                }
+                b"reasoning_content" => {
+                    self.has_content = true;
+                    reasoning = None;
+                }
+                _ => self.has_content |= field.value.end - field.value.start > 2,
+            }
+        }
+        if let Some(reasoning) = reasoning
+            && !fields
+                .as_slice()
+                .iter()
+                .any(|field| walk::name_of(data, *field) == b"reasoning_content")
+        {
+            members.add("reasoning_content", reasoning.of(data));
+        }
+        members.apply(delta, fields.as_slice(), edits);
+    }
+
+    fn response_event(
+        &mut self,
+        name: &[u8],
+        data: &[u8],
+        event: &Scan,
+        out: &mut Vec<u8>,
+    ) -> EventAction {
+        let kind = event.value(data, "type").unwrap_or(name);
+        match kind {
+            b"\"error\"" => return EventAction::Error(self.upstream_error(data, event.object)),
+            b"\"response.failed\"" => {
+                let error =
+                    walk::path(data, event.object, &["response", "error"]).unwrap_or(event.object);
+                self.is_done = true;
+                return EventAction::Error(self.upstream_error(data, error));
+            }
+            b"\"response.completed\"" => self.finish_reason = Some("stop".to_owned()),
+            b"\"response.incomplete\"" => self.finish_reason = Some("length".to_owned()),
+            _ => self.has_content |= kind.ends_with(b".delta\""),
+        }
+        let Some(response) = walk::member(data, event.object, "response") else {
+            return EventAction::Pass;
+        };
+        if let Some(usage) = walk::member(data, response, "usage") {
+            self.usage = Usage::read(data, usage).or(self.usage);
+        }
+        let Some(model) = walk::member(data, response, "model").filter(|_| !self.model.is_empty())
+        else {
+            return EventAction::Pass;
+        };
+        self.edits.clear();
+        self.edits.replace(model, &self.model);
+        if !name.is_empty() {
+            out.extend_from_slice(b"event: ");
+            out.extend_from_slice(name);
+            out.push(b'\n');
+        }
+        out.extend_from_slice(b"data: ");
+        self.edits.copy_into(data, out);
+        out.extend_from_slice(b"\n\n");
+        EventAction::Replace
+    }
+}
+
+/// Tool calls have a type in every delta.
+fn edit_call(data: &[u8], call: Span, edits: &mut Edits) {
+    let has_type = walk::member(data, call, "type").is_some_and(|kind| !walk::is_null(data, kind));
+    let mut fields = FieldList::default();
+    fields.fill(data, call);
+    let mut members = Members::new();
+    for (index, field) in fields.as_slice().iter().enumerate() {
+        if walk::is_null(data, field.value) {
+            members.remove(index);
+        }
+    }
+    if !has_type {
+        members.add("type", b"\"function\"");
+    }
+    members.apply(call, fields.as_slice(), edits);
+}
+
+/// The members of a small object without an allocation.
+#[derive(Default)]
+struct FieldList {
+    inline: [Field; 12],
+    more: Vec<Field>,
+    count: usize,
+}
+
+impl FieldList {
+    fn fill(&mut self, data: &[u8], span: Span) {
+        for field in walk::members(data, span) {
+            if self.count < self.inline.len() {
+                self.inline[self.count] = field;
+            } else {
+                if self.count == self.inline.len() {
+                    self.more.extend_from_slice(&self.inline);
+                }
+                self.more.push(field);
+            }
+            self.count += 1;
+        }
+    }
+
+    fn as_slice(&self) -> &[Field] {
+        if self.count <= self.inline.len() {
+            &self.inline[..self.count]
+        } else {
+            &self.more
+        }
+    }
+}

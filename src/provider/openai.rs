@@ -1,0 +1,346 @@
+//! Providers on the OpenAI wire: OpenAI itself and everybody who copies it. A deployment holds one plan per kind of
+//! request and its headers; a provider's peculiarities are a [`Rules`] constant.
+
+use serde_json::Value;
+
+use super::errors::{self, ErrorStyle};
+use super::{
+    Answer, AnswerContext, Base, Incoming, Operation, Outgoing, Provider, Reply, RequestOptions,
+    Route, Secret, Setup, StreamReader, compatible,
+};
+use crate::dialect::multipart::Multipart;
+use crate::dialect::openai_chat::params::{Change, Param, Rule};
+use crate::dialect::openai_chat::request::{Plan, PlanOptions, RequestRules};
+use crate::dialect::openai_chat::response::{self, ResponseRules};
+use crate::dialect::openai_other;
+use crate::dialect::scan::{Scan, Span, scan};
+use crate::dialect::splice::{Edits, Spliced};
+use crate::dialect::stream::{StreamKind, StreamTap};
+use crate::error::{ErrorClass, GatewayError, push_json_string};
+
+/// All that distinguishes a provider on the OpenAI wire.
+#[derive(Debug)]
+pub(super) struct Rules {
+    /// Chat and text requests.
+    pub request: RequestRules,
+    /// Parameters of embeddings with another rule than `Keep`.
+    pub embeddings: &'static [(Param, Rule)],
+    /// Answers.
+    pub response: ResponseRules,
+    /// Errors.
+    pub errors: ErrorStyle,
+    /// Headers of every request.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// The key where none is given; without one there is no `authorization`.
+    pub key: Option<&'static str>,
+    /// The path of rerank.
+    pub rerank: &'static str,
+}
+
+impl Rules {
+    /// A host of which nothing is known but that it copies OpenAI.
+    pub(super) const PLAIN: Self = Self {
+        request: RequestRules::PLAIN,
+        embeddings: &[],
+        response: ResponseRules::PLAIN,
+        errors: ErrorStyle::Message,
+        headers: &[],
+        key: None,
+        rerank: "/rerank",
+    };
+}
+
+/// One deployment on the OpenAI wire.
+pub(super) struct OpenAiWire {
+    pub(super) label: &'static str,
+    pub(super) rules: &'static Rules,
+    pub(super) base: Base,
+    pub(super) chat: Plan,
+    pub(super) embeddings: Plan,
+    pub(super) other: Plan,
+    pub(super) headers: Vec<(String, String)>,
+    model: String,
+}
+
+/// Builds a deployment of a provider that differs by its rules only.
+pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
+    let rules = compatible::rules(setup.entry.name);
+    let mut wire = OpenAiWire::new(&setup, rules);
+    if let Some(key) = setup.key.map(Secret::reveal).or(rules.key) {
+        wire.header("authorization", &format!("Bearer {key}"))?;
+    }
+    if let Some(organization) = setup.text("organization") {
+        wire.header("openai-organization", &organization)?;
+    }
+    Ok(Box::new(wire))
+}
+
+impl OpenAiWire {
+    /// A deployment without its credentials.
+    pub(super) fn new(setup: &Setup<'_>, rules: &'static Rules) -> Self {
+        let name = setup.entry.name;
+        let mut chat = Plan::new(name, setup.model, &rules.request, setup.params);
+        compatible::model_rules(name, &reasoning_name(setup), &mut chat);
+        let embeddings = RequestRules {
+            params: rules.embeddings,
+            ..RequestRules::PLAIN
+        };
+        let mut embeddings = Plan::new(name, setup.model, &embeddings, setup.params);
+        let mut other = Plan::new(name, setup.model, &RequestRules::PLAIN, setup.params);
+        embeddings.without_stream_usage();
+        other.without_stream_usage();
+        other.set(Param::Metadata, Rule::Value(|_| Change::Keep));
+        let mut headers = Vec::new();
+        headers.extend(
+            rules
+                .headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
+        let mut wire = Self {
+            label: setup.entry.label,
+            rules,
+            base: setup.base.clone(),
+            chat,
+            embeddings,
+            other,
+            headers,
+            model: setup.model.to_owned(),
+        };
+        for list in ["extra_headers", "headers"] {
+            let Some(Value::Object(extra)) = setup.params.get(list) else {
+                continue;
+            };
+            for (name, value) in extra {
+                let value = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
+                // A header that cannot be sent is left out; the configuration's reader has already said so.
+                let _ = wire.header(&name.to_ascii_lowercase(), &value);
+            }
+        }
+        wire
+    }
+
+    /// Sets a header of all requests.
+    pub(super) fn header(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let visible = value
+            .bytes()
+            .all(|byte| (0x20..0x7f).contains(&byte) || byte == b'\t');
+        if !visible
+            || name.is_empty()
+            || !name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        {
+            return Err(format!(
+                "the value for header {name:?} has letters that no header may have"
+            ));
+        }
+        self.headers.retain(|(other, _)| other != name);
+        self.headers.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    /// The plan for an operation with a JSON body.
+    fn plan(&self, operation: Operation) -> &Plan {
+        match operation {
+            Operation::Chat | Operation::Completions => &self.chat,
+            Operation::Embeddings => &self.embeddings,
+            _ => &self.other,
+        }
+    }
+
+    /// A route to `path_and_query`.
+    pub(super) fn route_to(&self, operation: Operation, path_and_query: String) -> Route {
+        let mut headers = self.headers.clone();
+        if !operation.is_multipart() {
+            headers.push(("content-type".to_owned(), "application/json".to_owned()));
+        }
+        Route {
+            method: "POST",
+            path_and_query,
+            headers,
+        }
+    }
+
+    fn json(
+        &self,
+        operation: Operation,
+        body: &[u8],
+        scan: &Scan,
+        options: &RequestOptions<'_>,
+    ) -> Result<Outgoing, GatewayError> {
+        let options = PlanOptions {
+            model: options.model,
+            drop_params: options.drop_params,
+            stream_usage: options.stream_usage,
+        };
+        let edited = self.plan(operation).apply(body, scan, &options)?;
+        Ok(Outgoing {
+            body: edited.body,
+            path_and_query: None,
+            headers: edited.headers,
+            stream: edited.stream,
+            usage_asked: edited.usage_asked,
+        })
+    }
+
+    fn form(&self, body: &[u8], parts: &Multipart, options: &RequestOptions<'_>) -> Outgoing {
+        let model = options.model.unwrap_or(&self.model);
+        let mut edits = Edits::new();
+        match parts.field("model") {
+            Some(part) => edits.replace(part.content, model.as_bytes()),
+            None => edits.replace(
+                Span {
+                    start: parts.end,
+                    end: parts.end,
+                },
+                parts.render("model", model).as_bytes(),
+            ),
+        }
+        let mut outgoing = Outgoing::new(Spliced::Edits(edits));
+        outgoing.stream = parts.text(body, "stream") == Some("true");
+        outgoing
+    }
+}
+
+/// The name by which a model's kind is known: `base_model` where the deployment's own says nothing.
+fn reasoning_name(setup: &Setup<'_>) -> String {
+    let name = setup
+        .text("base_model")
+        .unwrap_or_else(|| setup.model.to_owned());
+    name.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+impl Provider for OpenAiWire {
+    fn route(&self, operation: Operation, _stream: bool) -> Result<Route, GatewayError> {
+        let path = match operation {
+            Operation::Messages | Operation::GenerateContent => {
+                return Err(unsupported(self.label, operation));
+            }
+            Operation::Rerank if self.base.prefix.ends_with("/v1") => "/rerank",
+            Operation::Rerank => self.rules.rerank,
+            _ => operation.path(),
+        };
+        Ok(self.route_to(operation, self.base.join(path)))
+    }
+
+    fn request(
+        &self,
+        operation: Operation,
+        incoming: Incoming<'_>,
+        options: &RequestOptions<'_>,
+    ) -> Result<Outgoing, GatewayError> {
+        match incoming {
+            Incoming::Json { body, scan } => self.json(operation, body, scan, options),
+            Incoming::Multipart { body, parts } => Ok(self.form(body, parts, options)),
+        }
+    }
+
+    fn answer(
+        &self,
+        reply: &Reply<'_>,
+        context: &AnswerContext<'_>,
+    ) -> Result<Answer, GatewayError> {
+        answer(self.label, &self.rules.response, reply, context)
+    }
+
+    fn stream(&self, context: &AnswerContext<'_>) -> StreamReader {
+        StreamReader::Tap(tap(self.label, &self.rules.response, context))
+    }
+
+    fn error(&self, reply: &Reply<'_>) -> GatewayError {
+        errors::from_reply(self.label, self.rules.errors, reply)
+    }
+}
+
+/// The tap for a stream in OpenAI's dialect.
+pub(super) fn tap(
+    label: &'static str,
+    rules: &'static ResponseRules,
+    context: &AnswerContext<'_>,
+) -> StreamTap {
+    let kind = match context.operation {
+        Operation::Chat => StreamKind::Chat,
+        Operation::Completions => StreamKind::Completions,
+        Operation::Responses => StreamKind::Responses,
+        _ => StreamKind::Opaque,
+    };
+    let model = (!context.keep_upstream_model).then_some(context.requested_model);
+    StreamTap::new(kind, rules, label, model, context.usage_asked)
+}
+
+/// A refusal of an operation that the provider does not have.
+pub(super) fn unsupported(label: &str, operation: Operation) -> GatewayError {
+    GatewayError::refused(
+        ErrorClass::BadRequest,
+        format_args!("{label} has no operation {operation:?}"),
+    )
+}
+
+/// An answer in OpenAI's dialect.
+pub(super) fn answer(
+    label: &str,
+    rules: &ResponseRules,
+    reply: &Reply<'_>,
+    context: &AnswerContext<'_>,
+) -> Result<Answer, GatewayError> {
+    let body = reply.body;
+    if !matches!(
+        context.operation,
+        Operation::Chat
+            | Operation::Completions
+            | Operation::Embeddings
+            | Operation::Rerank
+            | Operation::Responses
+    ) && scan(body).is_err()
+    {
+        // Audio, subtitles, plain text.
+        return Ok(Answer::new(Spliced::unchanged()));
+    }
+    let fields = scan(body).map_err(|error| unreadable(label, &error))?;
+    let mut model = Vec::new();
+    push_json_string(&mut model, context.requested_model);
+    let model = (!context.keep_upstream_model).then_some(model.as_slice());
+    let mut edits = Edits::new();
+    let mut answer = Answer::new(Spliced::unchanged());
+    answer.upstream_model = fields
+        .string(body, "model")
+        .map(std::borrow::Cow::into_owned);
+    answer.id = fields.string(body, "id").map(std::borrow::Cow::into_owned);
+    match context.operation {
+        Operation::Chat => {
+            let read = response::edit(body, &fields, rules, model, &mut edits);
+            (answer.usage, answer.finish_reason) = (read.usage, read.finish_reason);
+        }
+        Operation::Rerank => {
+            let (whole, usage) = openai_other::rerank(body, &fields, context.fresh_id);
+            answer.usage = usage;
+            answer.body = Spliced::Whole(whole);
+            return Ok(answer);
+        }
+        operation => {
+            let kind = match operation {
+                Operation::Completions => openai_other::Kind::Completions,
+                Operation::Embeddings => openai_other::Kind::Embeddings,
+                Operation::Moderation => openai_other::Kind::KeepModel,
+                _ => openai_other::Kind::Plain,
+            };
+            answer.usage = openai_other::edit(body, &fields, kind, model, &mut edits);
+            answer.finish_reason = openai_other::finish_reason(body, &fields);
+        }
+    }
+    answer.body = Spliced::Edits(edits);
+    Ok(answer)
+}
+
+/// An answer that is no JSON object.
+pub(super) fn unreadable(label: &str, error: &dyn std::fmt::Display) -> GatewayError {
+    GatewayError::new(
+        ErrorClass::ApiConnection,
+        format!(
+            "litellm.APIConnectionError: APIConnectionError: {label}Exception - unreadable answer: {error}"
+        ),
+    )
+}
