@@ -1,2 +1,7 @@
 //! The `shardgate` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shardgate::cli::run()
+}

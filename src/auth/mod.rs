@@ -2,4 +2,6 @@
 
 pub mod calendar;
 pub mod caller;
+pub mod key;
+pub mod network;
 pub mod route;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::body::{Chunk, ChunkDecoder};
-use super::head::{Framing, Limits, Parse, Refusal, ResponseHead, parse_response};
+use super::head::{Framing, Header, Limits, Parse, Refusal, ResponseHead, parse_response};
 use crate::buffer::Buf;
 use crate::driver::{Pieces, Timer};
 use crate::net::Stream;
@@ -58,6 +58,26 @@ pub struct Exchange {
     answered: bool,
     /// Bytes at the front of `inbox` that were handed out and may be thrown away.
     used: usize,
+}
+
+/// The headers of an answer, by themselves.
+#[derive(Default)]
+pub struct Headers {
+    list: Vec<Header>,
+    bytes: Buf,
+}
+
+impl Headers {
+    /// Names as the upstream spelt them, and values, in order.
+    pub fn each(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.list.iter().map(|header| (header.name.of(&self.bytes), header.value.of(&self.bytes)))
+    }
+
+    /// Names and values that are text.
+    pub fn texts(&self) -> Vec<(&str, &str)> {
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        self.each().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
+    }
 }
 
 /// A run of the answer's body.
@@ -197,10 +217,10 @@ impl Exchange {
         self.head.header(&self.head_bytes, name)
     }
 
-    /// Lets go of the head's memory: a stream keeps little while it waits.
-    pub fn forget_head(&mut self) {
-        self.head.headers = Vec::new();
-        self.head_bytes = Buf::none();
+    /// Takes the head's headers out: a stream keeps little while it waits.
+    pub fn take_headers(&mut self) -> Headers {
+        let names = std::mem::take(&mut self.head.headers);
+        Headers { list: names, bytes: std::mem::take(&mut self.head_bytes) }
     }
 
     /// What [`Data::Run`] points into.

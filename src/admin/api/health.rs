@@ -1,0 +1,50 @@
+//! `/health`: does every model answer?
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::coordinator::Control;
+
+/// The routes.
+pub fn routes() -> Router<Arc<Control>> {
+    Router::new()
+        .route("/health", get(health))
+        .route("/", get(root))
+        .route("/routes", get(root))
+        .route("/test", get(|| async { Json(json!({"route": "/test"})) }))
+}
+
+#[derive(Deserialize)]
+struct Which {
+    model: Option<String>,
+}
+
+/// Calls every deployment (or those of one group) once, with the smallest request of its mode.
+async fn health(State(control): State<Arc<Control>>, Query(which): Query<Which>) -> Response {
+    let results = control.probe_all(which.model.as_deref()).await;
+    let (healthy, unhealthy): (Vec<_>, Vec<_>) =
+        results.into_iter().partition(|result| result.error.is_none());
+    let describe = |results: Vec<crate::coordinator::Probed>| -> Vec<Value> {
+        results.into_iter().map(|result| result.into_json()).collect()
+    };
+    let (healthy_count, unhealthy_count) = (healthy.len(), unhealthy.len());
+    Json(json!({
+        "healthy_endpoints": describe(healthy),
+        "unhealthy_endpoints": describe(unhealthy),
+        "healthy_count": healthy_count,
+        "unhealthy_count": unhealthy_count,
+    }))
+    .into_response()
+}
+
+async fn root() -> Response {
+    Json(json!({"message": "Shardgate is running; the API is LiteLLM Proxy's",
+        "version": env!("CARGO_PKG_VERSION")}))
+    .into_response()
+}

@@ -1,0 +1,219 @@
+//! The coordinator: one thread that owns everything that must agree.
+//!
+//! It reloads the configuration, keeps names resolved, answers the admin API and tells the shards; it
+//! never touches a connection of theirs, and no request waits for it unless it asks for the admin API.
+
+mod origins;
+mod probe;
+mod reload;
+
+pub use origins::Origins;
+pub use probe::{PROBE_HEADER, Probed};
+pub use reload::{Read, Report, Source};
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use shardgate_io::mesh::HubEnd;
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin;
+use crate::log;
+use crate::message::{FromShard, ToShard};
+use crate::observe::log::Log;
+use crate::router::Registry;
+use crate::snapshot::Snapshot;
+
+/// One shard's mailbox, seen from here.
+pub type Hub = HubEnd<FromShard, ToShard>;
+
+/// Messages that may wait each way between the coordinator and a shard; an admin request that finds
+/// the mailbox full is answered 503 by the shard.
+pub const MAILBOX_MAX: usize = 1024;
+
+/// What outlives reloads: where origins are, and the router's live numbers.
+pub struct Lasting {
+    /// Upstream origins by name.
+    pub origins: Origins,
+    registry: Mutex<Registry>,
+}
+
+impl Lasting {
+    /// Nothing known yet, for a gateway of so many shards.
+    pub fn new(shards: usize) -> Lasting {
+        Lasting { origins: Origins::default(), registry: Mutex::new(Registry::new(shards)) }
+    }
+
+    /// The live numbers by deployment id.
+    pub fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the coordinator's parts share.
+pub struct Control {
+    log: Log,
+    source: Source,
+    lasting: Lasting,
+    snapshot: Mutex<Arc<Snapshot>>,
+    /// Reloads take turns.
+    reloading: tokio::sync::Mutex<()>,
+    hubs: Vec<Hub>,
+    /// Where this gateway listens, for its own health calls.
+    listening: SocketAddr,
+    /// Proves that a health call is ours.
+    probe_token: String,
+}
+
+impl Control {
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// `public_routes` names this path.
+    pub fn is_public(&self, path: &str) -> bool {
+        self.snapshot().settings.public_routes.iter().any(|route| route == path)
+    }
+
+    fn publish(&self, snapshot: Arc<Snapshot>) {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
+        for (shard, hub) in self.hubs.iter().enumerate() {
+            if hub.send(ToShard::Snapshot(snapshot.clone())).is_err() {
+                log!(self.log, Error, "reload_not_delivered", shard = shard);
+            }
+        }
+    }
+}
+
+/// What the coordinator is started with.
+pub struct Start {
+    /// The log.
+    pub log: Log,
+    /// Where configurations come from.
+    pub source: Source,
+    /// What the first snapshot was made with.
+    pub lasting: Lasting,
+    /// The first snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// The shards' mailboxes.
+    pub hubs: Vec<Hub>,
+    /// Where the gateway listens.
+    pub listening: SocketAddr,
+    /// Marks our own health calls.
+    pub probe_token: String,
+    /// How long requests may go on after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// Runs until the process should end; gives the moment at which all requests must be over.
+///
+/// # Errors
+/// When signals cannot be handled or a mailbox cannot be watched.
+pub async fn run(start: Start) -> std::io::Result<Instant> {
+    let control = Arc::new(Control {
+        log: start.log,
+        source: start.source,
+        lasting: start.lasting,
+        snapshot: Mutex::new(start.snapshot),
+        reloading: tokio::sync::Mutex::new(()),
+        hubs: start.hubs,
+        listening: start.listening,
+        probe_token: start.probe_token,
+    });
+    let router = admin::router(control.clone());
+    for shard in 0..control.hubs.len() {
+        tokio::spawn(listen(control.clone(), router.clone(), shard, bell(&control, shard)?));
+    }
+    tokio::spawn(keep_resolved(control.clone()));
+    tokio::spawn(reload_on_hangup(control.clone(), signal(SignalKind::hangup())?));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let deadline = Instant::now() + start.drain_timeout;
+    log!(control.log, Info, "draining", seconds = start.drain_timeout.as_secs_f64());
+    for hub in &control.hubs {
+        let _ = hub.send(ToShard::Drain { deadline });
+    }
+    wait_for_shards(&control, deadline).await;
+    Ok(deadline)
+}
+
+fn bell(control: &Control, shard: usize) -> std::io::Result<tokio::net::UnixStream> {
+    let bell = control.hubs[shard].bell()?;
+    bell.set_nonblocking(true)?;
+    tokio::net::UnixStream::from_std(bell)
+}
+
+/// Answers one shard's messages until it is gone.
+async fn listen(
+    control: Arc<Control>,
+    router: axum::Router,
+    shard: usize,
+    mut bell: tokio::net::UnixStream,
+) {
+    let mut rings = [0; 64];
+    while matches!(bell.read(&mut rings).await, Ok(count) if count > 0) {
+        let hub = &control.hubs[shard];
+        hub.heard();
+        while let Some(message) = hub.pop() {
+            match message {
+                FromShard::Admin { id, request } => {
+                    let (control, router) = (control.clone(), router.clone());
+                    tokio::spawn(async move {
+                        let answer = admin::answer(router, *request).await;
+                        let _ = control.hubs[shard].send(ToShard::Reply { id, answer });
+                    });
+                }
+            }
+        }
+    }
+}
+
+async fn keep_resolved(control: Arc<Control>) {
+    const RETRY: Duration = Duration::from_secs(2);
+    let mut asked = Instant::now();
+    loop {
+        tokio::time::sleep(RETRY).await;
+        let stale = asked.elapsed() >= origins::FRESH;
+        if stale {
+            asked = Instant::now();
+        }
+        control.lasting.origins.resolve(!stale).await;
+    }
+}
+
+async fn reload_on_hangup(control: Arc<Control>, mut hangup: tokio::signal::unix::Signal) {
+    while hangup.recv().await.is_some() {
+        // The outcome is in the log.
+        let _ = control.reload().await;
+    }
+}
+
+/// Waits until every shard has hung up its bell, a little past the deadline at most.
+async fn wait_for_shards(control: &Arc<Control>, deadline: Instant) {
+    const SLACK: Duration = Duration::from_secs(2);
+    let gone = async {
+        for shard in 0..control.hubs.len() {
+            let Ok(bell) = bell(control, shard) else { return };
+            loop {
+                let mut rings = [0; 64];
+                if bell.readable().await.is_err() {
+                    break;
+                }
+                match bell.try_read(&mut rings) {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(_) => break,
+                }
+            }
+        }
+    };
+    let _ = tokio::time::timeout_at((deadline + SLACK).into(), gone).await;
+}

@@ -1,0 +1,112 @@
+//! Reloading: a whole new snapshot, or none.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Control, Lasting};
+use crate::log;
+use crate::snapshot::Snapshot;
+
+/// Where configurations come from.
+pub enum Source {
+    /// A file, read again at every reload.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Unknown parameters are errors.
+        strict: bool,
+    },
+    /// A text that is part of the program (the demo) or made from the command line.
+    Text(String),
+}
+
+/// What a reload did.
+pub struct Report {
+    /// Deployments now served.
+    pub models: usize,
+    /// Counts snapshots, from 1.
+    pub version: u64,
+    /// What is odd in the file.
+    pub warnings: Vec<String>,
+}
+
+/// A configuration that was read, with what its file's author should know.
+pub struct Read {
+    /// The configuration.
+    pub config: shardgate_config::Config,
+    /// What is odd in it.
+    pub warnings: Vec<String>,
+    /// Parameters that are set and whose effect is not built yet.
+    pub not_in_force: Vec<String>,
+}
+
+impl Source {
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// Every mistake of the file, a line each.
+    pub fn read(&self) -> Result<Read, Vec<String>> {
+        let env = |name: &str| std::env::var(name).ok();
+        let loaded = match self {
+            Source::File { path, strict } => {
+                let options = shardgate_config::Options { strict: *strict };
+                shardgate_config::load(path, &env, options)
+            }
+            Source::Text(text) => {
+                let options = shardgate_config::Options::default();
+                shardgate_config::parse(text, "built-in", &env, options)
+            }
+        };
+        match loaded {
+            Ok(loaded) => Ok(Read {
+                config: loaded.config,
+                warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
+                not_in_force: loaded.not_in_force,
+            }),
+            Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
+        }
+    }
+
+    /// Reads the configuration and builds snapshot number `version` from it.
+    ///
+    /// # Errors
+    /// Every mistake, a line each.
+    pub fn build(&self, lasting: &Lasting, version: u64) -> Result<(Snapshot, Read), Vec<String>> {
+        let read = self.read()?;
+        let snapshot = crate::snapshot::build(&read.config, lasting, version)?;
+        Ok((snapshot, read))
+    }
+}
+
+impl Control {
+    /// Reads the configuration again and gives it to every shard; a bad one changes nothing.
+    ///
+    /// # Errors
+    /// Every mistake, a line each; they are logged too.
+    pub async fn reload(&self) -> Result<Report, Vec<String>> {
+        let _turn = self.reloading.lock().await;
+        let version = self.snapshot().version + 1;
+        let (snapshot, read) = match self.source.build(&self.lasting, version) {
+            Ok(built) => built,
+            Err(errors) => {
+                for error in &errors {
+                    log!(self.log, Error, "reload_refused", why = error);
+                }
+                return Err(errors);
+            }
+        };
+        self.lasting.origins.resolve(true).await;
+        let report = Report {
+            models: snapshot.deployments.len(),
+            version,
+            warnings: read.warnings.clone(),
+        };
+        self.log.configure(snapshot.settings.json_logs, snapshot.settings.verbose);
+        self.publish(Arc::new(snapshot));
+        for warning in &report.warnings {
+            log!(self.log, Warn, "config", what = warning);
+        }
+        log!(self.log, Info, "reloaded", version = version, models = report.models);
+        Ok(report)
+    }
+}

@@ -1,0 +1,74 @@
+//! What the coordinator and the shards say to each other. Rare on purpose: see the mesh in
+//! `shardgate_io`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::snapshot::Snapshot;
+
+/// Coordinator to shard.
+pub enum ToShard {
+    /// Serve new requests by this; those in flight keep what they have.
+    Snapshot(Arc<Snapshot>),
+    /// Stop accepting; end what runs past the deadline.
+    Drain {
+        /// Until when requests may go on.
+        deadline: Instant,
+    },
+    /// The answer to [`FromShard::Admin`].
+    Reply {
+        /// The id it was asked with.
+        id: u64,
+        /// The answer.
+        answer: AdminAnswer,
+    },
+}
+
+/// Shard to coordinator.
+pub enum FromShard {
+    /// A request that the coordinator's API answers.
+    Admin {
+        /// Names the answer.
+        id: u64,
+        /// The request.
+        request: Box<AdminRequest>,
+    },
+}
+
+/// A request for the admin API, its body read whole.
+pub struct AdminRequest {
+    /// The method's name.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Headers, names in the client's spelling.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// The client's address.
+    pub peer: IpAddr,
+    /// The caller proved that it is the master key's holder, or the gateway has none.
+    pub caller: AdminCaller,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminCaller {
+    /// Holds the master key.
+    Admin,
+    /// The gateway has no master key: LLM and information routes are open, admin routes refuse.
+    Open,
+    /// Nobody known.
+    Unknown,
+}
+
+/// An answer of the admin API.
+pub struct AdminAnswer {
+    /// Its status.
+    pub status: u16,
+    /// Its headers, without those about framing.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}

@@ -1,0 +1,96 @@
+//! Requests that the coordinator answers: handed over the mesh, the answer relayed.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use shardgate_io::http1::server::{Connection, Request};
+
+use super::{Shard, fault};
+use crate::error::GatewayError;
+use crate::message::{AdminAnswer, AdminCaller, AdminRequest, FromShard};
+
+/// How long the coordinator may take; `/health` calls every model.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Questions that are out, by id.
+#[derive(Default)]
+pub(super) struct Asked {
+    next: u64,
+    open: HashMap<u64, Rc<RefCell<Question>>>,
+}
+
+#[derive(Default)]
+struct Question {
+    answer: Option<AdminAnswer>,
+    waker: Option<Waker>,
+}
+
+impl Asked {
+    fn ask(&mut self) -> (u64, Rc<RefCell<Question>>) {
+        self.next += 1;
+        let question = Rc::new(RefCell::new(Question::default()));
+        self.open.insert(self.next, question.clone());
+        (self.next, question)
+    }
+
+    /// Delivers an answer; nobody may be waiting any more.
+    pub(super) fn answered(&mut self, id: u64, answer: AdminAnswer) {
+        let Some(question) = self.open.remove(&id) else { return };
+        let mut question = question.borrow_mut();
+        question.answer = Some(answer);
+        if let Some(waker) = question.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Asks the coordinator; `None` when the client left first.
+pub(super) async fn ask(
+    shard: &Shard,
+    connection: &mut Connection,
+    request: &Request,
+    caller: AdminCaller,
+) -> Result<Option<AdminAnswer>, GatewayError> {
+    let (id, question) = shard.asked.borrow_mut().ask();
+    let message = FromShard::Admin { id, request: Box::new(convert(connection, request, caller)) };
+    if shard.mailbox.send(message).is_err() {
+        shard.asked.borrow_mut().open.remove(&id);
+        return Err(fault::overloaded("the admin API has too many requests waiting"));
+    }
+    let answer = std::future::poll_fn(|cx| {
+        let mut question = question.borrow_mut();
+        match question.answer.take() {
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                question.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    });
+    let waited = connection.wait_for(answer, Instant::now() + PATIENCE).await;
+    shard.asked.borrow_mut().open.remove(&id);
+    match waited {
+        Ok(answer) => Ok(Some(answer)),
+        Err(shardgate_io::http1::server::Woke::Gone) => Ok(None),
+        Err(_) => Err(fault::overloaded("the admin API did not answer in time")),
+    }
+}
+
+fn convert(connection: &Connection, request: &Request, caller: AdminCaller) -> AdminRequest {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let head = &request.head;
+    AdminRequest {
+        method: text(head.method_span.of(&request.bytes)),
+        target: text(head.target.of(&request.bytes)),
+        headers: head
+            .each(&request.bytes)
+            .map(|(name, value)| (text(name), value.to_vec()))
+            .collect(),
+        body: request.body().to_vec(),
+        peer: connection.peer().ip(),
+        caller,
+    }
+}

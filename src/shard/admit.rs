@@ -1,0 +1,91 @@
+//! Who gets in: networks, keys, and how many at once. All from the shard's own snapshot.
+
+use std::sync::atomic::Ordering;
+
+use shardgate_io::http1::server::Request;
+
+use super::call::Call;
+use super::{Shared, Stats, fault};
+use crate::auth::key::{NoKey, presented};
+use crate::error::GatewayError;
+use crate::message::AdminCaller;
+
+/// `allowed_ips`: others are refused before their body is read.
+pub(super) fn network(call: &Call) -> Result<(), GatewayError> {
+    let Some(allowed) = &call.snapshot.settings.allowed_ips else { return Ok(()) };
+    if allowed.iter().any(|network| network.holds(call.client)) {
+        return Ok(());
+    }
+    Err(fault::forbidden(format!(
+        "Access forbidden: IP address not allowed: {}",
+        call.client
+    )))
+}
+
+/// The master key, or nobody's where none is set. `Ok(None)`: our own health call.
+pub(super) fn key(
+    shared: &Shared,
+    call: &Call,
+    request: &Request,
+) -> Result<AdminCaller, GatewayError> {
+    let settings = &call.snapshot.settings;
+    let Some(master) = &settings.master_key else { return Ok(AdminCaller::Open) };
+    if is_probe(shared, request) {
+        return Ok(AdminCaller::Admin);
+    }
+    let key = presented(|name| request.header(name), settings.key_header.as_deref());
+    match key {
+        Ok(key) if master.matches(key) => Ok(AdminCaller::Admin),
+        Ok(key) => Err(fault::unauthorized(unknown_key(key))),
+        Err(NoKey::Missing) => {
+            Err(fault::unauthorized("Authentication Error, No api key passed in.".to_owned()))
+        }
+        Err(NoKey::NoScheme) => Err(fault::unauthorized(
+            "Authentication Error, Malformed API Key passed in. Ensure Key has `Bearer ` prefix."
+                .to_owned(),
+        )),
+    }
+}
+
+/// Never says the key again.
+fn unknown_key(key: &[u8]) -> String {
+    if key.starts_with(b"sk-") {
+        return "Authentication Error, Invalid proxy server token passed. The key is not known here."
+            .to_owned();
+    }
+    "Authentication Error, LiteLLM Virtual Key expected: a key starts with 'sk-'.".to_owned()
+}
+
+/// The coordinator's own health call, which proves it by a token that only this process knows.
+pub(super) fn is_probe(shared: &Shared, request: &Request) -> bool {
+    use subtle::ConstantTimeEq;
+    let token = request.header(crate::coordinator::PROBE_HEADER);
+    token.is_some_and(|token| token.ct_eq(shared.probe_token.as_bytes()).into())
+}
+
+/// A place among `global_max_parallel_requests`; given back when dropped.
+pub(super) struct Place<'a> {
+    stats: &'a Stats,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.stats.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Takes a place, or refuses at once with 429.
+pub(super) fn place<'a>(
+    stats: &'a Stats,
+    parallel_max: Option<u64>,
+) -> Result<Option<Place<'a>>, GatewayError> {
+    let Some(parallel_max) = parallel_max else { return Ok(None) };
+    if stats.running.fetch_add(1, Ordering::AcqRel) < parallel_max {
+        return Ok(Some(Place { stats }));
+    }
+    stats.running.fetch_sub(1, Ordering::AcqRel);
+    Err(fault::too_many(format!(
+        "Max parallel requests reached: general_settings.global_max_parallel_requests is \
+         {parallel_max}"
+    )))
+}

@@ -1,0 +1,364 @@
+//! Attempts: the router says where, this goes there, until something can be answered.
+//!
+//! Until the first usable byte of an answer nothing has gone to the client, so any failure may be
+//! retried, go to the next deployment or to a fallback.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use shardgate_io::buffer::Buf;
+use shardgate_io::driver::sleep_until;
+use shardgate_io::http1::encode::header;
+use shardgate_io::http1::head::RequestHead;
+use shardgate_io::http1::server::{After, Connection, Request, Woke};
+
+use super::body::Asked;
+use super::call::Call;
+use super::exchange;
+use super::request::gone;
+use super::{Shard, answer, fault, respond};
+use crate::error::{ErrorClass, Fault, GatewayError};
+use crate::router::{
+    Attempt, Cause, Failure, FailureClass, Journey, Micros, Outcome, Step, Success,
+};
+
+/// Everything an attempt works with.
+pub(super) struct Work<'a> {
+    pub shard: &'a Shard,
+    pub call: &'a mut Call,
+    pub connection: &'a mut Connection,
+    pub asked: &'a Asked,
+    /// The client's head; its spans point into `bytes`.
+    head: RequestHead,
+    /// Head and body, kept for retries until something goes to the client.
+    pub bytes: Rc<Buf>,
+    body: Range<usize>,
+    pub now_unix_s: u64,
+    pub fresh_id: &'a str,
+}
+
+/// Runs attempts until the client has its answer, whatever it is.
+pub(super) async fn until_answered(
+    shard: &Shard,
+    call: &mut Call,
+    connection: &mut Connection,
+    request: Request,
+    mut asked: Asked,
+) -> After {
+    let snapshot = call.snapshot.clone();
+    let router = &snapshot.router;
+    call.route.group.clone_from(&asked.model);
+    let resolution = router.resolve(&asked.model);
+    let facts = std::mem::take(&mut asked.facts);
+    let journey = Journey::new(router, &asked.model, resolution, facts, shard.now());
+    let Some(journey) = journey else {
+        let error = unknown(router.has_patterns(), &call.path, &asked.model);
+        return answer::error(shard, call, connection, &error, false).await;
+    };
+    let fresh_id = call.id.to_string().replace('-', "");
+    let work = Work {
+        shard,
+        call,
+        connection,
+        asked: &asked,
+        head: request.head,
+        bytes: Rc::new(request.bytes),
+        body: request.body,
+        now_unix_s: answer::unix_seconds(),
+        fresh_id: &fresh_id,
+    };
+    work.travel(journey).await
+}
+
+fn note_route(call: &mut Call, journey: &Journey) {
+    call.route.attempted_retries = journey.attempted_retries();
+    call.route.attempted_fallbacks = journey.attempted_fallbacks();
+}
+
+impl Work<'_> {
+    /// Does what the journey says until it is over.
+    async fn travel(mut self, mut journey: Journey) -> After {
+        let snapshot = self.call.snapshot.clone();
+        let (router, shard) = (&snapshot.router, self.shard);
+        let mut last: Option<GatewayError> = None;
+        loop {
+            let step = {
+                let mut rng = shard.rng.borrow_mut();
+                journey.step(router, &shard.live, shard.now(), &mut rng)
+            };
+            let waited = match step {
+                Step::Attempt(attempt) => match self.attempt(&mut journey, &attempt).await {
+                    Ok(after) => return after,
+                    Err(error) => {
+                        last = Some(error);
+                        Ok(())
+                    }
+                },
+                Step::Sleep(rest) => self.rest(rest).await,
+                Step::Wait(wait) => self.queue(wait.id, wait.until).await,
+                Step::Fail(failure) => {
+                    note_route(self.call, &journey);
+                    let error = final_error(&failure, last, &journey, router, &self.asked.model);
+                    return answer::error(shard, self.call, self.connection, &error, false).await;
+                }
+            };
+            if let Err(after) = waited {
+                journey.abandon(router, &shard.live);
+                return after;
+            }
+        }
+    }
+
+    /// The request's body.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.bytes[self.body.clone()]
+    }
+
+    /// A header of the client's request, by its lower-case name.
+    pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
+        self.head.header(&self.bytes, name)
+    }
+
+    /// Lets go of the request: the answer has begun, nothing will be sent again.
+    pub(super) fn forget_request(&mut self) {
+        self.bytes = Rc::new(Buf::none());
+        self.body = 0..0;
+        self.head = RequestHead::default();
+    }
+
+    /// The client's headers that the settings send on.
+    pub(super) fn forwarded(&self, provider: &str, out: &mut Vec<u8>) {
+        let settings = &self.call.snapshot.settings;
+        if settings.forward_openai_org_id
+            && provider == "openai"
+            && let Some(organization) = self.header("openai-organization")
+        {
+            header(out, "openai-organization", organization);
+        }
+        if settings.forward_traceparent {
+            for name in ["traceparent", "tracestate"] {
+                if let Some(value) = self.header(name) {
+                    header(out, name, value);
+                }
+            }
+        }
+        if settings.forward_client_headers {
+            for (name, value) in self.head.each(&self.bytes) {
+                if goes_upstream(name) {
+                    header(out, name, value);
+                }
+            }
+        }
+    }
+
+    /// One attempt. `Ok`: the client has been answered, or has left. `Err`: it failed and nothing
+    /// has gone to the client.
+    async fn attempt(
+        &mut self,
+        journey: &mut Journey,
+        attempt: &Attempt,
+    ) -> Result<After, GatewayError> {
+        let snapshot = self.call.snapshot.clone();
+        let router = &snapshot.router;
+        let index = attempt.deployment.0 as usize;
+        self.call.route.deployment = Some(index);
+        note_route(self.call, journey);
+        let began = Instant::now();
+        let deadline = began + attempt.timeout;
+        let model = journey.upstream_model(router, attempt.deployment).into_owned();
+        let found = exchange::run(self, &snapshot.deployments[index], &model, deadline).await;
+        let outcome;
+        let result = match found {
+            Ok(answered) => {
+                let first_byte = began.elapsed();
+                self.call.route.upstream += first_byte;
+                journey.first_byte(router, &self.shard.live, self.shard.now());
+                let served = respond::send(self, answered, deadline).await;
+                outcome = match served.failed {
+                    None if served.client_left => Outcome::ClientGone,
+                    None => Outcome::Success(Success {
+                        first_byte,
+                        total: began.elapsed(),
+                        input_tokens: served.usage.map(|usage| usage.prompt_tokens),
+                        output_tokens: served.usage.map(|usage| usage.completion_tokens),
+                    }),
+                    Some(error) => failed(&error, true),
+                };
+                Ok(served.after)
+            }
+            Err(None) => {
+                outcome = Outcome::ClientGone;
+                Ok(gone(self.call))
+            }
+            Err(Some(error)) => {
+                self.call.route.upstream += began.elapsed();
+                outcome = failed(&error, false);
+                Err(error)
+            }
+        };
+        let mut rng = self.shard.rng.borrow_mut();
+        journey.finished(outcome, router, &self.shard.live, self.shard.now(), &mut rng);
+        drop(rng);
+        self.shard.wake_waiters();
+        note_route(self.call, journey);
+        result
+    }
+
+    /// Waits before a retry.
+    async fn rest(&mut self, rest: Duration) -> Result<(), After> {
+        let until = Instant::now() + rest;
+        let far = until + Duration::from_secs(1);
+        match self.connection.wait_for(sleep_until(until), far).await {
+            Ok(()) => Ok(()),
+            Err(woke) => Err(self.interrupted(woke).await),
+        }
+    }
+
+    /// Waits for a free slot.
+    async fn queue(&mut self, id: crate::router::WaitId, until: Micros) -> Result<(), After> {
+        let until = self.shard.instant(until);
+        let interval = self.call.snapshot.router.settings().polling_interval;
+        let woken = self.shard.woken(id, interval);
+        match self.connection.wait_for(woken, until).await {
+            Ok(()) | Err(Woke::Late) => Ok(()),
+            Err(woke) => Err(self.interrupted(woke).await),
+        }
+    }
+
+    async fn interrupted(&mut self, woke: Woke) -> After {
+        match woke {
+            Woke::Drained => {
+                let error = fault::draining();
+                answer::error(self.shard, self.call, self.connection, &error, true).await
+            }
+            _ => gone(self.call),
+        }
+    }
+}
+
+fn failed(error: &GatewayError, committed: bool) -> Outcome {
+    Outcome::Failure {
+        class: class(error),
+        status: error.upstream_status.or(Some(error.status)),
+        retry_after: error.retry_after,
+        committed,
+    }
+}
+
+/// The router's view of an error.
+fn class(error: &GatewayError) -> FailureClass {
+    match error.class {
+        ErrorClass::BadRequest | ErrorClass::UnsupportedParams | ErrorClass::BudgetExceeded => {
+            FailureClass::BadRequest
+        }
+        ErrorClass::ContextWindowExceeded => FailureClass::ContextWindow,
+        ErrorClass::ContentPolicyViolation => FailureClass::ContentPolicy,
+        ErrorClass::Authentication => FailureClass::Authentication,
+        ErrorClass::PermissionDenied => FailureClass::PermissionDenied,
+        ErrorClass::NotFound => FailureClass::NotFound,
+        ErrorClass::Timeout => FailureClass::Timeout,
+        ErrorClass::RateLimit => FailureClass::RateLimit,
+        ErrorClass::InternalServer => FailureClass::InternalServer,
+        ErrorClass::ServiceUnavailable => FailureClass::ServiceUnavailable,
+        ErrorClass::ApiConnection => FailureClass::ApiConnection,
+        ErrorClass::Api => FailureClass::of_status(error.status),
+    }
+}
+
+/// `x-*` headers of the client, but no credential, none of ours, none of its SDK's.
+fn goes_upstream(name: &[u8]) -> bool {
+    const KEPT: &[&str] = &["x-litellm-", "x-stainless-", "x-forwarded-", "x-real-ip"];
+    const SECRET: &[&str] = &["x-api-key", "x-goog-api-key", "x-shardgate-probe", "x-user-id"];
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    name.starts_with("x-")
+        && !KEPT.iter().any(|prefix| name.starts_with(prefix))
+        && !SECRET.contains(&name.as_str())
+}
+
+fn unknown(has_patterns: bool, path: &str, model: &str) -> GatewayError {
+    if has_patterns {
+        let text =
+            format!("You passed in model={model}. There is no 'model_name' with this string");
+        return GatewayError::refused(ErrorClass::BadRequest, text);
+    }
+    GatewayError::unknown_model(path, model)
+}
+
+/// What the client reads when the router has given up.
+fn final_error(
+    failure: &Failure,
+    last: Option<GatewayError>,
+    journey: &Journey,
+    router: &crate::router::Router,
+    asked: &str,
+) -> GatewayError {
+    let mut error = match (failure.cause, last) {
+        (Cause::Upstream | Cause::Deadline, Some(last)) => last,
+        (_, _) => own_words(failure, asked),
+    };
+    if let Some(seconds) = failure.retry_after_s {
+        error.retry_after = Some(Duration::from_secs(u64::from(seconds)));
+    }
+    let serving = &*router.group(failure.group).name;
+    let tried = if journey.attempted_fallbacks() > 0 { vec![serving] } else { Vec::new() };
+    error.in_group(asked, &tried);
+    error
+}
+
+/// The router's own refusals, in LiteLLM's words where clients match on them.
+fn own_words(failure: &Failure, asked: &str) -> GatewayError {
+    let wait = failure.retry_after_s.map_or(String::new(), |s| format!(" Try again in {s} seconds."));
+    let none = "No deployments available for selected model,";
+    let (class, text) = match failure.cause {
+        Cause::Cooling => (
+            ErrorClass::RateLimit,
+            format!("{none}{wait} Passed model={asked}. pre-call-checks=False, cooldown_list=all"),
+        ),
+        Cause::LimitReached => {
+            (ErrorClass::RateLimit, format!("{none}{wait} Passed model={asked}: rpm or tpm is used up"))
+        }
+        Cause::NoSlot | Cause::QueueFull => (
+            ErrorClass::RateLimit,
+            format!("{none}{wait} Passed model={asked}: max_parallel_requests are running"),
+        ),
+        Cause::PromptTooLong => (
+            ErrorClass::ContextWindowExceeded,
+            format!("litellm.ContextWindowExceededError: the prompt is longer than the context \
+                window of every deployment of model={asked}"),
+        ),
+        Cause::TagsDenied => (
+            ErrorClass::Authentication,
+            format!("Not allowed to access model due to tags configuration. Passed model={asked}"),
+        ),
+        Cause::BudgetSpent => {
+            (ErrorClass::RateLimit, format!("No deployments available - crossed budget. Passed model={asked}"))
+        }
+        Cause::Deadline => (
+            ErrorClass::Timeout,
+            "litellm.Timeout: the request took longer than its timeout".to_owned(),
+        ),
+        Cause::RegionDenied | Cause::Unsupported => (
+            ErrorClass::BadRequest,
+            format!("no deployment of model={asked} can do what the request asks for"),
+        ),
+        Cause::Mocked => mocked(failure.class),
+        Cause::Upstream | Cause::Empty => {
+            (ErrorClass::InternalServer, format!("{none} Passed model={asked}"))
+        }
+    };
+    let mut error = GatewayError::new(class, text);
+    error.fault = Fault::Gateway;
+    error
+}
+
+fn mocked(class: FailureClass) -> (ErrorClass, String) {
+    let class = match class {
+        FailureClass::RateLimit => ErrorClass::RateLimit,
+        FailureClass::ContextWindow => ErrorClass::ContextWindowExceeded,
+        FailureClass::ContentPolicy => ErrorClass::ContentPolicyViolation,
+        _ => ErrorClass::InternalServer,
+    };
+    (class, format!("litellm.{}: this is a mock exception, as the request asked", class.name()))
+}
+

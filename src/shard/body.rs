@@ -1,0 +1,315 @@
+//! What a call asks for, read from its body's top level, its path and its headers.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use shardgate_io::http1::server::Request;
+
+use super::call::Call;
+use super::fault;
+use crate::dialect::multipart::Multipart;
+use crate::dialect::scan::{Scan, scan};
+use crate::error::{ErrorClass, GatewayError};
+use crate::provider::Operation;
+use crate::router::{FallbackTable, Facts, MockTesting, Needs};
+
+/// The body, as far as we read it.
+pub(super) enum Content {
+    /// A JSON object's top level.
+    Json(Scan),
+    /// The parts of a form.
+    Form(Multipart),
+}
+
+/// A call, understood.
+pub(super) struct Asked {
+    pub operation: Operation,
+    /// The model as the client named it, or the default of its kind.
+    pub model: String,
+    pub stream: bool,
+    /// The client asked for the usage event itself.
+    pub include_usage: bool,
+    pub content: Content,
+    /// What the router needs to know.
+    pub facts: Facts,
+    /// The request's own `mock_response`.
+    pub mock: Option<Value>,
+}
+
+/// Reads a call.
+///
+/// # Errors
+/// A 400 that names what is wrong, or a 401 for what a caller may not set.
+pub(super) fn read(
+    call: &Call,
+    operation: Operation,
+    path_model: Option<String>,
+    request: &Request,
+) -> Result<Asked, GatewayError> {
+    if operation.is_multipart() {
+        return read_form(call, operation, path_model, request);
+    }
+    let body = request.body();
+    let scan = scan(body).map_err(GatewayError::malformed)?;
+    let fields = Fields { scan: &scan, body };
+    let named = fields.text("model")?;
+    let model = model(call, operation, path_model, named)?;
+    required(operation, &fields)?;
+    reserved(call, &fields)?;
+    let facts = facts(call, request, &fields, operation)?;
+    let mock = fields.json("mock_response")?;
+    let usage: Option<StreamOptions> = fields.json("stream_options")?;
+    Ok(Asked {
+        operation,
+        model,
+        stream: facts.stream,
+        include_usage: usage.is_some_and(|options| options.include_usage == Some(true)),
+        facts,
+        mock,
+        content: Content::Json(scan),
+    })
+}
+
+#[derive(serde::Deserialize, Default)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+fn read_form(
+    call: &Call,
+    operation: Operation,
+    path_model: Option<String>,
+    request: &Request,
+) -> Result<Asked, GatewayError> {
+    let kind = request.header("content-type").unwrap_or_default();
+    let kind = String::from_utf8_lossy(kind);
+    let form = Multipart::parse(&kind, request.body()).map_err(GatewayError::malformed)?;
+    let named = form.text(request.body(), "model").map(str::to_owned);
+    let model = model(call, operation, path_model, named)?;
+    let stream = form.text(request.body(), "stream").is_some_and(|text| text == "true");
+    let facts = Facts { stream, ..header_facts(request)? };
+    Ok(Asked {
+        operation,
+        model,
+        stream,
+        include_usage: false,
+        facts,
+        mock: None,
+        content: Content::Form(form),
+    })
+}
+
+/// The model that serves: the image setting over all, then the path, the body, the default.
+fn model(
+    call: &Call,
+    operation: Operation,
+    path: Option<String>,
+    body: Option<String>,
+) -> Result<String, GatewayError> {
+    let settings = &call.snapshot.settings;
+    let (forced, default) = match operation {
+        Operation::ImageGeneration | Operation::ImageEdit | Operation::ImageVariation => {
+            (&settings.image_generation_model, &None)
+        }
+        Operation::Embeddings => (&None, &settings.embedding_model),
+        Operation::Moderation => (&None, &settings.moderation_model),
+        Operation::Chat | Operation::Completions | Operation::Responses => {
+            (&None, &settings.completion_model)
+        }
+        _ => (&None, &None),
+    };
+    let named = path.or(body).filter(|model| !model.is_empty());
+    let chosen = forced.clone().or(named).or_else(|| default.clone());
+    match chosen {
+        Some(model) => Ok(model),
+        // The endpoint's own default, as OpenAI has it.
+        None if operation == Operation::Moderation => Ok("omni-moderation-latest".to_owned()),
+        None => Err(missing("model")),
+    }
+}
+
+fn missing(name: &str) -> GatewayError {
+    let mut error = GatewayError::refused(
+        ErrorClass::BadRequest,
+        format!("the request has no `{name}`; add it to the body"),
+    );
+    error.param = Some(name.to_owned());
+    error
+}
+
+/// What an operation cannot do without.
+fn required(operation: Operation, fields: &Fields<'_>) -> Result<(), GatewayError> {
+    let name = match operation {
+        Operation::Chat => "messages",
+        Operation::Embeddings | Operation::Moderation | Operation::Speech => "input",
+        Operation::Rerank => "query",
+        Operation::ImageGeneration => "prompt",
+        _ => return Ok(()),
+    };
+    match (operation, fields.raw(name)) {
+        (_, None) => Err(missing(name)),
+        (Operation::Chat, Some(raw)) if !raw.starts_with(b"[") => Err(GatewayError::refused(
+            ErrorClass::BadRequest,
+            "`messages` must be an array of messages",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Fields that would send our requests, or our keys, somewhere else.
+fn reserved(call: &Call, fields: &Fields<'_>) -> Result<(), GatewayError> {
+    const RESERVED: &[&str] = &["api_base", "base_url", "user_config", "api_key"];
+    if call.snapshot.settings.client_side_credentials {
+        return Ok(());
+    }
+    match RESERVED.iter().find(|name| fields.raw(name).is_some()) {
+        Some(name) => Err(fault::unauthorized(format!(
+            "Authentication Error, Rejected Request: {name} is not allowed in request body. \
+             Enable it with `general_settings.allow_client_side_credentials: true`"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Values of the top level.
+struct Fields<'a> {
+    scan: &'a Scan,
+    body: &'a [u8],
+}
+
+impl Fields<'_> {
+    /// A field's JSON; null counts as absent.
+    fn raw(&self, name: &str) -> Option<&[u8]> {
+        self.scan.value(self.body, name).filter(|raw| *raw != b"null")
+    }
+
+    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, GatewayError> {
+        let Some(raw) = self.raw(name) else { return Ok(None) };
+        serde_json::from_slice(raw).map(Some).map_err(|error| {
+            let mut error =
+                GatewayError::refused(ErrorClass::BadRequest, format!("`{name}`: {error}"));
+            error.param = Some(name.to_owned());
+            error
+        })
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, GatewayError> {
+        self.json(name)
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, GatewayError> {
+        Ok(self.json::<bool>(name)?.unwrap_or(false))
+    }
+
+    fn seconds(&self, name: &str) -> Result<Option<Duration>, GatewayError> {
+        Ok(self.json::<f64>(name)?.and_then(|s| Duration::try_from_secs_f64(s).ok()))
+    }
+}
+
+fn facts(
+    call: &Call,
+    request: &Request,
+    fields: &Fields<'_>,
+    operation: Operation,
+) -> Result<Facts, GatewayError> {
+    const BYTES_PER_TOKEN: usize = 4;
+    let from_headers = header_facts(request)?;
+    let prompt = ["messages", "input", "prompt"].iter().find_map(|name| fields.raw(name));
+    let mut facts = Facts {
+        stream: fields.flag("stream")?,
+        tags: tags(fields)?,
+        input_tokens: (prompt.map_or(0, <[u8]>::len) / BYTES_PER_TOKEN) as u64,
+        output_tokens_max: fields.json("max_completion_tokens")?.or(fields.json("max_tokens")?),
+        num_retries: fields.json("num_retries")?.or(from_headers.num_retries),
+        priority: fields.json("priority")?.or(from_headers.priority),
+        timeout: fields.seconds("timeout")?.or(from_headers.timeout),
+        stream_timeout: fields.seconds("stream_timeout")?.or(from_headers.stream_timeout),
+        fallbacks: fields.json::<Vec<Value>>("fallbacks")?.map(names),
+        context_window_fallbacks: table(fields, "context_window_fallbacks")?,
+        content_policy_fallbacks: table(fields, "content_policy_fallbacks")?,
+        disable_fallbacks: fields.flag("disable_fallbacks")?,
+        max_fallbacks: fields.json("max_fallbacks")?,
+        mock: mock_testing(fields)?,
+        needs: needs(fields, operation),
+        ..Facts::default()
+    };
+    if facts.tags.is_empty() {
+        facts.tags = from_headers.tags;
+    }
+    let _ = call;
+    Ok(facts)
+}
+
+/// What the headers say of the routing.
+fn header_facts(request: &Request) -> Result<Facts, GatewayError> {
+    let text = |name: &str| request.header(name).and_then(|value| std::str::from_utf8(value).ok());
+    let seconds = |name: &str| {
+        text(name).and_then(|text| text.parse().ok()).and_then(|s| Duration::try_from_secs_f64(s).ok())
+    };
+    Ok(Facts {
+        timeout: seconds("x-litellm-timeout"),
+        stream_timeout: seconds("x-litellm-stream-timeout"),
+        num_retries: text("x-litellm-num-retries").and_then(|text| text.parse().ok()),
+        priority: text("x-litellm-priority").and_then(|text| text.parse().ok()),
+        tags: text("x-litellm-tags")
+            .map(|list| list.split(',').map(|tag| tag.trim().to_owned()).collect())
+            .unwrap_or_default(),
+        ..Facts::default()
+    })
+}
+
+fn tags(fields: &Fields<'_>) -> Result<Vec<String>, GatewayError> {
+    if let Some(tags) = fields.json("tags")? {
+        return Ok(tags);
+    }
+    let metadata: Option<Map<String, Value>> = fields.json("metadata")?;
+    let tags = metadata.as_ref().and_then(|metadata| metadata.get("tags")?.as_array());
+    let texts = tags.into_iter().flatten().filter_map(Value::as_str);
+    Ok(texts.map(str::to_owned).collect())
+}
+
+/// Fallbacks may be names, or objects with a `model`.
+fn names(entries: Vec<Value>) -> Vec<String> {
+    let name = |entry: &Value| match entry {
+        Value::String(name) => Some(name.clone()),
+        Value::Object(map) => map.get("model")?.as_str().map(str::to_owned),
+        _ => None,
+    };
+    entries.iter().filter_map(name).collect()
+}
+
+fn table(fields: &Fields<'_>, name: &str) -> Result<Option<FallbackTable>, GatewayError> {
+    let entries: Option<Vec<FallbackTable>> = fields.json(name)?;
+    Ok(entries.map(|entries| entries.into_iter().flatten().collect()))
+}
+
+fn mock_testing(fields: &Fields<'_>) -> Result<Option<MockTesting>, GatewayError> {
+    const SWITCHES: &[(&str, MockTesting)] = &[
+        ("mock_testing_fallbacks", MockTesting::Fallbacks),
+        ("mock_testing_context_fallbacks", MockTesting::ContextFallbacks),
+        ("mock_testing_content_policy_fallbacks", MockTesting::ContentPolicyFallbacks),
+        ("mock_testing_rate_limit_error", MockTesting::RateLimitError),
+    ];
+    for (name, switch) in SWITCHES {
+        if fields.flag(name)? {
+            return Ok(Some(*switch));
+        }
+    }
+    Ok(None)
+}
+
+fn needs(fields: &Fields<'_>, operation: Operation) -> Needs {
+    let mut needs = Needs::NONE;
+    if operation != Operation::Chat {
+        return needs;
+    }
+    if fields.raw("tools").is_some() {
+        needs = needs.and(Needs::TOOLS);
+    }
+    let format = fields.raw("response_format").unwrap_or_default();
+    if memchr::memmem::find(format, b"json_schema").is_some() {
+        needs = needs.and(Needs::RESPONSE_SCHEMA);
+    }
+    needs
+}

@@ -1,0 +1,96 @@
+//! One call: what is known of a request from its head to its end.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shardgate_io::http1::server::{Connection, Request};
+
+use super::Shard;
+use crate::id::RequestId;
+use crate::snapshot::Snapshot;
+
+/// A request being served. Its snapshot stays the one it began with.
+pub(super) struct Call {
+    pub id: RequestId,
+    /// The client's own `x-litellm-call-id`, where it sent one.
+    pub client_id: Option<String>,
+    /// The request's method and path, for errors and the log.
+    pub method: String,
+    pub path: String,
+    pub snapshot: Rc<Arc<Snapshot>>,
+    pub began: Instant,
+    /// The client's address, behind trusted proxies.
+    pub client: IpAddr,
+    pub keep_alive: bool,
+    pub http11: bool,
+    pub to_head: bool,
+    /// The request had an Origin: the answer carries the CORS headers.
+    pub cors: bool,
+    /// What the answer and the log say of the routing.
+    pub route: Route,
+    /// The answer's status, once it is known; 499 for a client that left.
+    pub status: u16,
+}
+
+/// Which deployment served, and how it came to it.
+#[derive(Default)]
+pub(super) struct Route {
+    /// The group that was asked for, as the client named it.
+    pub group: String,
+    /// Index into the snapshot's deployments.
+    pub deployment: Option<usize>,
+    pub attempted_retries: u32,
+    pub attempted_fallbacks: u32,
+    /// Time spent waiting for upstreams.
+    pub upstream: Duration,
+    /// To the first byte of the answer's body, for streams.
+    pub first_token: Option<Duration>,
+}
+
+impl Call {
+    pub(super) fn begin(shard: &Shard, connection: &Connection, request: &Request) -> Call {
+        let snapshot = shard.snapshot();
+        let settings = &snapshot.settings;
+        let client = crate::auth::network::client_address(
+            connection.peer().ip(),
+            request.header("x-forwarded-for"),
+            settings.use_x_forwarded_for,
+            settings.trusted_proxies.as_deref(),
+        );
+        let client_id = request.header("x-litellm-call-id").and_then(printable);
+        Call {
+            id: shard.next_id(),
+            client_id,
+            method: text(request.head.method_span.of(&request.bytes)),
+            path: text(request.head.path.of(&request.bytes)),
+            began: Instant::now(),
+            client,
+            keep_alive: request.head.keep_alive,
+            http11: request.head.http11,
+            to_head: request.head.method == shardgate_io::http1::head::Method::Head,
+            cors: request.header("origin").is_some(),
+            route: Route::default(),
+            status: 0,
+            snapshot,
+        }
+    }
+
+    /// The id that the client sees: its own where it sent one.
+    pub(super) fn shown_id(&self) -> String {
+        self.client_id.clone().unwrap_or_else(|| self.id.to_string())
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A header's value that is safe to say again, at most 256 bytes of it.
+pub(super) fn printable(value: &[u8]) -> Option<String> {
+    const SHOWN_MAX: usize = 256;
+    let text = std::str::from_utf8(value).ok()?;
+    let fits = !text.is_empty() && text.len() <= SHOWN_MAX;
+    (fits && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
+}

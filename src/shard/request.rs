@@ -1,0 +1,164 @@
+//! The life of a request, one call per line.
+
+use std::borrow::Cow;
+use std::sync::atomic::Ordering;
+
+use shardgate_io::http1::head::Method;
+use shardgate_io::http1::server::{After, BodyError, Connection, Request};
+
+use super::call::Call;
+use super::{Shard, admin, admit, answer, attempt, body, fault};
+use crate::endpoint::{self, Endpoint};
+use crate::error::GatewayError;
+use crate::log;
+use crate::message::AdminCaller;
+use crate::provider::Operation;
+
+/// Serves one request to its end.
+pub(super) async fn serve(
+    shard: &Shard,
+    connection: &mut Connection,
+    request: Request,
+) -> After {
+    let mut call = Call::begin(shard, connection, &request);
+    let after = answered(shard, &mut call, connection, request).await;
+    logged(shard, &call, connection);
+    after
+}
+
+async fn answered(
+    shard: &Shard,
+    call: &mut Call,
+    connection: &mut Connection,
+    mut request: Request,
+) -> After {
+    if request.head.method == Method::Options {
+        let asked = request.header("access-control-request-headers").map(<[u8]>::to_vec);
+        return answer::preflight(shard, call, connection, asked.as_deref()).await;
+    }
+    if let Err(error) = admit::network(call) {
+        return answer::error(shard, call, connection, &error, true).await;
+    }
+    match endpoint::of(&call.path, &call.snapshot.settings.root_path) {
+        Endpoint::Alive => answer::json(shard, call, connection, 200, b"\"I'm alive!\"").await,
+        Endpoint::Ready => ready(shard, call, connection).await,
+        Endpoint::Admin => to_coordinator(shard, call, connection, &mut request).await,
+        Endpoint::Call(operation, model) if request.head.method == Method::Post => {
+            llm(shard, call, connection, request, operation, model).await
+        }
+        Endpoint::Call(..) => to_coordinator(shard, call, connection, &mut request).await,
+    }
+}
+
+async fn ready(shard: &Shard, call: &mut Call, connection: &mut Connection) -> After {
+    let (status, word) = match connection.draining() {
+        true => (503, "draining"),
+        false => (200, "healthy"),
+    };
+    let body = serde_json::json!({"status": word, "db": "Not connected", "cache": null,
+        "litellm_version": env!("CARGO_PKG_VERSION"), "success_callbacks": []})
+    .to_string();
+    answer::json(shard, call, connection, status, body.as_bytes()).await
+}
+
+/// Reads the body whole, within the bound, or gives the answer to one that cannot be read.
+async fn read_body(
+    call: &Call,
+    connection: &mut Connection,
+    request: &mut Request,
+) -> Result<(), Option<GatewayError>> {
+    let bytes_max = call.snapshot.settings.request_bytes_max;
+    match connection.read_body(request, bytes_max).await {
+        Ok(()) => Ok(()),
+        Err(BodyError::Gone) => Err(None),
+        Err(BodyError::TooLarge) => Err(Some(fault::too_large(bytes_max))),
+        Err(BodyError::Late) => Err(Some(fault::request_late())),
+        Err(BodyError::Refused(refusal)) => Err(Some(fault::malformed(refusal.reason))),
+    }
+}
+
+async fn to_coordinator(
+    shard: &Shard,
+    call: &mut Call,
+    connection: &mut Connection,
+    request: &mut Request,
+) -> After {
+    if let Err(error) = read_body(call, connection, request).await {
+        return unread(shard, call, connection, error).await;
+    }
+    let caller = admit::key(&shard.shared, call, request).unwrap_or(AdminCaller::Unknown);
+    match admin::ask(shard, connection, request, caller).await {
+        Ok(Some(reply)) => answer::admin(shard, call, connection, reply).await,
+        Ok(None) => gone(call),
+        Err(error) => answer::error(shard, call, connection, &error, false).await,
+    }
+}
+
+/// The body could not be read: say why, where somebody is there to hear it, and close.
+async fn unread(
+    shard: &Shard,
+    call: &mut Call,
+    connection: &mut Connection,
+    error: Option<GatewayError>,
+) -> After {
+    match error {
+        Some(error) => answer::error(shard, call, connection, &error, true).await,
+        None => gone(call),
+    }
+}
+
+/// The client left: 499 in the log, as nginx has it.
+pub(super) fn gone(call: &mut Call) -> After {
+    call.status = 499;
+    After::Abort
+}
+
+async fn llm(
+    shard: &Shard,
+    call: &mut Call,
+    connection: &mut Connection,
+    mut request: Request,
+    operation: Operation,
+    model: Option<String>,
+) -> After {
+    if let Err(error) = admit::key(&shard.shared, call, &request) {
+        return answer::error(shard, call, connection, &error, true).await;
+    }
+    if let Err(error) = read_body(call, connection, &mut request).await {
+        return unread(shard, call, connection, error).await;
+    }
+    let parallel_max = call.snapshot.settings.parallel_max;
+    let _place = match admit::place(&shard.shared.stats, parallel_max) {
+        Ok(place) => place,
+        Err(error) => return answer::error(shard, call, connection, &error, false).await,
+    };
+    match body::read(call, operation, model, &request) {
+        Ok(asked) => attempt::until_answered(shard, call, connection, request, asked).await,
+        Err(error) => answer::error(shard, call, connection, &error, false).await,
+    }
+}
+
+/// One line per request.
+fn logged(shard: &Shard, call: &Call, connection: &Connection) {
+    if !call.snapshot.settings.access_log {
+        return;
+    }
+    let deployment = call.route.deployment.map(|at| &call.snapshot.deployments[at]);
+    let model: Cow<str> = deployment.map_or("-".into(), |at| at.id.as_str().into());
+    log!(
+        shard.shared.log,
+        Info,
+        "request",
+        id = call.id,
+        client = connection.peer(),
+        method = call.method,
+        path = call.path,
+        status = call.status,
+        group = call.route.group,
+        deployment = model,
+        retries = call.route.attempted_retries,
+        fallbacks = call.route.attempted_fallbacks,
+        ms = call.began.elapsed().as_secs_f64() * 1e3,
+        running = shard.shared.stats.running.load(Ordering::Relaxed),
+    );
+}

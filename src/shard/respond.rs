@@ -1,0 +1,202 @@
+//! Sending what an attempt found to the client.
+
+use std::io::Write as _;
+use std::time::Instant;
+
+use shardgate_io::buffer::Buf;
+use shardgate_io::http1::client::{Data, Exchange, Headers};
+use shardgate_io::http1::encode::header;
+use shardgate_io::http1::server::After;
+
+use super::answer::{self, Length};
+use super::attempt::Work;
+use super::exchange::{Answered, Streaming, Whole};
+use super::relay::{self, Progress, Stop};
+use crate::dialect::usage::Usage;
+use crate::error::GatewayError;
+
+/// How an answer went.
+pub(super) struct Served {
+    pub after: After,
+    pub usage: Option<Usage>,
+    /// The upstream failed after the answer had begun.
+    pub failed: Option<GatewayError>,
+    pub client_left: bool,
+}
+
+impl Served {
+    fn well(after: After, usage: Option<Usage>) -> Served {
+        Served { client_left: after == After::Abort, after, usage, failed: None }
+    }
+}
+
+/// Sends an answer to its end.
+pub(super) async fn send(work: &mut Work<'_>, answered: Answered, deadline: Instant) -> Served {
+    match answered {
+        Answered::Whole(whole) => send_whole(work, *whole).await,
+        Answered::Stream(streaming) => send_stream(work, *streaming, deadline).await,
+        Answered::Raw(exchange) => send_raw(work, *exchange, deadline).await,
+    }
+}
+
+/// Starts an answer's head with LiteLLM's headers and copies of the upstream's.
+fn begin(work: &mut Work<'_>, status: u16, upstream: &Headers, out: &mut Vec<u8>) {
+    let call = &mut *work.call;
+    call.status = status;
+    answer::begin(work.shard, call, status, out);
+    header(out, "x-litellm-call-id", call.shown_id().as_bytes());
+    if let Some(at) = call.route.deployment {
+        out.extend_from_slice(&call.snapshot.deployments[at].answer_headers);
+    }
+    header(out, "x-litellm-model-group", call.route.group.as_bytes());
+    let total = call.began.elapsed();
+    let ours = total.saturating_sub(call.route.upstream);
+    milliseconds(out, "x-litellm-response-duration-ms", total);
+    milliseconds(out, "x-litellm-overhead-duration-ms", ours);
+    number(out, "x-litellm-attempted-retries", call.route.attempted_retries);
+    number(out, "x-litellm-attempted-fallbacks", call.route.attempted_fallbacks);
+    for (name, value) in upstream.each() {
+        if name.len() > 12 && name[..12].eq_ignore_ascii_case(b"x-ratelimit-") {
+            header(out, name, value);
+        }
+        answer::provider_header(out, name, value);
+    }
+}
+
+fn milliseconds(out: &mut Vec<u8>, name: &str, time: std::time::Duration) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{name}: {:.3}\r\n", time.as_secs_f64() * 1e3);
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: u32) {
+    shardgate_io::http1::encode::header_u64(out, name, u64::from(value));
+}
+
+async fn send_whole(work: &mut Work<'_>, whole: Whole) -> Served {
+    let answer = whole.answer.as_ref();
+    let length = answer.map_or(whole.body.len(), |answer| answer.body.len(&whole.body));
+    let mut out = Buf::for_bytes(length + crate::shard::answer::HEAD_BYTES);
+    begin(work, whole.status, &whole.headers, &mut out);
+    let kind = answer.and_then(|answer| answer.content_type);
+    let kind = kind.map_or(&*whole.content_type, str::as_bytes);
+    header(&mut out, "content-type", if kind.is_empty() { b"application/json" } else { kind });
+    let close = answer::finish(work.call, work.connection, Length::Known(length), &mut out);
+    match answer {
+        Some(answer) => answer.body.copy_into(&whole.body, &mut out),
+        None => out.extend_from_slice(&whole.body),
+    }
+    let usage = answer.and_then(|answer| answer.usage);
+    Served::well(answer::send(work.call, work.connection, out, close).await, usage)
+}
+
+async fn send_stream(work: &mut Work<'_>, streaming: Streaming, deadline: Instant) -> Served {
+    let Streaming { mut exchange, headers, mut relay, ended } = streaming;
+    let mut head = Buf::small();
+    begin(work, 200, &headers, &mut head);
+    header(&mut head, "content-type", b"text/event-stream; charset=utf-8");
+    header(&mut head, "cache-control", b"no-cache");
+    let close = answer::finish(work.call, work.connection, Length::Unknown, &mut head);
+    drop(headers);
+    work.forget_request();
+    relay.arm_probe(work.connection);
+    let mut head = Some(head);
+    let mut failed = None;
+    let mut over = ended;
+    loop {
+        if over || failed.is_some() {
+            failed = failed.or(relay.take_failure());
+            if let Some(error) = &failed {
+                relay.push_error(error);
+            }
+        }
+        let last = over || failed.is_some();
+        if relay.flush(work.connection, head.take(), last).await.is_err() {
+            return left(work, exchange, &relay);
+        }
+        if last {
+            break;
+        }
+        let Some(exchange) = &mut exchange else { break };
+        match relay.advance(exchange, work.connection, deadline).await {
+            Ok(Progress::Ready) => {}
+            Ok(Progress::Ended) => {
+                failed = relay.ended().err();
+                over = true;
+            }
+            Err(Stop::Failed(error)) => failed = Some(error),
+            Err(Stop::Gone) => break,
+        }
+    }
+    if failed.is_none() && !over {
+        return left(work, exchange, &relay);
+    }
+    if let Some(exchange) = exchange {
+        exchange.finish();
+    }
+    let after = if close { After::Close } else { After::KeepAlive };
+    Served { after, usage: relay.usage(), failed, client_left: false }
+}
+
+/// The client left in the middle: the upstream call ends at once.
+fn left(work: &mut Work<'_>, exchange: Option<Exchange>, relay: &relay::Relay) -> Served {
+    if let Some(exchange) = exchange {
+        exchange.finish();
+    }
+    work.call.status = 499;
+    Served { after: After::Abort, usage: relay.usage(), failed: None, client_left: true }
+}
+
+/// Bytes as they come, within the bound.
+async fn send_raw(work: &mut Work<'_>, mut exchange: Exchange, deadline: Instant) -> Served {
+    let kind = exchange.header("content-type").unwrap_or(b"application/octet-stream").to_vec();
+    let upstream = exchange.take_headers();
+    let mut out = Buf::large();
+    begin(work, exchange.head.status, &upstream, &mut out);
+    drop(upstream);
+    header(&mut out, "content-type", &kind);
+    let close = answer::finish(work.call, work.connection, Length::Unknown, &mut out);
+    let bytes_max = work.call.snapshot.settings.response_bytes_max;
+    let mut relayed = 0;
+    let failed = loop {
+        match exchange.data() {
+            Ok(Data::Run(range)) => {
+                relayed += range.len();
+                if relayed > bytes_max {
+                    break Some(super::fault::answer_too_large(bytes_max));
+                }
+                answer::push_chunk(work.call.http11, &exchange.bytes()[range], &mut out);
+                continue;
+            }
+            Ok(Data::End) => break None,
+            Ok(Data::NeedMore) => {}
+            Err(error) => break Some(relay::broken(&error)),
+        }
+        if !out.is_empty() {
+            match work.connection.send(out, 0).await {
+                Ok(back) => out = back,
+                Err(_) => return raw_left(work, exchange),
+            }
+        }
+        match relay::wait(&mut exchange, work.connection, deadline).await {
+            Ok(()) => {}
+            Err(Stop::Gone) => return raw_left(work, exchange),
+            Err(Stop::Failed(error)) => break Some(error),
+        }
+    };
+    exchange.finish();
+    if failed.is_some() {
+        // Without its last chunk nobody can take the answer for complete.
+        let _ = work.connection.send(out, 0).await;
+        return Served { after: After::Abort, usage: None, failed, client_left: false };
+    }
+    if work.call.http11 {
+        out.extend_from_slice(shardgate_io::http1::encode::LAST_CHUNK);
+    }
+    Served::well(answer::send(work.call, work.connection, out, close).await, None)
+}
+
+fn raw_left(work: &mut Work<'_>, exchange: Exchange) -> Served {
+    exchange.finish();
+    work.call.status = 499;
+    Served { after: After::Abort, usage: None, failed: None, client_left: true }
+}

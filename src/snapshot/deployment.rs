@@ -1,0 +1,163 @@
+//! One deployment as a shard sees it: everything that does not depend on the request is made here.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use shardgate_config::ModelEntry;
+use shardgate_io::http1::encode::{header, request_line};
+use shardgate_io::pool::Origin;
+
+use crate::coordinator::Origins;
+use crate::provider::{Operation, Target};
+
+/// A `model_list` entry, ready to be called.
+pub struct Deployment {
+    /// `model_info.id`, or a stable hash of the entry.
+    pub id: String,
+    /// Its `model_name`.
+    pub group: String,
+    /// What is called and how.
+    pub target: Target,
+    /// Where.
+    pub origin: Arc<Origin>,
+    /// `model_info`.
+    pub model_info: Map<String, Value>,
+    /// `litellm_params` without secrets.
+    pub public_params: Map<String, Value>,
+    /// A canned answer: no upstream is called.
+    pub mock: Option<Value>,
+    /// Response headers that are the same for each of its answers.
+    pub answer_headers: Vec<u8>,
+    heads: Vec<Heads>,
+}
+
+/// The upstream heads of one operation, up to what depends on the request.
+struct Heads {
+    operation: Operation,
+    plain: Option<Vec<u8>>,
+    stream: Option<Vec<u8>>,
+}
+
+impl Deployment {
+    /// Makes a deployment of a checked entry.
+    ///
+    /// # Errors
+    /// Why its provider cannot be called, with what to change.
+    pub fn build(
+        entry: &ModelEntry,
+        origins: &Origins,
+        env: &dyn Fn(&str) -> Option<String>,
+        verify: bool,
+    ) -> Result<Deployment, String> {
+        let target = Target::from_params(&entry.litellm_params, env)?;
+        let base = &target.base;
+        let origin = origins.intern(base.tls, verify, &base.host, base.port)?;
+        let id = entry.id().map_or_else(|| stable_id(entry), str::to_owned);
+        let (public_params, model_info) = entry.redacted();
+        let heads = OPERATIONS.iter().map(|operation| heads(&target, *operation)).collect();
+        let answer_headers = answer_headers(&id, &target);
+        Ok(Deployment {
+            id,
+            group: entry.model_name.clone(),
+            origin,
+            model_info,
+            public_params,
+            mock: entry.mock_response().cloned(),
+            answer_headers,
+            heads,
+            target,
+        })
+    }
+
+    /// The start of the upstream head: request line, host, credentials, content type. `None` when
+    /// the provider has no such operation, or when its head depends on the request.
+    pub fn head(&self, operation: Operation, stream: bool) -> Option<&[u8]> {
+        let heads = self.heads.iter().find(|heads| heads.operation == operation)?;
+        if stream { heads.stream.as_deref() } else { heads.plain.as_deref() }
+    }
+}
+
+/// Operations whose heads are made beforehand.
+const OPERATIONS: &[Operation] = &[
+    Operation::Chat,
+    Operation::Completions,
+    Operation::Embeddings,
+    Operation::ImageGeneration,
+    Operation::ImageEdit,
+    Operation::ImageVariation,
+    Operation::Transcription,
+    Operation::Translation,
+    Operation::Speech,
+    Operation::Moderation,
+    Operation::Rerank,
+    Operation::Responses,
+    Operation::Messages,
+    Operation::GenerateContent,
+];
+
+fn heads(target: &Target, operation: Operation) -> Heads {
+    let head = |stream| target.route(operation, stream).ok().map(|route| head_bytes(target, &route));
+    Heads { operation, plain: head(false), stream: head(true) }
+}
+
+/// The head of a request to `route`, without its framing and its end.
+pub fn head_bytes(target: &Target, route: &crate::provider::Route) -> Vec<u8> {
+    let mut head = Vec::with_capacity(512);
+    request_line(&mut head, route.method, &route.path_and_query);
+    header(&mut head, "host", host(target).as_bytes());
+    for (name, value) in &route.headers {
+        header(&mut head, name, value.as_bytes());
+    }
+    head
+}
+
+fn host(target: &Target) -> String {
+    let base = &target.base;
+    let host = if base.host.contains(':') && !base.host.starts_with('[') {
+        format!("[{}]", base.host)
+    } else {
+        base.host.to_string()
+    };
+    match (base.tls, base.port) {
+        (true, 443) | (false, 80) => host,
+        (_, port) => format!("{host}:{port}"),
+    }
+}
+
+/// The base URL as answers may say it: without a query.
+fn public_base(target: &Target) -> String {
+    let scheme = if target.base.tls { "https" } else { "http" };
+    format!("{scheme}://{}{}", host(target), target.base.prefix)
+}
+
+fn answer_headers(id: &str, target: &Target) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    header(&mut out, "x-litellm-model-id", id.as_bytes());
+    header(&mut out, "x-litellm-model-api-base", public_base(target).as_bytes());
+    header(&mut out, "x-litellm-upstream-model", target.model.as_bytes());
+    header(&mut out, "x-litellm-version", env!("CARGO_PKG_VERSION").as_bytes());
+    out
+}
+
+/// LiteLLM's id of an entry without one: the SHA-256 of the group's name and of every parameter's
+/// name and value in the order of the file, as Python prints them.
+fn stable_id(entry: &ModelEntry) -> String {
+    let mut text = entry.model_name.clone();
+    for (name, value) in &entry.litellm_params {
+        text.push_str(name);
+        match value {
+            Value::String(value) => text.push_str(value),
+            Value::Bool(true) => text.push_str("True"),
+            Value::Bool(false) => text.push_str("False"),
+            Value::Null => text.push_str("None"),
+            other => text.push_str(&other.to_string()),
+        }
+    }
+    let mut id = String::with_capacity(64);
+    for byte in Sha256::digest(text.as_bytes()) {
+        let _ = write!(id, "{byte:02x}");
+    }
+    id
+}

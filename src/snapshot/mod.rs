@@ -1,0 +1,80 @@
+//! The snapshot: one immutable picture of the configuration, made by the coordinator for the shards.
+//!
+//! Config types stop here. A request holds the snapshot it began with to its end; a reload gives
+//! later requests a new one.
+
+mod deployment;
+mod routing;
+mod settings;
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde_json::Value;
+use shardgate_config::Config;
+
+pub use deployment::{Deployment, head_bytes};
+pub use settings::Settings;
+
+use crate::coordinator::Lasting;
+use crate::router::Router;
+
+/// What a shard serves by.
+pub struct Snapshot {
+    /// Counts snapshots of this process, from 1.
+    pub version: u64,
+    /// Settings of the data plane.
+    pub settings: Settings,
+    /// Groups, strategies, fallbacks; its deployments have the indices of `deployments`.
+    pub router: Router,
+    /// One per `model_list` entry that can be called.
+    pub deployments: Vec<Deployment>,
+    /// The names that `/models` lists, sorted.
+    pub public_models: BTreeSet<String>,
+}
+
+impl Snapshot {
+    /// How many groups the deployments form.
+    pub fn groups(&self) -> usize {
+        self.deployments.iter().map(|deployment| &deployment.group).collect::<BTreeSet<_>>().len()
+    }
+}
+
+/// Makes snapshot number `version` of a checked configuration.
+///
+/// # Errors
+/// What only shows when the deployments are put together, a line each.
+pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapshot, Vec<String>> {
+    let overrides: HashMap<&str, &str> =
+        config.environment.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    let env = |name: &str| match overrides.get(name) {
+        Some(value) => Some((*value).to_owned()),
+        None => std::env::var(name).ok(),
+    };
+    let settings = Settings::from_config(config)?;
+    let verify = config.litellm.ssl_verify != Value::Bool(false);
+    let mut errors = Vec::new();
+    let mut deployments = Vec::with_capacity(config.models.len());
+    for (at, entry) in config.models.iter().enumerate() {
+        match Deployment::build(entry, &lasting.origins, &env, verify) {
+            Ok(deployment) => deployments.push(deployment),
+            Err(error) => errors.push(format!(
+                "line {}: model_list[{at}] ({}): {error}",
+                entry.at.line, entry.model_name
+            )),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let router = Router::new(routing::spec(config, &deployments), &mut lasting.registry());
+    let public_models = public_models(config);
+    Ok(Snapshot { version, settings, router, deployments, public_models })
+}
+
+/// Group names and visible aliases; a bare `*` is no name.
+fn public_models(config: &Config) -> BTreeSet<String> {
+    let groups = config.models.iter().map(|entry| entry.model_name.clone());
+    let aliases = config.general.model_group_alias.iter().chain(&config.router.model_group_alias);
+    let shown = aliases.filter(|(_, alias)| !alias.hidden).map(|(name, _)| name.clone());
+    groups.chain(shown).filter(|name| name != "*").collect()
+}

@@ -1,0 +1,146 @@
+//! The settings that a request needs, flattened from the config's sections.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use shardgate_config::{Config, ResponseModel};
+use shardgate_io::{http1, net, pool};
+
+use crate::auth::key::KeyHash;
+use crate::auth::network::Network;
+
+/// Settings of the data plane.
+pub struct Settings {
+    /// The hash of `master_key`.
+    pub master_key: Option<KeyHash>,
+    /// `litellm_key_header_name`, lower-case.
+    pub key_header: Option<String>,
+    /// `public_routes`.
+    pub public_routes: Vec<String>,
+    /// `allowed_ips`.
+    pub allowed_ips: Option<Vec<Network>>,
+    /// `use_x_forwarded_for`.
+    pub use_x_forwarded_for: bool,
+    /// `trusted_proxies`.
+    pub trusted_proxies: Option<Vec<Network>>,
+    /// `max_request_size_mb` in bytes.
+    pub request_bytes_max: usize,
+    /// `max_response_size_mb` in bytes.
+    pub response_bytes_max: usize,
+    /// `global_max_parallel_requests`.
+    pub parallel_max: Option<u64>,
+    /// Deadlines of client connections.
+    pub server: http1::server::Settings,
+    /// How upstreams are dialled.
+    pub connect: net::Connect,
+    /// Bounds of upstream pools.
+    pub pool: pool::Limits,
+    /// `forward_openai_org_id`.
+    pub forward_openai_org_id: bool,
+    /// `forward_client_headers_to_llm_api`.
+    pub forward_client_headers: bool,
+    /// `forward_traceparent_to_llm_provider`.
+    pub forward_traceparent: bool,
+    /// `allow_client_side_credentials`.
+    pub client_side_credentials: bool,
+    /// `dangerously_allow_mock_testing_request_params`.
+    pub mock_testing: bool,
+    /// Answers carry the model's name as the client asked for it.
+    pub requested_model: bool,
+    /// `always_include_stream_usage`.
+    pub always_include_stream_usage: Option<bool>,
+    /// `litellm_settings.drop_params`.
+    pub drop_params: bool,
+    /// `completion_model`.
+    pub completion_model: Option<String>,
+    /// `embedding_model`.
+    pub embedding_model: Option<String>,
+    /// `moderation_model`.
+    pub moderation_model: Option<String>,
+    /// `image_generation_model`.
+    pub image_generation_model: Option<String>,
+    /// `json_logs`.
+    pub json_logs: bool,
+    /// `set_verbose`.
+    pub verbose: bool,
+    /// One log line per request (`access_log`, ours).
+    pub access_log: bool,
+    /// A prefix of all paths, from SERVER_ROOT_PATH.
+    pub root_path: String,
+    /// The whole request with retries and fallbacks.
+    pub timeout: Duration,
+}
+
+impl Settings {
+    /// Reads them from a checked configuration.
+    ///
+    /// # Errors
+    /// What the config's own checks leave open, a line each.
+    pub fn from_config(config: &Config) -> Result<Settings, Vec<String>> {
+        let general = &config.general;
+        let litellm = &config.litellm;
+        let mut errors = Vec::new();
+        let trusted = general.trusted_proxies.as_ref().or(general.trusted_proxy_ranges.as_ref());
+        let mut networks = |name: &str, list: Option<&Vec<String>>| {
+            list.map(|list| {
+                list.iter()
+                    .filter_map(|text| {
+                        let parsed = text.parse::<Network>();
+                        parsed.map_err(|error| errors.push(format!("{name}: {error}"))).ok()
+                    })
+                    .collect()
+            })
+        };
+        let allowed_ips = networks("general_settings.allowed_ips", general.allowed_ips.as_ref());
+        let trusted_proxies = networks("general_settings.trusted_proxies", trusted);
+        let settings = Settings {
+            master_key: general.master_key.as_ref().map(|key| KeyHash::of(key.expose().as_bytes())),
+            key_header: general.litellm_key_header_name.as_ref().map(|n| n.to_ascii_lowercase()),
+            public_routes: general.public_routes.clone(),
+            allowed_ips,
+            use_x_forwarded_for: general.use_x_forwarded_for,
+            trusted_proxies,
+            request_bytes_max: megabytes(general.max_request_size_mb),
+            response_bytes_max: megabytes(general.max_response_size_mb),
+            parallel_max: general.global_max_parallel_requests,
+            server: http1::server::Settings {
+                head_timeout: general.request_head_timeout,
+                body_timeout: general.request_body_timeout,
+                idle_timeout: general.keepalive_timeout,
+                ..http1::server::Settings::default()
+            },
+            connect: net::Connect { force_ipv4: litellm.force_ipv4, ..net::Connect::default() },
+            pool: pool::Limits { age_max: config.router.client_ttl, ..pool::Limits::default() },
+            forward_openai_org_id: general.forward_openai_org_id,
+            forward_client_headers: general.forward_client_headers_to_llm_api,
+            forward_traceparent: litellm.forward_traceparent_to_llm_provider,
+            client_side_credentials: general.allow_client_side_credentials,
+            mock_testing: general.dangerously_allow_mock_testing_request_params,
+            requested_model: general.response_model == ResponseModel::Requested,
+            always_include_stream_usage: general.always_include_stream_usage,
+            drop_params: litellm.drop_params,
+            completion_model: general.completion_model.clone(),
+            embedding_model: general.embedding_model.clone(),
+            moderation_model: general.moderation_model.clone(),
+            image_generation_model: general.image_generation_model.clone(),
+            json_logs: litellm.json_logs,
+            verbose: litellm.set_verbose,
+            access_log: general.unknown.get("access_log").and_then(Value::as_bool).unwrap_or(true),
+            root_path: root_path(),
+            timeout: config.router.timeout,
+        };
+        if errors.is_empty() { Ok(settings) } else { Err(errors) }
+    }
+}
+
+fn megabytes(count: f64) -> usize {
+    const MEGABYTE: f64 = 1024.0 * 1024.0;
+    // A float to an integer saturates, which is what "no bound to speak of" should mean.
+    (count * MEGABYTE) as usize
+}
+
+fn root_path() -> String {
+    let path = std::env::var("SERVER_ROOT_PATH").unwrap_or_default();
+    let path = path.trim_matches('/');
+    if path.is_empty() { String::new() } else { format!("/{path}") }
+}
