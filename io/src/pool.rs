@@ -168,7 +168,7 @@ impl Pool {
         let socket = dial(&addresses, how).await?;
         let stream = match &origin.tls {
             None => Stream::plain(socket),
-            Some(tls) => Stream::tls_client(socket, tls, deadline).await?,
+            Some(tls) => Stream::tls_client(socket, tls, &origin.host, deadline).await?,
         };
         Ok(Lease {
             stream,

@@ -11,8 +11,6 @@ use crate::router::{
     RouterSpec,
 };
 
-/// The default of `request_timeout`: as good as not written.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// LiteLLM's cooldown where none is written.
 const COOLDOWN: Duration = Duration::from_secs(5);
 
@@ -126,8 +124,7 @@ fn settings(config: &Config) -> RouterSettings {
         disable_cooldowns: router.disable_cooldowns,
         timeout: router.timeout,
         stream_timeout: router.stream_timeout,
-        request_timeout: (litellm.request_timeout != REQUEST_TIMEOUT)
-            .then_some(litellm.request_timeout),
+        request_timeout: litellm.request_timeout,
         pre_call_checks: router.enable_pre_call_checks,
         prompt_caching: router.optional_pre_call_checks.iter().any(|name| name == "prompt_caching"),
         tag_filtering: router.enable_tag_filtering,

@@ -213,6 +213,22 @@ impl Socket {
         socket2::SockRef::from(self).send_with_flags(bytes, flags)
     }
 
+    /// Receives what is there now into the free tail of `buf`, without waiting (TLS).
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there; else as the system says.
+    pub fn recv_now(&self, buf: &mut Buf) -> io::Result<usize> {
+        let tail = buf.spare_capacity_mut();
+        let count = socket2::SockRef::from(self).recv_with_flags(tail, libc::MSG_DONTWAIT)?;
+        let len = buf.len() + count;
+        #[expect(unsafe_code, reason = "the system wrote the bytes")]
+        // SAFETY: the call wrote `count` bytes at the start of the free tail.
+        unsafe {
+            buf.set_len(len);
+        }
+        Ok(count)
+    }
+
     /// Reads a few bytes at once if they are there (wake-ups).
     pub fn try_recv(&self, buf: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
         socket2::SockRef::from(self).recv_with_flags(buf, libc::MSG_DONTWAIT)
@@ -360,6 +376,13 @@ impl Pieces {
             .iter()
             .map(|(_, start, end)| end - start)
             .sum()
+    }
+
+    /// What is still to be sent, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.ranges[self.next..]
+            .iter()
+            .map(|&(index, start, end)| &self.owned[index][start..end])
     }
 
     /// Refills the vector; false when nothing is left.

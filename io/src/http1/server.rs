@@ -475,7 +475,7 @@ impl Connection {
     async fn linger(&mut self) {
         const LINGER: Duration = Duration::from_secs(2);
         const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
-        self.stream.close_write(&mut self.timer).await;
+        self.stream.close_write();
         let deadline = Instant::now() + LINGER;
         let mut discarded = 0;
         while discarded < DISCARD_BYTES_MAX {

@@ -2,6 +2,7 @@
 
 mod connect;
 mod listener;
+mod secure;
 mod stream;
 
 pub use connect::{Connect, dial};

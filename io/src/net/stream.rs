@@ -6,16 +6,19 @@
 use std::io;
 use std::mem;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::secure::Secure;
 use crate::buffer::Buf;
 use crate::driver::{Peek, Pieces, Readable, Socket, Timer};
+use crate::tls::{ClientTls, ServerTls};
 
 /// A connection of this shard.
 pub struct Stream {
     socket: Socket,
     /// The armed poll, kept when the future that waited on it is dropped.
     armed: Option<Readable>,
+    secure: Option<Box<Secure>>,
 }
 
 impl Stream {
@@ -24,10 +27,48 @@ impl Stream {
         Stream {
             socket,
             armed: None,
+            secure: None,
         }
     }
 
-    /// The socket below, for what is asked of it at once (peek, abort, linger).
+    /// Speaks TLS to `host` over a fresh connection.
+    ///
+    /// # Errors
+    /// `TimedOut` past the deadline; `InvalidData` for a certificate that cannot be trusted.
+    pub async fn tls_client(
+        socket: Socket,
+        tls: &ClientTls,
+        host: &str,
+        deadline: Instant,
+    ) -> io::Result<Stream> {
+        let mut secure = Box::new(Secure::new(tls.session(host)?));
+        secure.handshake(&socket, deadline).await?;
+        Ok(Stream {
+            socket,
+            armed: None,
+            secure: Some(secure),
+        })
+    }
+
+    /// Answers the TLS of a client that has just connected.
+    ///
+    /// # Errors
+    /// As [`Stream::tls_client`].
+    pub async fn tls_server(
+        socket: Socket,
+        tls: &ServerTls,
+        deadline: Instant,
+    ) -> io::Result<Stream> {
+        let mut secure = Box::new(Secure::new(tls.session()?));
+        secure.handshake(&socket, deadline).await?;
+        Ok(Stream {
+            socket,
+            armed: None,
+            secure: Some(secure),
+        })
+    }
+
+    /// The socket below, for what is asked of it at once (abort, linger).
     pub fn socket(&self) -> &Socket {
         &self.socket
     }
@@ -38,11 +79,19 @@ impl Stream {
     /// # Errors
     /// When the driver refuses the poll.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let socket = &self.socket;
-        let armed = self.armed.get_or_insert_with(|| socket.readable());
-        let result = ready!(armed.as_mut().poll(cx));
-        self.armed = None;
-        Poll::Ready(result)
+        loop {
+            if self.secure.as_ref().is_some_and(|secure| secure.is_ready()) {
+                return Poll::Ready(Ok(()));
+            }
+            let socket = &self.socket;
+            let armed = self.armed.get_or_insert_with(|| socket.readable());
+            let result = ready!(armed.as_mut().poll(cx));
+            self.armed = None;
+            match (&mut self.secure, result) {
+                (Some(secure), Ok(())) => secure.pull(&self.socket),
+                (_, result) => return Poll::Ready(result),
+            }
+        }
     }
 
     /// Receives into the free tail of `buf`, which is given room if it has none; 0 is the end.
@@ -51,6 +100,9 @@ impl Stream {
     /// # Errors
     /// As the system says.
     pub async fn recv(&mut self, buf: &mut Buf) -> io::Result<usize> {
+        if let Some(secure) = &mut self.secure {
+            return secure.receive(buf);
+        }
         if buf.room() == 0 {
             let more = buf.len().max(crate::buffer::SMALL_BYTES);
             buf.reserve(more);
@@ -72,7 +124,13 @@ impl Stream {
         timer: &mut Timer,
         grace: Duration,
     ) -> (io::Result<()>, Buf) {
-        self.socket.send_all(buf, start, timer, grace).await
+        match &mut self.secure {
+            None => self.socket.send_all(buf, start, timer, grace).await,
+            Some(secure) => {
+                let sent = secure.send(&self.socket, &buf[start..], timer, grace).await;
+                (sent, buf)
+            }
+        }
     }
 
     /// Sends all pieces in one vectored call where the socket takes them.
@@ -85,12 +143,23 @@ impl Stream {
         timer: &mut Timer,
         grace: Duration,
     ) -> io::Result<()> {
-        self.socket.send_pieces(pieces, timer, grace).await.0
+        let Some(secure) = &mut self.secure else {
+            return self.socket.send_pieces(pieces, timer, grace).await.0;
+        };
+        for piece in pieces.iter() {
+            secure.send(&self.socket, piece, timer, grace).await?;
+        }
+        Ok(())
     }
 
-    /// What the socket holds for us right now.
+    /// What can be received at once. The end of a TLS stream counts as broken: its peer has closed.
     pub fn peek(&self) -> Peek {
-        self.socket.peek()
+        match &self.secure {
+            None => self.socket.peek(),
+            Some(secure) if secure.is_over() => Peek::Broken,
+            Some(secure) if secure.is_ready() => Peek::Data,
+            Some(_) => Peek::Nothing,
+        }
     }
 
     /// Sends a few bytes at once to see whether the peer resets the connection.
@@ -105,24 +174,10 @@ impl Stream {
     }
 
     /// Ends our side, after all that was sent.
-    pub async fn close_write(&mut self, _timer: &mut Timer) {
+    pub fn close_write(&mut self) {
+        if let Some(secure) = &mut self.secure {
+            secure.close(&self.socket);
+        }
         self.socket.shutdown_write();
-    }
-
-    /// tls
-    pub async fn tls_client(
-        _s: Socket,
-        _t: &crate::tls::ClientTls,
-        _d: std::time::Instant,
-    ) -> io::Result<Stream> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// tls
-    pub async fn tls_server(
-        _s: Stream,
-        _t: &crate::tls::ServerTls,
-        _d: std::time::Instant,
-    ) -> io::Result<Stream> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 }
