@@ -58,14 +58,21 @@ impl Check<'_> {
             return;
         }
         let path = join(path, row.name);
+        let later = row.instead.is_empty() && row.effect == Effect::Later;
         if !row.instead.is_empty() {
             let message = format!("deprecated; use {}", row.instead);
             self.findings.warn(entry.at, &path, message);
-        } else if row.effect == Effect::Later {
+        }
+        if later {
             self.not_in_force(&path);
         }
+        let named = self.findings.not_in_force.len();
         if let Some(value) = self.value(&row.kind, &entry.value, &path) {
             checked.insert(entry.key.clone(), value);
+        }
+        if later {
+            // What is inside a map without effect has none either; naming the map is enough.
+            self.findings.not_in_force.truncate(named);
         }
     }
 

@@ -144,11 +144,19 @@ impl Sources {
                 return;
             }
             let shown = target.display().to_string();
-            if let Some(included) = self.read(&target, shown, Some(item.at), findings) {
-                merge(tree, included, "", findings);
+            match self.read(&target, shown, Some(item.at), findings) {
+                Some(part) if matches!(part.value, Value::Map(_) | Value::Null) => {
+                    merge(tree, part, "", findings);
+                }
+                Some(part) => findings.error(part.at, "", not_a_map(&part)),
+                None => {}
             }
         }
     }
+}
+
+fn not_a_map(tree: &Node) -> String {
+    format!("a map of sections is expected; got {}", tree.kind_name())
 }
 
 /// Lists are appended, maps merged; what both set is the included file's, with a warning.
@@ -239,8 +247,7 @@ fn build(
     findings: &mut Findings,
 ) -> Option<Config> {
     if !matches!(tree.value, Value::Map(_) | Value::Null) {
-        let message = format!("a map of sections is expected; got {}", tree.kind_name());
-        findings.error(tree.at, "", message);
+        findings.error(tree.at, "", not_a_map(&tree));
         return None;
     }
     let section = tree

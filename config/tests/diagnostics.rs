@@ -413,6 +413,9 @@ fn what_has_no_effect_yet_is_named_once() {
         "{named:?}"
     );
     assert_eq!(count("guardrails"), 1, "{named:?}");
+    let text = "litellm_settings: {key_generation_settings: {team_key_generation: {}}}";
+    let named = read(text, false).expect("a configuration").not_in_force;
+    assert_eq!(named, ["litellm_settings.key_generation_settings"]);
 }
 
 /// A folder of its own for one test's files, removed at its end.
@@ -488,7 +491,8 @@ fn mistakes_of_all_included_files_are_reported_together() {
         "include-wrong",
         &[
             ("config.yaml", b"include:\n- a.yaml\n- gone.yaml\n- config.yaml\nrouter_settings: {num_retries: x}\n"),
-            ("a.yaml", b"model_list:\n- {model_name: b}\n"),
+            ("a.yaml", b"model_list:\n- {model_name: b}\ninclude: [list.yaml]\n"),
+            ("list.yaml", b"- 1\n"),
         ],
     );
     let errors = folder.load().expect_err("mistakes");
@@ -497,6 +501,7 @@ fn mistakes_of_all_included_files_are_reported_together() {
         "config.yaml:4:3: include: a file is expected once",
         "config.yaml:5:32: router_settings.num_retries",
         "a.yaml:2:3: model_list[0].litellm_params: required",
+        "list.yaml:1:1: a map of sections",
     ];
     assert_eq!(errors.len(), expected.len(), "{errors:?}");
     for (error, expected) in errors.iter().zip(expected) {
