@@ -3,5 +3,8 @@
 //! Everything here that decides is a function of bytes and numbers: it knows no socket, clock or
 //! configuration type. Only [`ledger`] touches files, on the coordinator's side of the ring.
 
+pub mod cost;
+pub mod meter;
 pub mod money;
+pub mod price;
 pub mod usage;

@@ -181,6 +181,66 @@ pub fn from_rerank_meta(raw: &[u8]) -> Option<Quantities> {
     })
 }
 
+/// Reads `usageMetadata` of Gemini's generateContent. Thoughts are counted beside the candidates,
+/// tokens of tool results beside the prompt; both are added here.
+#[must_use]
+pub fn from_gemini(raw: &[u8]) -> Option<Quantities> {
+    let wire: GeminiWire = serde_json::from_slice(raw).ok()?;
+    let of = |parts: &[Modality], name: &str| {
+        let parts = parts
+            .iter()
+            .filter(|part| part.modality.0.eq_ignore_ascii_case(name));
+        parts.fold(0, |sum: u64, part| sum.saturating_add(part.token_count.0))
+    };
+    let prompt = wire
+        .prompt_token_count
+        .0
+        .saturating_add(wire.tool_use_prompt_token_count.0);
+    let completion = wire
+        .candidates_token_count
+        .0
+        .saturating_add(wire.thoughts_token_count.0);
+    Some(Quantities {
+        prompt,
+        completion,
+        total: wire
+            .total_token_count
+            .0
+            .max(prompt.saturating_add(completion)),
+        cached: wire.cached_content_token_count.0,
+        cached_audio: of(&wire.cache_tokens_details, "AUDIO"),
+        cached_image: of(&wire.cache_tokens_details, "IMAGE"),
+        audio_in: of(&wire.prompt_tokens_details, "AUDIO"),
+        image_in: of(&wire.prompt_tokens_details, "IMAGE"),
+        video_in: of(&wire.prompt_tokens_details, "VIDEO"),
+        audio_out: of(&wire.candidates_tokens_details, "AUDIO"),
+        image_out: of(&wire.candidates_tokens_details, "IMAGE"),
+        reasoning: wire.thoughts_token_count.0,
+        ..Quantities::default()
+    })
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct GeminiWire {
+    prompt_token_count: Count,
+    candidates_token_count: Count,
+    thoughts_token_count: Count,
+    tool_use_prompt_token_count: Count,
+    total_token_count: Count,
+    cached_content_token_count: Count,
+    prompt_tokens_details: Vec<Modality>,
+    candidates_tokens_details: Vec<Modality>,
+    cache_tokens_details: Vec<Modality>,
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Modality {
+    modality: Text,
+    token_count: Count,
+}
+
 /// Every spelling in use; unknown members are skipped.
 #[derive(serde::Deserialize, Default)]
 #[serde(default)]
@@ -229,6 +289,7 @@ struct PromptDetails {
     video_tokens: Count,
     web_search_requests: Count,
     image_count: Count,
+    character_count: Count,
 }
 
 #[derive(serde::Deserialize, Default)]
@@ -356,6 +417,7 @@ impl Quantities {
         self.video_in = self.video_in.max(details.video_tokens.0);
         self.web_searches = self.web_searches.max(details.web_search_requests.0);
         self.images_in = self.images_in.max(details.image_count.0);
+        self.characters_in = self.characters_in.max(details.character_count.0);
     }
 }
 
@@ -664,6 +726,24 @@ mod tests {
         );
         assert_eq!(from_openai(b"null"), None);
         assert_eq!(from_openai(b"[1"), None);
+    }
+
+    #[test]
+    fn gemini_counts_thoughts_apart() {
+        let raw = r#"{"promptTokenCount":40,"candidatesTokenCount":2,"thoughtsTokenCount":120,
+            "totalTokenCount":162,"cachedContentTokenCount":10,
+            "promptTokensDetails":[{"modality":"TEXT","tokenCount":8},
+                                   {"modality":"AUDIO","tokenCount":32}]}"#;
+        let expected = Quantities {
+            prompt: 40,
+            completion: 122,
+            total: 162,
+            cached: 10,
+            audio_in: 32,
+            reasoning: 120,
+            ..Quantities::default()
+        };
+        assert_eq!(from_gemini(raw.as_bytes()), Some(expected));
     }
 
     #[test]
