@@ -40,7 +40,11 @@ pub struct RequestIds {
 impl RequestIds {
     /// Ids for `shard`; `seed` is random per process and shard.
     pub fn new(shard: usize, seed: u64) -> RequestIds {
-        RequestIds { shard: shard as u64 & 0x3ff, next: seed >> 8, salt: seed }
+        RequestIds {
+            shard: shard as u64 & 0x3ff,
+            next: seed >> 8,
+            salt: seed,
+        }
     }
 
     /// The next id.

@@ -39,7 +39,11 @@ pub fn router(control: Arc<Control>) -> Router {
 /// Answers one request.
 pub async fn answer(router: Router, request: AdminRequest) -> AdminAnswer {
     let Some(request) = convert(request) else {
-        return collect(detail(StatusCode::BAD_REQUEST, "not a valid request target")).await;
+        return collect(detail(
+            StatusCode::BAD_REQUEST,
+            "not a valid request target",
+        ))
+        .await;
     };
     match router.oneshot(request).await {
         Ok(response) => collect(response).await,
@@ -55,7 +59,10 @@ fn convert(request: AdminRequest) -> Option<Request> {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
         builder = builder.header(name, HeaderValue::from_bytes(value).ok()?);
     }
-    builder.extension(request.caller).body(Body::from(request.body)).ok()
+    builder
+        .extension(request.caller)
+        .body(Body::from(request.body))
+        .ok()
 }
 
 async fn collect(response: Response) -> AdminAnswer {
@@ -67,8 +74,14 @@ async fn collect(response: Response) -> AdminAnswer {
         .filter(|(name, _)| *name != "content-length")
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
         .collect();
-    let body = axum::body::to_bytes(body, ANSWER_BYTES_MAX).await.unwrap_or_default();
-    AdminAnswer { status: parts.status.as_u16(), headers, body: body.to_vec() }
+    let body = axum::body::to_bytes(body, ANSWER_BYTES_MAX)
+        .await
+        .unwrap_or_default();
+    AdminAnswer {
+        status: parts.status.as_u16(),
+        headers,
+        body: body.to_vec(),
+    }
 }
 
 /// Public routes for all; the rest for callers with a key, as LiteLLM answers those without.
@@ -81,7 +94,10 @@ async fn guard(
     let path = request.uri().path();
     let open = PUBLIC.contains(&path) || control.is_public(path);
     if caller == AdminCaller::Unknown && !open {
-        return refused("Authentication Error, No api key passed in.", StatusCode::UNAUTHORIZED);
+        return refused(
+            "Authentication Error, No api key passed in.",
+            StatusCode::UNAUTHORIZED,
+        );
     }
     next.run(request).await
 }

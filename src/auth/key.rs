@@ -72,9 +72,16 @@ mod tests {
 
     fn check(headers: &[(&str, &str)], custom: Option<&str>, expected: Result<&str, NoKey>) {
         let find = |name: &str| {
-            headers.iter().find(|(have, _)| *have == name).map(|(_, value)| value.as_bytes())
+            headers
+                .iter()
+                .find(|(have, _)| *have == name)
+                .map(|(_, value)| value.as_bytes())
         };
-        assert_eq!(presented(find, custom), expected.map(str::as_bytes), "{headers:?}");
+        assert_eq!(
+            presented(find, custom),
+            expected.map(str::as_bytes),
+            "{headers:?}"
+        );
     }
 
     #[test]
@@ -87,7 +94,11 @@ mod tests {
         check(&[("x-api-key", "sk-3")], None, Ok("sk-3"));
         check(&[("x-goog-api-key", "sk-4")], None, Ok("sk-4"));
         check(&[("x-litellm-api-key", "Bearer sk-5")], None, Ok("sk-5"));
-        check(&[("x-mine", "Bearer sk-6"), ("api-key", "no")], Some("x-mine"), Ok("sk-6"));
+        check(
+            &[("x-mine", "Bearer sk-6"), ("api-key", "no")],
+            Some("x-mine"),
+            Ok("sk-6"),
+        );
         check(&[], None, Err(NoKey::Missing));
     }
 

@@ -12,7 +12,8 @@ pub struct Network {
 impl std::str::FromStr for Network {
     type Err = String;
     fn from_str(text: &str) -> Result<Network, String> {
-        let wrong = || format!("an IP address or network such as 10.0.0.0/8 was expected; got {text}");
+        let wrong =
+            || format!("an IP address or network such as 10.0.0.0/8 was expected; got {text}");
         let (address, bits) = match text.trim().split_once('/') {
             Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
             None => (text.trim(), None),
@@ -55,8 +56,12 @@ pub fn client_address(
     use_forwarded: bool,
     trusted: Option<&[Network]>,
 ) -> IpAddr {
-    let Some(forwarded) = forwarded.filter(|_| use_forwarded) else { return peer };
-    let Ok(text) = std::str::from_utf8(forwarded) else { return peer };
+    let Some(forwarded) = forwarded.filter(|_| use_forwarded) else {
+        return peer;
+    };
+    let Ok(text) = std::str::from_utf8(forwarded) else {
+        return peer;
+    };
     let mut entries = text.split(',').map(|entry| parse_entry(entry.trim()));
     let Some(trusted) = trusted else {
         return entries.next().flatten().unwrap_or(peer);
@@ -117,7 +122,10 @@ mod tests {
         let check = |peer: &str, header: &str| {
             client_address(ip(peer), Some(header.as_bytes()), true, Some(&trusted))
         };
-        assert_eq!(check("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.9"), ip("1.2.3.4"));
+        assert_eq!(
+            check("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.9"),
+            ip("1.2.3.4")
+        );
         assert_eq!(check("9.9.9.9", "1.2.3.4"), ip("9.9.9.9"));
         assert_eq!(check("10.0.0.1", "garbage"), ip("10.0.0.1"));
         assert_eq!(check("10.0.0.1", "[2001:db8::1]:443"), ip("2001:db8::1"));
@@ -126,7 +134,13 @@ mod tests {
     #[test]
     fn without_a_list_the_first_entry_counts_and_only_when_asked_for() {
         let header = Some(&b"1.2.3.4, 5.6.7.8"[..]);
-        assert_eq!(client_address(ip("9.9.9.9"), header, true, None), ip("1.2.3.4"));
-        assert_eq!(client_address(ip("9.9.9.9"), header, false, None), ip("9.9.9.9"));
+        assert_eq!(
+            client_address(ip("9.9.9.9"), header, true, None),
+            ip("1.2.3.4")
+        );
+        assert_eq!(
+            client_address(ip("9.9.9.9"), header, false, None),
+            ip("9.9.9.9")
+        );
     }
 }

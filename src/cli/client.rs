@@ -9,24 +9,43 @@ use super::{ServeArgs, complain, say};
 
 /// Sends the request to `--host` and `--port` and prints what came back.
 pub fn run(args: &ServeArgs) -> ExitCode {
-    let host = if args.host == "0.0.0.0" { "127.0.0.1" } else { &args.host };
-    let request = if args.health { get("/health") } else { chat(args.model.as_deref()) };
+    let host = if args.host == "0.0.0.0" {
+        "127.0.0.1"
+    } else {
+        &args.host
+    };
+    let request = if args.health {
+        get("/health")
+    } else {
+        chat(args.model.as_deref())
+    };
     match exchange(host, args.port, &request) {
         Ok((status, body)) => {
             say(&body);
-            if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if status == 200 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Err(error) => {
-            complain(&format!("error: no gateway answers on {host}:{}: {error}", args.port));
+            complain(&format!(
+                "error: no gateway answers on {host}:{}: {error}",
+                args.port
+            ));
             ExitCode::FAILURE
         }
     }
 }
 
 fn authorization() -> String {
-    let key = ["LITELLM_MASTER_KEY", "PROXY_MASTER_KEY"].iter().find_map(|name| {
-        std::env::var(name).ok().map(|key| format!("authorization: Bearer {key}\r\n"))
-    });
+    let key = ["LITELLM_MASTER_KEY", "PROXY_MASTER_KEY"]
+        .iter()
+        .find_map(|name| {
+            std::env::var(name)
+                .ok()
+                .map(|key| format!("authorization: Bearer {key}\r\n"))
+        });
     key.unwrap_or_default()
 }
 
@@ -56,7 +75,10 @@ fn exchange(host: &str, port: u16, request: &str) -> std::io::Result<(u16, Strin
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let text = String::from_utf8_lossy(&answer);
-    let status = text.get(9..12).and_then(|code| code.parse().ok()).unwrap_or(0);
+    let status = text
+        .get(9..12)
+        .and_then(|code| code.parse().ok())
+        .unwrap_or(0);
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok((status, body.to_owned()))
 }

@@ -12,7 +12,12 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 /// An LLM gateway: one API, virtual keys, routing, fallbacks and limits in front of every provider.
 #[derive(Parser, Debug)]
-#[command(name = "shardgate", version, disable_version_flag = true, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "shardgate",
+    version,
+    disable_version_flag = true,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -79,10 +84,20 @@ pub struct ServeArgs {
     #[arg(short = 'v', long)]
     version: bool,
     /// The certificate chain (PEM) to serve TLS with.
-    #[arg(long, env = "SSL_CERTFILE_PATH", value_name = "FILE", requires = "ssl_keyfile_path")]
+    #[arg(
+        long,
+        env = "SSL_CERTFILE_PATH",
+        value_name = "FILE",
+        requires = "ssl_keyfile_path"
+    )]
     ssl_certfile_path: Option<PathBuf>,
     /// The private key (PEM) of the certificate.
-    #[arg(long, env = "SSL_KEYFILE_PATH", value_name = "FILE", requires = "ssl_certfile_path")]
+    #[arg(
+        long,
+        env = "SSL_KEYFILE_PATH",
+        value_name = "FILE",
+        requires = "ssl_certfile_path"
+    )]
     ssl_keyfile_path: Option<PathBuf>,
     /// How long requests may go on after SIGTERM, in seconds.
     #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shardgate_io::mesh;
 use shardgate_io::net::{Gate, bind, raise_file_limit};
 use shardgate_io::shard::{Started, start, usable_cpus};
 use shardgate_io::tls::ServerTls;
-use shardgate_io::mesh;
 
 use super::{ServeArgs, complain, say};
 use crate::coordinator::{self, Lasting, MAILBOX_MAX, Source};
@@ -22,7 +22,10 @@ pub fn run(args: ServeArgs) -> ExitCode {
         return super::client::run(&args);
     }
     let source = match (&args.config, &args.model) {
-        (Some(path), _) => Source::File { path: path.clone(), strict: args.strict },
+        (Some(path), _) => Source::File {
+            path: path.clone(),
+            strict: args.strict,
+        },
         (None, Some(model)) => Source::Text(one_model(model, args.api_base.as_deref())),
         (None, None) => Source::Text(String::new()),
     };
@@ -44,7 +47,9 @@ pub fn run_with(args: ServeArgs, source: Source, try_model: Option<&str>) -> Exi
     match serve(args, source, try_model, began) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Input(errors)) => {
-            errors.iter().for_each(|error| complain(&format!("error: {error}")));
+            errors
+                .iter()
+                .for_each(|error| complain(&format!("error: {error}")));
             complain("nothing was started; `shardgate check FILE` repeats these checks");
             ExitCode::from(2)
         }
@@ -91,7 +96,9 @@ fn serve(
     let address = address(&args)?;
     let listeners = bind(address, shards)
         .map_err(|error| format!("cannot listen on {address}: {error} (--host, --port)"))?;
-    let listening = listeners[0].local_addr().map_err(|error| error.to_string())?;
+    let listening = listeners[0]
+        .local_addr()
+        .map_err(|error| error.to_string())?;
     let snapshot = Arc::new(snapshot);
     let probe_token = random_token();
     let shared = Arc::new(Shared {
@@ -116,7 +123,15 @@ fn serve(
         threads.push(thread);
         first.get_or_insert(started);
     }
-    announce(&log, &read, &snapshot, first.as_ref(), shards, listening, began);
+    announce(
+        &log,
+        &read,
+        &snapshot,
+        first.as_ref(),
+        shards,
+        listening,
+        began,
+    );
     if let Some(model) = try_model {
         say(&try_line(listening, model));
     }
@@ -159,13 +174,17 @@ fn address(args: &ServeArgs) -> Result<SocketAddr, Failure> {
 
 /// Shards are pinned while there are cores for them; further ones float.
 fn cpu(args: &ServeArgs, cpus: &[usize], index: usize) -> Option<usize> {
-    let first = args.first_cpu.and_then(|cpu| cpus.iter().position(|have| *have == cpu));
+    let first = args
+        .first_cpu
+        .and_then(|cpu| cpus.iter().position(|have| *have == cpu));
     cpus.get(first.unwrap_or(0) + index).copied()
 }
 
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
 }
 
 /// 256 random bits as hex.
@@ -224,4 +243,3 @@ fn join_until(threads: Vec<std::thread::JoinHandle<()>>, until: Instant) {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
-

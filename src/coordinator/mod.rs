@@ -43,7 +43,10 @@ pub struct Lasting {
 impl Lasting {
     /// Nothing known yet, for a gateway of so many shards.
     pub fn new(shards: usize) -> Lasting {
-        Lasting { origins: Origins::default(), registry: Mutex::new(Registry::new(shards)) }
+        Lasting {
+            origins: Origins::default(),
+            registry: Mutex::new(Registry::new(shards)),
+        }
     }
 
     /// The live numbers by deployment id.
@@ -70,12 +73,19 @@ pub struct Control {
 impl Control {
     /// The configuration in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.snapshot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// `public_routes` names this path.
     pub fn is_public(&self, path: &str) -> bool {
-        self.snapshot().settings.public_routes.iter().any(|route| route == path)
+        self.snapshot()
+            .settings
+            .public_routes
+            .iter()
+            .any(|route| route == path)
     }
 
     fn publish(&self, snapshot: Arc<Snapshot>) {
@@ -125,10 +135,18 @@ pub async fn run(start: Start) -> std::io::Result<Instant> {
     });
     let router = admin::router(control.clone());
     for shard in 0..control.hubs.len() {
-        tokio::spawn(listen(control.clone(), router.clone(), shard, bell(&control, shard)?));
+        tokio::spawn(listen(
+            control.clone(),
+            router.clone(),
+            shard,
+            bell(&control, shard)?,
+        ));
     }
     tokio::spawn(keep_resolved(control.clone()));
-    tokio::spawn(reload_on_hangup(control.clone(), signal(SignalKind::hangup())?));
+    tokio::spawn(reload_on_hangup(
+        control.clone(),
+        signal(SignalKind::hangup())?,
+    ));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
@@ -136,7 +154,12 @@ pub async fn run(start: Start) -> std::io::Result<Instant> {
         _ = interrupt.recv() => {}
     }
     let deadline = Instant::now() + start.drain_timeout;
-    log!(control.log, Info, "draining", seconds = start.drain_timeout.as_secs_f64());
+    log!(
+        control.log,
+        Info,
+        "draining",
+        seconds = start.drain_timeout.as_secs_f64()
+    );
     for hub in &control.hubs {
         let _ = hub.send(ToShard::Drain { deadline });
     }
@@ -200,7 +223,9 @@ async fn wait_for_shards(control: &Arc<Control>, deadline: Instant) {
     const SLACK: Duration = Duration::from_secs(2);
     let gone = async {
         for shard in 0..control.hubs.len() {
-            let Ok(bell) = bell(control, shard) else { return };
+            let Ok(bell) = bell(control, shard) else {
+                return;
+            };
             loop {
                 let mut rings = [0; 64];
                 if bell.readable().await.is_err() {

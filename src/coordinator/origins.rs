@@ -37,7 +37,11 @@ impl Origins {
         host: &str,
         port: u16,
     ) -> Result<Arc<Origin>, String> {
-        let tls = if https { Some(self.client_tls(verify)?) } else { None };
+        let tls = if https {
+            Some(self.client_tls(verify)?)
+        } else {
+            None
+        };
         let key = (https, verify, Box::from(host), port);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let id = known.len();
@@ -95,7 +99,10 @@ async fn resolve_one(origin: Arc<Origin>) {
 }
 
 fn literal(host: &str) -> Option<IpAddr> {
-    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    host.trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

@@ -59,7 +59,10 @@ impl Control {
             results.extend(found.into_iter().map(|(at, error)| {
                 let mut params = batch[at].public_params.clone();
                 params.insert("model_id".into(), batch[at].id.as_str().into());
-                Probed { params: Value::Object(params), error }
+                Probed {
+                    params: Value::Object(params),
+                    error,
+                }
             }));
         }
         results
@@ -90,17 +93,30 @@ impl Control {
 /// The path and body of the smallest request of a deployment's mode.
 fn minimal(id: &str, info: &Map<String, Value>) -> (&'static str, Value) {
     match info.get("mode").and_then(Value::as_str).unwrap_or("chat") {
-        "completion" => ("/v1/completions", json!({"model": id, "prompt": "hi", "max_tokens": 1})),
+        "completion" => (
+            "/v1/completions",
+            json!({"model": id, "prompt": "hi", "max_tokens": 1}),
+        ),
         "embedding" => ("/v1/embeddings", json!({"model": id, "input": ["hi"]})),
         "moderation" => ("/v1/moderations", json!({"model": id, "input": "hi"})),
-        "image_generation" => ("/v1/images/generations", json!({"model": id, "prompt": "a dot"})),
-        "rerank" => ("/v1/rerank", json!({"model": id, "query": "a", "documents": ["a"]})),
-        "audio_speech" => {
-            ("/v1/audio/speech", json!({"model": id, "input": "hi", "voice": "alloy"}))
-        }
+        "image_generation" => (
+            "/v1/images/generations",
+            json!({"model": id, "prompt": "a dot"}),
+        ),
+        "rerank" => (
+            "/v1/rerank",
+            json!({"model": id, "query": "a", "documents": ["a"]}),
+        ),
+        "audio_speech" => (
+            "/v1/audio/speech",
+            json!({"model": id, "input": "hi", "voice": "alloy"}),
+        ),
         _ => {
             let messages = json!([{"role": "user", "content": "hi"}]);
-            ("/v1/chat/completions", json!({"model": id, "messages": messages, "max_tokens": 1}))
+            (
+                "/v1/chat/completions",
+                json!({"model": id, "messages": messages, "max_tokens": 1}),
+            )
         }
     }
 }
@@ -120,7 +136,10 @@ async fn exchange(address: SocketAddr, request: Vec<u8>) -> std::io::Result<Opti
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(&request).await?;
     let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+    stream
+        .take(ANSWER_BYTES_MAX)
+        .read_to_end(&mut answer)
+        .await?;
     let text = String::from_utf8_lossy(&answer);
     if text.starts_with("HTTP/1.1 200") {
         return Ok(None);
@@ -129,5 +148,7 @@ async fn exchange(address: SocketAddr, request: Vec<u8>) -> std::io::Result<Opti
     let message = serde_json::from_str::<Value>(body)
         .ok()
         .and_then(|body| Some(body.get("error")?.get("message")?.as_str()?.to_owned()));
-    Ok(Some(message.unwrap_or_else(|| body.chars().take(500).collect())))
+    Ok(Some(
+        message.unwrap_or_else(|| body.chars().take(500).collect()),
+    ))
 }

@@ -101,12 +101,19 @@ impl Control {
             version,
             warnings: read.warnings.clone(),
         };
-        self.log.configure(snapshot.settings.json_logs, snapshot.settings.verbose);
+        self.log
+            .configure(snapshot.settings.json_logs, snapshot.settings.verbose);
         self.publish(Arc::new(snapshot));
         for warning in &report.warnings {
             log!(self.log, Warn, "config", what = warning);
         }
-        log!(self.log, Info, "reloaded", version = version, models = report.models);
+        log!(
+            self.log,
+            Info,
+            "reloaded",
+            version = version,
+            models = report.models
+        );
         Ok(report)
     }
 }

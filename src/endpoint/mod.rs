@@ -62,7 +62,9 @@ pub fn of(path: &str, root: &str) -> Endpoint {
         _ => {}
     }
     for prefix in PREFIXES {
-        let Some(rest) = rest.strip_prefix(prefix) else { continue };
+        let Some(rest) = rest.strip_prefix(prefix) else {
+            continue;
+        };
         // `/v2/` is Cohere's spelling of rerank and of nothing else.
         if let Some(operation) = operation(rest)
             && (*prefix != "v2/" || operation == Operation::Rerank)
@@ -74,7 +76,9 @@ pub fn of(path: &str, root: &str) -> Endpoint {
 }
 
 fn operation(suffix: &str) -> Option<Operation> {
-    let found = ENDPOINTS.binary_search_by(|entry| entry.suffix.cmp(suffix)).ok()?;
+    let found = ENDPOINTS
+        .binary_search_by(|entry| entry.suffix.cmp(suffix))
+        .ok()?;
     Some(ENDPOINTS[found].operation)
 }
 
@@ -88,11 +92,15 @@ fn with_model(rest: &str) -> Option<Endpoint> {
     let found = ENDPOINTS
         .iter()
         .filter(|entry| {
-            rest.strip_suffix(entry.suffix).is_some_and(|m| m.len() > 1 && m.ends_with('/'))
+            rest.strip_suffix(entry.suffix)
+                .is_some_and(|m| m.len() > 1 && m.ends_with('/'))
         })
         .max_by_key(|entry| entry.suffix.len())?;
     let model = &rest[..rest.len() - found.suffix.len() - 1];
-    Some(Endpoint::Call(found.operation, Some(percent_decoded(model))))
+    Some(Endpoint::Call(
+        found.operation,
+        Some(percent_decoded(model)),
+    ))
 }
 
 /// Decodes `%xx`; what is not a valid escape stays as it is. (An encoded slash was refused before.)
@@ -104,7 +112,9 @@ pub fn percent_decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let hex = text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let hex = text
+            .get(at + 1..at + 3)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match (bytes[at], hex) {
             (b'%', Some(byte)) => {
                 out.push(byte);
@@ -154,7 +164,10 @@ mod tests {
     fn models_in_paths() {
         check("/engines/m/chat/completions", named(Operation::Chat, "m"));
         check("/engines/m/completions", named(Operation::Completions, "m"));
-        check("/engines/a%20b/embeddings", named(Operation::Embeddings, "a b"));
+        check(
+            "/engines/a%20b/embeddings",
+            named(Operation::Embeddings, "a b"),
+        );
         check("/engines//completions", Endpoint::Admin);
     }
 
@@ -170,7 +183,10 @@ mod tests {
 
     #[test]
     fn a_root_path_is_taken_off() {
-        assert_eq!(of("/llm/v1/embeddings", "/llm"), call(Operation::Embeddings));
+        assert_eq!(
+            of("/llm/v1/embeddings", "/llm"),
+            call(Operation::Embeddings)
+        );
         assert_eq!(of("/llmx/v1/embeddings", "/llm"), Endpoint::Admin);
     }
 }

@@ -57,14 +57,27 @@ impl Line {
         event: &'static str,
         fields: Vec<(&'static str, Cow<'static, str>)>,
     ) -> Line {
-        Line { level, at: SystemTime::now(), event, fields }
+        Line {
+            level,
+            at: SystemTime::now(),
+            event,
+            fields,
+        }
     }
 
     fn write_plain(&self, out: &mut String) {
-        let _ = write!(out, "{} {:5} {}", stamp(self.at), self.level.name(), self.event);
+        let _ = write!(
+            out,
+            "{} {:5} {}",
+            stamp(self.at),
+            self.level.name(),
+            self.event
+        );
         for (key, value) in &self.fields {
             let plain = !value.is_empty()
-                && value.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'=');
+                && value
+                    .bytes()
+                    .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'=');
             let _ = match plain {
                 true => write!(out, " {key}={value}"),
                 false => write!(out, " {key}={}", quoted(value)),
@@ -75,7 +88,11 @@ impl Line {
 
     fn write_json(&self, out: &mut String) {
         let (at, level) = (stamp(self.at), self.level.name());
-        let _ = write!(out, r#"{{"timestamp":"{at}","level":"{level}","message":"{}""#, self.event);
+        let _ = write!(
+            out,
+            r#"{{"timestamp":"{at}","level":"{level}","message":"{}""#,
+            self.event
+        );
         for (key, value) in &self.fields {
             let _ = write!(out, r#","{key}":{}"#, quoted(value));
         }
@@ -105,7 +122,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     (year + era * 400 + u64::from(month <= 2), month, day)
 }
 
@@ -143,9 +164,18 @@ impl Log {
             stop: AtomicBool::new(false),
         });
         let writer = shared.clone();
-        let thread =
-            std::thread::Builder::new().name("log".into()).spawn(move || write_all(&writer))?;
-        Ok((Log { shared: shared.clone() }, LogWriter { shared, thread: Some(thread) }))
+        let thread = std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_all(&writer))?;
+        Ok((
+            Log {
+                shared: shared.clone(),
+            },
+            LogWriter {
+                shared,
+                thread: Some(thread),
+            },
+        ))
     }
 
     /// Sets what a reload may change.
@@ -179,7 +209,11 @@ fn write_all(shared: &Shared) {
         let dropped = shared.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let fields = vec![("lines", Cow::Owned(dropped.to_string()))];
-            write_line(&Line::new(Level::Warn, "log_lines_dropped", fields), json, &mut out);
+            write_line(
+                &Line::new(Level::Warn, "log_lines_dropped", fields),
+                json,
+                &mut out,
+            );
         }
         while let Some(line) = shared.lines.pop() {
             write_line(&line, json, &mut out);
@@ -200,7 +234,11 @@ fn write_all(shared: &Shared) {
 }
 
 fn write_line(line: &Line, json: bool, out: &mut String) {
-    if json { line.write_json(out) } else { line.write_plain(out) }
+    if json {
+        line.write_json(out)
+    } else {
+        line.write_plain(out)
+    }
 }
 
 impl Drop for LogWriter {

@@ -38,7 +38,9 @@ impl Asked {
 
     /// Delivers an answer; nobody may be waiting any more.
     pub(super) fn answered(&mut self, id: u64, answer: AdminAnswer) {
-        let Some(question) = self.open.remove(&id) else { return };
+        let Some(question) = self.open.remove(&id) else {
+            return;
+        };
         let mut question = question.borrow_mut();
         question.answer = Some(answer);
         if let Some(waker) = question.waker.take() {
@@ -55,10 +57,15 @@ pub(super) async fn ask(
     caller: AdminCaller,
 ) -> Result<Option<AdminAnswer>, GatewayError> {
     let (id, question) = shard.asked.borrow_mut().ask();
-    let message = FromShard::Admin { id, request: Box::new(convert(connection, request, caller)) };
+    let message = FromShard::Admin {
+        id,
+        request: Box::new(convert(connection, request, caller)),
+    };
     if shard.mailbox.send(message).is_err() {
         shard.asked.borrow_mut().open.remove(&id);
-        return Err(fault::overloaded("the admin API has too many requests waiting"));
+        return Err(fault::overloaded(
+            "the admin API has too many requests waiting",
+        ));
     }
     let answer = std::future::poll_fn(|cx| {
         let mut question = question.borrow_mut();

@@ -12,7 +12,9 @@ use crate::message::AdminCaller;
 
 /// `allowed_ips`: others are refused before their body is read.
 pub(super) fn network(call: &Call) -> Result<(), GatewayError> {
-    let Some(allowed) = &call.snapshot.settings.allowed_ips else { return Ok(()) };
+    let Some(allowed) = &call.snapshot.settings.allowed_ips else {
+        return Ok(());
+    };
     if allowed.iter().any(|network| network.holds(call.client)) {
         return Ok(());
     }
@@ -29,7 +31,9 @@ pub(super) fn key(
     request: &Request,
 ) -> Result<AdminCaller, GatewayError> {
     let settings = &call.snapshot.settings;
-    let Some(master) = &settings.master_key else { return Ok(AdminCaller::Open) };
+    let Some(master) = &settings.master_key else {
+        return Ok(AdminCaller::Open);
+    };
     if is_probe(shared, request) {
         return Ok(AdminCaller::Admin);
     }
@@ -37,9 +41,9 @@ pub(super) fn key(
     match key {
         Ok(key) if master.matches(key) => Ok(AdminCaller::Admin),
         Ok(key) => Err(fault::unauthorized(unknown_key(key))),
-        Err(NoKey::Missing) => {
-            Err(fault::unauthorized("Authentication Error, No api key passed in.".to_owned()))
-        }
+        Err(NoKey::Missing) => Err(fault::unauthorized(
+            "Authentication Error, No api key passed in.".to_owned(),
+        )),
         Err(NoKey::NoScheme) => Err(fault::unauthorized(
             "Authentication Error, Malformed API Key passed in. Ensure Key has `Bearer ` prefix."
                 .to_owned(),
@@ -79,7 +83,9 @@ pub(super) fn place<'a>(
     stats: &'a Stats,
     parallel_max: Option<u64>,
 ) -> Result<Option<Place<'a>>, GatewayError> {
-    let Some(parallel_max) = parallel_max else { return Ok(None) };
+    let Some(parallel_max) = parallel_max else {
+        return Ok(None);
+    };
     if stats.running.fetch_add(1, Ordering::AcqRel) < parallel_max {
         return Ok(Some(Place { stats }));
     }

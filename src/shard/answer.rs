@@ -20,7 +20,8 @@ pub(super) const HEAD_BYTES: usize = 2048;
 /// Seconds since 1970.
 pub(super) fn unix_seconds() -> u64 {
     let now = std::time::SystemTime::now();
-    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    now.duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// How the body of an answer is framed.
@@ -49,9 +50,8 @@ pub(super) fn finish(
     length: Length,
     out: &mut Vec<u8>,
 ) -> bool {
-    let close = !call.keep_alive
-        || connection.draining()
-        || (length == Length::Unknown && !call.http11);
+    let close =
+        !call.keep_alive || connection.draining() || (length == Length::Unknown && !call.http11);
     match length {
         Length::Known(bytes) => header_u64(out, "content-length", bytes as u64),
         Length::Unknown if call.http11 => {
@@ -69,7 +69,11 @@ pub(super) fn finish(
 }
 
 fn after(close: bool) -> After {
-    if close { After::Close } else { After::KeepAlive }
+    if close {
+        After::Close
+    } else {
+        After::KeepAlive
+    }
 }
 
 /// Sends a complete answer whose head was begun in `out`.
@@ -143,7 +147,11 @@ pub(super) async fn error(
     begin(shard, call, error.status, &mut out);
     header(&mut out, "content-type", b"application/json");
     header(&mut out, "x-litellm-call-id", call.shown_id().as_bytes());
-    header(&mut out, "x-litellm-version", env!("CARGO_PKG_VERSION").as_bytes());
+    header(
+        &mut out,
+        "x-litellm-version",
+        env!("CARGO_PKG_VERSION").as_bytes(),
+    );
     header(&mut out, "x-litellm-response-cost", b"0");
     if let Some(wait) = error.retry_after {
         header_u64(&mut out, "retry-after", wait.as_secs_f64().ceil() as u64);
@@ -210,13 +218,21 @@ pub(super) async fn preflight(
 
 /// A complete answer to what is refused before it is a request.
 pub(super) fn refusal(shard: &Shard, refusal: &Refusal) -> Vec<u8> {
-    let kind = if refusal.status >= 500 { "internal_server_error" } else { "invalid_request_error" };
+    let kind = if refusal.status >= 500 {
+        "internal_server_error"
+    } else {
+        "invalid_request_error"
+    };
     let body = serde_json::json!({"error": {"message": refusal.reason, "type": kind,
         "param": null, "code": refusal.status.to_string()}})
     .to_string();
     let mut out = Vec::with_capacity(512);
     status_line(&mut out, refusal.status);
-    header(&mut out, "date", shard.dates.borrow_mut().at(unix_seconds()));
+    header(
+        &mut out,
+        "date",
+        shard.dates.borrow_mut().at(unix_seconds()),
+    );
     header(&mut out, "content-type", b"application/json");
     header_u64(&mut out, "content-length", body.len() as u64);
     header(&mut out, "connection", b"close");

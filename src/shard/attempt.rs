@@ -166,7 +166,9 @@ impl Work<'_> {
         note_route(self.call, journey);
         let began = Instant::now();
         let deadline = began + attempt.timeout;
-        let model = journey.upstream_model(router, attempt.deployment).into_owned();
+        let model = journey
+            .upstream_model(router, attempt.deployment)
+            .into_owned();
         let found = exchange::run(self, &snapshot.deployments[index], &model, deadline).await;
         let outcome;
         let result = match found {
@@ -198,7 +200,13 @@ impl Work<'_> {
             }
         };
         let mut rng = self.shard.rng.borrow_mut();
-        journey.finished(outcome, router, &self.shard.live, self.shard.now(), &mut rng);
+        journey.finished(
+            outcome,
+            router,
+            &self.shard.live,
+            self.shard.now(),
+            &mut rng,
+        );
         drop(rng);
         self.shard.wake_waiters();
         note_route(self.call, journey);
@@ -269,7 +277,12 @@ fn class(error: &GatewayError) -> FailureClass {
 /// `x-*` headers of the client, but no credential, none of ours, none of its SDK's.
 fn goes_upstream(name: &[u8]) -> bool {
     const KEPT: &[&str] = &["x-litellm-", "x-stainless-", "x-forwarded-", "x-real-ip"];
-    const SECRET: &[&str] = &["x-api-key", "x-goog-api-key", "x-shardgate-probe", "x-user-id"];
+    const SECRET: &[&str] = &[
+        "x-api-key",
+        "x-goog-api-key",
+        "x-shardgate-probe",
+        "x-user-id",
+    ];
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
     name.starts_with("x-")
         && !KEPT.iter().any(|prefix| name.starts_with(prefix))
@@ -301,39 +314,49 @@ fn final_error(
         error.retry_after = Some(Duration::from_secs(u64::from(seconds)));
     }
     let serving = &*router.group(failure.group).name;
-    let tried = if journey.attempted_fallbacks() > 0 { vec![serving] } else { Vec::new() };
+    let tried = if journey.attempted_fallbacks() > 0 {
+        vec![serving]
+    } else {
+        Vec::new()
+    };
     error.in_group(asked, &tried);
     error
 }
 
 /// The router's own refusals, in LiteLLM's words where clients match on them.
 fn own_words(failure: &Failure, asked: &str) -> GatewayError {
-    let wait = failure.retry_after_s.map_or(String::new(), |s| format!(" Try again in {s} seconds."));
+    let wait = failure
+        .retry_after_s
+        .map_or(String::new(), |s| format!(" Try again in {s} seconds."));
     let none = "No deployments available for selected model,";
     let (class, text) = match failure.cause {
         Cause::Cooling => (
             ErrorClass::RateLimit,
             format!("{none}{wait} Passed model={asked}. pre-call-checks=False, cooldown_list=all"),
         ),
-        Cause::LimitReached => {
-            (ErrorClass::RateLimit, format!("{none}{wait} Passed model={asked}: rpm or tpm is used up"))
-        }
+        Cause::LimitReached => (
+            ErrorClass::RateLimit,
+            format!("{none}{wait} Passed model={asked}: rpm or tpm is used up"),
+        ),
         Cause::NoSlot | Cause::QueueFull => (
             ErrorClass::RateLimit,
             format!("{none}{wait} Passed model={asked}: max_parallel_requests are running"),
         ),
         Cause::PromptTooLong => (
             ErrorClass::ContextWindowExceeded,
-            format!("litellm.ContextWindowExceededError: the prompt is longer than the context \
-                window of every deployment of model={asked}"),
+            format!(
+                "litellm.ContextWindowExceededError: the prompt is longer than the context \
+                window of every deployment of model={asked}"
+            ),
         ),
         Cause::TagsDenied => (
             ErrorClass::Authentication,
             format!("Not allowed to access model due to tags configuration. Passed model={asked}"),
         ),
-        Cause::BudgetSpent => {
-            (ErrorClass::RateLimit, format!("No deployments available - crossed budget. Passed model={asked}"))
-        }
+        Cause::BudgetSpent => (
+            ErrorClass::RateLimit,
+            format!("No deployments available - crossed budget. Passed model={asked}"),
+        ),
         Cause::Deadline => (
             ErrorClass::Timeout,
             "litellm.Timeout: the request took longer than its timeout".to_owned(),
@@ -343,9 +366,10 @@ fn own_words(failure: &Failure, asked: &str) -> GatewayError {
             format!("no deployment of model={asked} can do what the request asks for"),
         ),
         Cause::Mocked => mocked(failure.class),
-        Cause::Upstream | Cause::Empty => {
-            (ErrorClass::InternalServer, format!("{none} Passed model={asked}"))
-        }
+        Cause::Upstream | Cause::Empty => (
+            ErrorClass::InternalServer,
+            format!("{none} Passed model={asked}"),
+        ),
     };
     let mut error = GatewayError::new(class, text);
     error.fault = Fault::Gateway;
@@ -359,6 +383,11 @@ fn mocked(class: FailureClass) -> (ErrorClass, String) {
         FailureClass::ContentPolicy => ErrorClass::ContentPolicyViolation,
         _ => ErrorClass::InternalServer,
     };
-    (class, format!("litellm.{}: this is a mock exception, as the request asked", class.name()))
+    (
+        class,
+        format!(
+            "litellm.{}: this is a mock exception, as the request asked",
+            class.name()
+        ),
+    )
 }
-

@@ -12,7 +12,7 @@ use crate::dialect::multipart::Multipart;
 use crate::dialect::scan::{Scan, scan};
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::Operation;
-use crate::router::{FallbackTable, Facts, MockTesting, Needs};
+use crate::router::{Facts, FallbackTable, MockTesting, Needs};
 
 /// The body, as far as we read it.
 pub(super) enum Content {
@@ -87,8 +87,13 @@ fn read_form(
     let form = Multipart::parse(&kind, request.body()).map_err(GatewayError::malformed)?;
     let named = form.text(request.body(), "model").map(str::to_owned);
     let model = model(call, operation, path_model, named)?;
-    let stream = form.text(request.body(), "stream").is_some_and(|text| text == "true");
-    let facts = Facts { stream, ..header_facts(request)? };
+    let stream = form
+        .text(request.body(), "stream")
+        .is_some_and(|text| text == "true");
+    let facts = Facts {
+        stream,
+        ..header_facts(request)?
+    };
     Ok(Asked {
         operation,
         model,
@@ -181,11 +186,15 @@ struct Fields<'a> {
 impl Fields<'_> {
     /// A field's JSON; null counts as absent.
     fn raw(&self, name: &str) -> Option<&[u8]> {
-        self.scan.value(self.body, name).filter(|raw| *raw != b"null")
+        self.scan
+            .value(self.body, name)
+            .filter(|raw| *raw != b"null")
     }
 
     fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, GatewayError> {
-        let Some(raw) = self.raw(name) else { return Ok(None) };
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
         serde_json::from_slice(raw).map(Some).map_err(|error| {
             let mut error =
                 GatewayError::refused(ErrorClass::BadRequest, format!("`{name}`: {error}"));
@@ -203,7 +212,9 @@ impl Fields<'_> {
     }
 
     fn seconds(&self, name: &str) -> Result<Option<Duration>, GatewayError> {
-        Ok(self.json::<f64>(name)?.and_then(|s| Duration::try_from_secs_f64(s).ok()))
+        Ok(self
+            .json::<f64>(name)?
+            .and_then(|s| Duration::try_from_secs_f64(s).ok()))
     }
 }
 
@@ -215,16 +226,22 @@ fn facts(
 ) -> Result<Facts, GatewayError> {
     const BYTES_PER_TOKEN: usize = 4;
     let from_headers = header_facts(request)?;
-    let prompt = ["messages", "input", "prompt"].iter().find_map(|name| fields.raw(name));
+    let prompt = ["messages", "input", "prompt"]
+        .iter()
+        .find_map(|name| fields.raw(name));
     let mut facts = Facts {
         stream: fields.flag("stream")?,
         tags: tags(fields)?,
         input_tokens: (prompt.map_or(0, <[u8]>::len) / BYTES_PER_TOKEN) as u64,
-        output_tokens_max: fields.json("max_completion_tokens")?.or(fields.json("max_tokens")?),
+        output_tokens_max: fields
+            .json("max_completion_tokens")?
+            .or(fields.json("max_tokens")?),
         num_retries: fields.json("num_retries")?.or(from_headers.num_retries),
         priority: fields.json("priority")?.or(from_headers.priority),
         timeout: fields.seconds("timeout")?.or(from_headers.timeout),
-        stream_timeout: fields.seconds("stream_timeout")?.or(from_headers.stream_timeout),
+        stream_timeout: fields
+            .seconds("stream_timeout")?
+            .or(from_headers.stream_timeout),
         fallbacks: fields.json::<Vec<Value>>("fallbacks")?.map(names),
         context_window_fallbacks: table(fields, "context_window_fallbacks")?,
         content_policy_fallbacks: table(fields, "content_policy_fallbacks")?,
@@ -243,9 +260,15 @@ fn facts(
 
 /// What the headers say of the routing.
 fn header_facts(request: &Request) -> Result<Facts, GatewayError> {
-    let text = |name: &str| request.header(name).and_then(|value| std::str::from_utf8(value).ok());
+    let text = |name: &str| {
+        request
+            .header(name)
+            .and_then(|value| std::str::from_utf8(value).ok())
+    };
     let seconds = |name: &str| {
-        text(name).and_then(|text| text.parse().ok()).and_then(|s| Duration::try_from_secs_f64(s).ok())
+        text(name)
+            .and_then(|text| text.parse().ok())
+            .and_then(|s| Duration::try_from_secs_f64(s).ok())
     };
     Ok(Facts {
         timeout: seconds("x-litellm-timeout"),
@@ -264,7 +287,9 @@ fn tags(fields: &Fields<'_>) -> Result<Vec<String>, GatewayError> {
         return Ok(tags);
     }
     let metadata: Option<Map<String, Value>> = fields.json("metadata")?;
-    let tags = metadata.as_ref().and_then(|metadata| metadata.get("tags")?.as_array());
+    let tags = metadata
+        .as_ref()
+        .and_then(|metadata| metadata.get("tags")?.as_array());
     let texts = tags.into_iter().flatten().filter_map(Value::as_str);
     Ok(texts.map(str::to_owned).collect())
 }
@@ -287,8 +312,14 @@ fn table(fields: &Fields<'_>, name: &str) -> Result<Option<FallbackTable>, Gatew
 fn mock_testing(fields: &Fields<'_>) -> Result<Option<MockTesting>, GatewayError> {
     const SWITCHES: &[(&str, MockTesting)] = &[
         ("mock_testing_fallbacks", MockTesting::Fallbacks),
-        ("mock_testing_context_fallbacks", MockTesting::ContextFallbacks),
-        ("mock_testing_content_policy_fallbacks", MockTesting::ContentPolicyFallbacks),
+        (
+            "mock_testing_context_fallbacks",
+            MockTesting::ContextFallbacks,
+        ),
+        (
+            "mock_testing_content_policy_fallbacks",
+            MockTesting::ContentPolicyFallbacks,
+        ),
         ("mock_testing_rate_limit_error", MockTesting::RateLimitError),
     ];
     for (name, switch) in SWITCHES {

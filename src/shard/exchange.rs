@@ -12,9 +12,9 @@ use shardgate_io::pool::Lease;
 
 use super::attempt::Work;
 use super::body::Content;
+use super::fault;
 use super::mock::{self, Magic, Mock};
 use super::relay::{self, Progress, Relay, Stop};
-use super::fault;
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::{
     Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Reply, RequestOptions,
@@ -75,7 +75,9 @@ pub(super) async fn run(
     let mut exchange = answered(work, deployment, sendable, model, deadline).await?;
     let context = context(work, &outgoing);
     if exchange.head.status >= 400 {
-        return Err(Some(upstream_error(work, deployment, &mut exchange, deadline).await?));
+        return Err(Some(
+            upstream_error(work, deployment, &mut exchange, deadline).await?,
+        ));
     }
     let is_stream = exchange
         .header("content-type")
@@ -116,7 +118,9 @@ fn build(
     let target = &deployment.target;
     let own = target.model.contains('*').then(|| {
         let prefix = model.strip_prefix(target.entry.name);
-        prefix.and_then(|rest| rest.strip_prefix('/')).unwrap_or(model)
+        prefix
+            .and_then(|rest| rest.strip_prefix('/'))
+            .unwrap_or(model)
     });
     let options = RequestOptions {
         model: own,
@@ -156,7 +160,10 @@ fn begin_head(
         }
         if target.is_signed() {
             let bytes = outgoing.body.to_vec(work.body());
-            let moment = Moment { now_unix_s: work.now_unix_s, token: None };
+            let moment = Moment {
+                now_unix_s: work.now_unix_s,
+                token: None,
+            };
             let signed = target.sign(&route, &bytes, &moment)?;
             route.headers.extend(signed);
         }
@@ -208,7 +215,9 @@ async fn answered(
         Err(Broken::Stale) if reused => {
             let (again, _) = build(work, deployment, model).map_err(Some)?;
             let lease = self::lease(work, deployment, true, deadline).await?;
-            send_and_wait(work, lease, again, deadline).await.map_err(Broken::into_failed)
+            send_and_wait(work, lease, again, deadline)
+                .await
+                .map_err(Broken::into_failed)
         }
         other => other.map_err(Broken::into_failed),
     }
@@ -241,7 +250,9 @@ async fn lease(
     deadline: Instant,
 ) -> Result<Lease, Failed> {
     let mut how = work.call.snapshot.settings.connect;
-    how.timeout = how.timeout.min(deadline.saturating_duration_since(Instant::now()));
+    how.timeout = how
+        .timeout
+        .min(deadline.saturating_duration_since(Instant::now()));
     let origin = &deployment.origin;
     if origin.addresses.load().is_empty() {
         let text = format!("the name {} does not resolve", origin.host);
@@ -249,8 +260,16 @@ async fn lease(
     }
     let pool = &work.shard.pool;
     let leased = match fresh {
-        false => work.connection.wait_for(pool.lease(origin, how), deadline).await,
-        true => work.connection.wait_for(pool.fresh(origin, how), deadline).await,
+        false => {
+            work.connection
+                .wait_for(pool.lease(origin, how), deadline)
+                .await
+        }
+        true => {
+            work.connection
+                .wait_for(pool.fresh(origin, how), deadline)
+                .await
+        }
     };
     match leased {
         Ok(Ok(lease)) => Ok(lease),
@@ -276,12 +295,17 @@ async fn send_and_wait(
 ) -> Result<Exchange, Broken> {
     let to_head = false;
     let mut timer = Timer::default();
-    let grace = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let grace = deadline
+        .saturating_duration_since(Instant::now())
+        .max(Duration::from_millis(1));
     let (sent, mut exchange) = Exchange::send(lease, sendable, to_head, &mut timer, grace).await;
     if let Err(error) = sent {
         // An upstream may answer before it has read all and close: what it said still counts.
         if !matches!(error.kind(), std::io::ErrorKind::BrokenPipe) {
-            return Err(stale(AnswerError::Io { error, before_answer: true }));
+            return Err(stale(AnswerError::Io {
+                error,
+                before_answer: true,
+            }));
         }
     }
     let limits = work.call.snapshot.settings.server.limits;
@@ -298,11 +322,10 @@ async fn send_and_wait(
 
 fn stale(error: AnswerError) -> Broken {
     match &error {
-        AnswerError::Io { before_answer: true, error: io }
-            if io.kind() != std::io::ErrorKind::TimedOut =>
-        {
-            Broken::Stale
-        }
+        AnswerError::Io {
+            before_answer: true,
+            error: io,
+        } if io.kind() != std::io::ErrorKind::TimedOut => Broken::Stale,
         _ => Broken::Failed(Some(relay::broken(&error))),
     }
 }
@@ -320,7 +343,10 @@ async fn collect(
     }
     let mut body = Buf::for_bytes(usize::try_from(expected).unwrap_or(0));
     loop {
-        match exchange.data().map_err(|error| Some(relay::broken(&error)))? {
+        match exchange
+            .data()
+            .map_err(|error| Some(relay::broken(&error)))?
+        {
             Data::Run(range) => {
                 if body.len() + range.len() > bytes_max {
                     return Err(Some(fault::answer_too_large(bytes_max)));
@@ -352,7 +378,12 @@ async fn upstream_error(
         Err(Some(_)) => Buf::none(),
     };
     let operation = work.asked.operation;
-    let reply = Reply { operation, status, headers: &headers.texts(), body: &body };
+    let reply = Reply {
+        operation,
+        status,
+        headers: &headers.texts(),
+        body: &body,
+    };
     Ok(deployment.target.error(&reply))
 }
 
@@ -373,12 +404,23 @@ async fn whole(
     let answer = match is_json || content_type.is_empty() {
         true => {
             let operation = work.asked.operation;
-            let reply = Reply { operation, status, headers: &headers.texts(), body: &body };
+            let reply = Reply {
+                operation,
+                status,
+                headers: &headers.texts(),
+                body: &body,
+            };
             Some(deployment.target.answer(&reply, context).map_err(Some)?)
         }
         false => None,
     };
-    Ok(Answered::Whole(Box::new(Whole { status, content_type, headers, body, answer })))
+    Ok(Answered::Whole(Box::new(Whole {
+        status,
+        content_type,
+        headers,
+        body,
+        answer,
+    })))
 }
 
 /// Waits for the first events; until they are there the attempt can still fail unseen.
@@ -393,7 +435,10 @@ async fn stream(
     let reader = deployment.target.stream(context);
     let bytes_max = work.call.snapshot.settings.response_bytes_max;
     let mut relay = Relay::new(reader, work.call.http11, bytes_max);
-    let ended = match relay.advance(&mut exchange, work.connection, deadline).await {
+    let ended = match relay
+        .advance(&mut exchange, work.connection, deadline)
+        .await
+    {
         Ok(Progress::Ready) => false,
         Ok(Progress::Ended) => {
             relay.ended().map_err(Some)?;
@@ -408,7 +453,12 @@ async fn stream(
         Err(Stop::Failed(error)) => return Err(Some(error)),
     };
     let exchange = Some(exchange);
-    Ok(Answered::Stream(Box::new(Streaming { exchange, headers, relay, ended })))
+    Ok(Answered::Stream(Box::new(Streaming {
+        exchange,
+        headers,
+        relay,
+        ended,
+    })))
 }
 
 fn mocked(
@@ -418,13 +468,25 @@ fn mocked(
 ) -> Result<Answered, Failed> {
     let asked = work.asked;
     let (id, created) = (work.fresh_id, work.now_unix_s);
-    let made =
-        mock::answer(asked.operation, mock, &asked.model, asked.stream, id, created);
+    let made = mock::answer(
+        asked.operation,
+        mock,
+        &asked.model,
+        asked.stream,
+        id,
+        created,
+    );
     let whole = |body: Vec<u8>| {
         let (status, body) = (200, Buf::from(body));
         let content_type = b"application/json".to_vec();
         let headers = Headers::default();
-        Answered::Whole(Box::new(Whole { status, content_type, headers, body, answer: None }))
+        Answered::Whole(Box::new(Whole {
+            status,
+            content_type,
+            headers,
+            body,
+            answer: None,
+        }))
     };
     match made {
         Mock::Json(body) => Ok(whole(body)),
@@ -432,7 +494,12 @@ fn mocked(
         Mock::Events(events) => canned(work, deployment, &events, None),
         Mock::Breaks(events) => {
             let text = "litellm.APIConnectionError: mock streaming error";
-            canned(work, deployment, &events, Some(GatewayError::new(ErrorClass::ApiConnection, text)))
+            canned(
+                work,
+                deployment,
+                &events,
+                Some(GatewayError::new(ErrorClass::ApiConnection, text)),
+            )
         }
     }
 }
@@ -443,10 +510,13 @@ fn canned(
     events: &[Vec<u8>],
     breaks: Option<GatewayError>,
 ) -> Result<Answered, Failed> {
-    let context = context(work, &Outgoing {
-        usage_asked: work.asked.include_usage,
-        ..Outgoing::new(crate::dialect::splice::Spliced::unchanged())
-    });
+    let context = context(
+        work,
+        &Outgoing {
+            usage_asked: work.asked.include_usage,
+            ..Outgoing::new(crate::dialect::splice::Spliced::unchanged())
+        },
+    );
     let reader = deployment.target.stream(&context);
     let bytes_max = work.call.snapshot.settings.response_bytes_max;
     let mut relay = Relay::new(reader, work.call.http11, bytes_max);
@@ -461,7 +531,12 @@ fn canned(
         }
     }
     let headers = Headers::default();
-    Ok(Answered::Stream(Box::new(Streaming { exchange: None, headers, relay, ended: true })))
+    Ok(Answered::Stream(Box::new(Streaming {
+        exchange: None,
+        headers,
+        relay,
+        ended: true,
+    })))
 }
 
 fn magic_error(magic: Magic, model: &str) -> GatewayError {
@@ -471,5 +546,11 @@ fn magic_error(magic: Magic, model: &str) -> GatewayError {
         Magic::InternalServer => ErrorClass::InternalServer,
         Magic::ContentFilter => ErrorClass::ContentPolicyViolation,
     };
-    GatewayError::new(class, format!("litellm.{}: this is a mock error, model={model}", class.name()))
+    GatewayError::new(
+        class,
+        format!(
+            "litellm.{}: this is a mock error, model={model}",
+            class.name()
+        ),
+    )
 }

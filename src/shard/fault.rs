@@ -31,9 +31,8 @@ pub(super) fn too_many(text: String) -> GatewayError {
 /// 413: the body is larger than `max_request_size_mb`.
 pub(super) fn too_large(bytes_max: usize) -> GatewayError {
     let megabytes = bytes_max as f64 / (1024.0 * 1024.0);
-    let text = format!(
-        "the request is larger than {megabytes} MB (general_settings.max_request_size_mb)"
-    );
+    let text =
+        format!("the request is larger than {megabytes} MB (general_settings.max_request_size_mb)");
     ours(ErrorClass::BadRequest, 413, text)
 }
 

@@ -62,7 +62,11 @@ pub(super) fn answer(
     if stream {
         return Mock::Events(events(operation, text, model, id, created, true));
     }
-    Mock::Json(whole(operation, text, model, id, created).to_string().into_bytes())
+    Mock::Json(
+        whole(operation, text, model, id, created)
+            .to_string()
+            .into_bytes(),
+    )
 }
 
 /// Lists: vectors for embeddings, images for image requests.
@@ -135,7 +139,11 @@ fn events(
         out.push(frame(piece(&part, at == 0, None)).to_string().into_bytes());
     }
     if whole {
-        out.push(frame(piece("", false, Some("stop"))).to_string().into_bytes());
+        out.push(
+            frame(piece("", false, Some("stop")))
+                .to_string()
+                .into_bytes(),
+        );
         let mut last = frame(json!([]));
         last["usage"] = usage();
         out.push(last.to_string().into_bytes());
@@ -151,11 +159,26 @@ mod tests {
     fn magic_values_are_failures() {
         let check = |text: &str, stream, expected: Mock| {
             let mock = Value::from(text);
-            assert_eq!(answer(Operation::Chat, &mock, "m", stream, "1", 0), expected);
+            assert_eq!(
+                answer(Operation::Chat, &mock, "m", stream, "1", 0),
+                expected
+            );
         };
-        check("litellm.RateLimitError", false, Mock::Fail(Magic::RateLimit));
-        check("litellm.ContextWindowExceededError", true, Mock::Fail(Magic::ContextWindow));
-        check("Exception: content_filter_policy", false, Mock::Fail(Magic::ContentFilter));
+        check(
+            "litellm.RateLimitError",
+            false,
+            Mock::Fail(Magic::RateLimit),
+        );
+        check(
+            "litellm.ContextWindowExceededError",
+            true,
+            Mock::Fail(Magic::ContextWindow),
+        );
+        check(
+            "Exception: content_filter_policy",
+            false,
+            Mock::Fail(Magic::ContentFilter),
+        );
     }
 
     #[test]

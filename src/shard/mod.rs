@@ -100,7 +100,13 @@ pub async fn run(
     let (listener, closer, mailbox) = match started {
         Ok(started) => started,
         Err(error) => {
-            crate::log!(shared.log, Error, "shard_not_started", shard = index, why = error);
+            crate::log!(
+                shared.log,
+                Error,
+                "shard_not_started",
+                shard = index,
+                why = error
+            );
             return;
         }
     };
@@ -208,7 +214,11 @@ impl Shard {
         const SLACK: Duration = Duration::from_secs(1);
         while self.drain.open() > 0 {
             let now = Instant::now();
-            if self.drained_by.get().is_some_and(|deadline| now > deadline + SLACK) {
+            if self
+                .drained_by
+                .get()
+                .is_some_and(|deadline| now > deadline + SLACK)
+            {
                 return;
             }
             sleep_until(now + STEP).await;

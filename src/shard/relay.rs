@@ -13,11 +13,11 @@ use shardgate_io::http1::encode::{
 use shardgate_io::http1::server::{Connection, Woke};
 use shardgate_io::sse::{EventSplitter, data};
 
-use crate::error::{ErrorClass, GatewayError};
+use super::fault;
 use crate::dialect::stream::{EventAction, StreamTap};
 use crate::dialect::usage::Usage;
+use crate::error::{ErrorClass, GatewayError};
 use crate::provider::{StreamEnd, StreamReader, StreamTranslator};
-use super::fault;
 
 /// A comment between two events, framed as a chunk: a client skips it, one that left resets.
 const PROBE_COMMENT: &[u8] = b"3\r\n:\n\n\r\n";
@@ -75,7 +75,13 @@ impl Relay {
             }),
             StreamReader::Translate(translator) => Reader::Translated(translator),
         };
-        Relay { reader, out: Buf::none(), chunked, event_bytes_max, failure: None }
+        Relay {
+            reader,
+            out: Buf::none(),
+            chunked,
+            event_bytes_max,
+            failure: None,
+        }
     }
 
     /// Tokens, as far as the upstream said.
@@ -106,7 +112,10 @@ impl Relay {
         deadline: Instant,
     ) -> Result<Progress, Stop> {
         loop {
-            match exchange.data().map_err(|error| Stop::Failed(broken(&error)))? {
+            match exchange
+                .data()
+                .map_err(|error| Stop::Failed(broken(&error)))?
+            {
                 Data::Run(range) => {
                     self.take(&exchange.bytes()[range]).map_err(Stop::Failed)?;
                 }
@@ -206,7 +215,10 @@ impl Relay {
             return Ok(());
         }
         let text = "the upstream's stream ended before it was complete";
-        Err(GatewayError::new(ErrorClass::ApiConnection, format!("litellm.APIConnectionError: {text}")))
+        Err(GatewayError::new(
+            ErrorClass::ApiConnection,
+            format!("litellm.APIConnectionError: {text}"),
+        ))
     }
 
     /// Ends a stream that has begun with an error: LiteLLM's frame, then `[DONE]`.
@@ -291,7 +303,10 @@ pub(super) async fn wait(
     deadline: Instant,
 ) -> Result<(), Stop> {
     match connection.wait_with(exchange.stream(), deadline).await {
-        Woke::Ready => exchange.receive().await.map_err(|error| Stop::Failed(broken(&error))),
+        Woke::Ready => exchange
+            .receive()
+            .await
+            .map_err(|error| Stop::Failed(broken(&error))),
         Woke::Gone => Err(Stop::Gone),
         Woke::Late => Err(Stop::Failed(late())),
         Woke::Drained => Err(Stop::Failed(fault::draining())),
@@ -319,5 +334,8 @@ pub(super) fn broken(error: &AnswerError) -> GatewayError {
             format!("the upstream's answer is not HTTP: {}", refusal.reason)
         }
     };
-    GatewayError::new(ErrorClass::ApiConnection, format!("litellm.APIConnectionError: {why}"))
+    GatewayError::new(
+        ErrorClass::ApiConnection,
+        format!("litellm.APIConnectionError: {why}"),
+    )
 }

@@ -15,11 +15,7 @@ use crate::message::AdminCaller;
 use crate::provider::Operation;
 
 /// Serves one request to its end.
-pub(super) async fn serve(
-    shard: &Shard,
-    connection: &mut Connection,
-    request: Request,
-) -> After {
+pub(super) async fn serve(shard: &Shard, connection: &mut Connection, request: Request) -> After {
     let mut call = Call::begin(shard, connection, &request);
     let after = answered(shard, &mut call, connection, request).await;
     logged(shard, &call, connection);
@@ -33,7 +29,9 @@ async fn answered(
     mut request: Request,
 ) -> After {
     if request.head.method == Method::Options {
-        let asked = request.header("access-control-request-headers").map(<[u8]>::to_vec);
+        let asked = request
+            .header("access-control-request-headers")
+            .map(<[u8]>::to_vec);
         return answer::preflight(shard, call, connection, asked.as_deref()).await;
     }
     if let Err(error) = admit::network(call) {
@@ -143,7 +141,10 @@ fn logged(shard: &Shard, call: &Call, connection: &Connection) {
     if !call.snapshot.settings.access_log {
         return;
     }
-    let deployment = call.route.deployment.map(|at| &call.snapshot.deployments[at]);
+    let deployment = call
+        .route
+        .deployment
+        .map(|at| &call.snapshot.deployments[at]);
     let model: Cow<str> = deployment.map_or("-".into(), |at| at.id.as_str().into());
     log!(
         shard.shared.log,

@@ -26,7 +26,12 @@ pub(super) struct Served {
 
 impl Served {
     fn well(after: After, usage: Option<Usage>) -> Served {
-        Served { client_left: after == After::Abort, after, usage, failed: None }
+        Served {
+            client_left: after == After::Abort,
+            after,
+            usage,
+            failed: None,
+        }
     }
 }
 
@@ -53,8 +58,16 @@ fn begin(work: &mut Work<'_>, status: u16, upstream: &Headers, out: &mut Vec<u8>
     let ours = total.saturating_sub(call.route.upstream);
     milliseconds(out, "x-litellm-response-duration-ms", total);
     milliseconds(out, "x-litellm-overhead-duration-ms", ours);
-    number(out, "x-litellm-attempted-retries", call.route.attempted_retries);
-    number(out, "x-litellm-attempted-fallbacks", call.route.attempted_fallbacks);
+    number(
+        out,
+        "x-litellm-attempted-retries",
+        call.route.attempted_retries,
+    );
+    number(
+        out,
+        "x-litellm-attempted-fallbacks",
+        call.route.attempted_fallbacks,
+    );
     for (name, value) in upstream.each() {
         if name.len() > 12 && name[..12].eq_ignore_ascii_case(b"x-ratelimit-") {
             header(out, name, value);
@@ -79,21 +92,41 @@ async fn send_whole(work: &mut Work<'_>, whole: Whole) -> Served {
     begin(work, whole.status, &whole.headers, &mut out);
     let kind = answer.and_then(|answer| answer.content_type);
     let kind = kind.map_or(&*whole.content_type, str::as_bytes);
-    header(&mut out, "content-type", if kind.is_empty() { b"application/json" } else { kind });
+    header(
+        &mut out,
+        "content-type",
+        if kind.is_empty() {
+            b"application/json"
+        } else {
+            kind
+        },
+    );
     let close = answer::finish(work.call, work.connection, Length::Known(length), &mut out);
     match answer {
         Some(answer) => answer.body.copy_into(&whole.body, &mut out),
         None => out.extend_from_slice(&whole.body),
     }
     let usage = answer.and_then(|answer| answer.usage);
-    Served::well(answer::send(work.call, work.connection, out, close).await, usage)
+    Served::well(
+        answer::send(work.call, work.connection, out, close).await,
+        usage,
+    )
 }
 
 async fn send_stream(work: &mut Work<'_>, streaming: Streaming, deadline: Instant) -> Served {
-    let Streaming { mut exchange, headers, mut relay, ended } = streaming;
+    let Streaming {
+        mut exchange,
+        headers,
+        mut relay,
+        ended,
+    } = streaming;
     let mut head = Buf::small();
     begin(work, 200, &headers, &mut head);
-    header(&mut head, "content-type", b"text/event-stream; charset=utf-8");
+    header(
+        &mut head,
+        "content-type",
+        b"text/event-stream; charset=utf-8",
+    );
     header(&mut head, "cache-control", b"no-cache");
     let close = answer::finish(work.call, work.connection, Length::Unknown, &mut head);
     drop(headers);
@@ -110,7 +143,11 @@ async fn send_stream(work: &mut Work<'_>, streaming: Streaming, deadline: Instan
             }
         }
         let last = over || failed.is_some();
-        if relay.flush(work.connection, head.take(), last).await.is_err() {
+        if relay
+            .flush(work.connection, head.take(), last)
+            .await
+            .is_err()
+        {
             return left(work, exchange, &relay);
         }
         if last {
@@ -133,8 +170,17 @@ async fn send_stream(work: &mut Work<'_>, streaming: Streaming, deadline: Instan
     if let Some(exchange) = exchange {
         exchange.finish();
     }
-    let after = if close { After::Close } else { After::KeepAlive };
-    Served { after, usage: relay.usage(), failed, client_left: false }
+    let after = if close {
+        After::Close
+    } else {
+        After::KeepAlive
+    };
+    Served {
+        after,
+        usage: relay.usage(),
+        failed,
+        client_left: false,
+    }
 }
 
 /// The client left in the middle: the upstream call ends at once.
@@ -143,12 +189,20 @@ fn left(work: &mut Work<'_>, exchange: Option<Exchange>, relay: &relay::Relay) -
         exchange.finish();
     }
     work.call.status = 499;
-    Served { after: After::Abort, usage: relay.usage(), failed: None, client_left: true }
+    Served {
+        after: After::Abort,
+        usage: relay.usage(),
+        failed: None,
+        client_left: true,
+    }
 }
 
 /// Bytes as they come, within the bound.
 async fn send_raw(work: &mut Work<'_>, mut exchange: Exchange, deadline: Instant) -> Served {
-    let kind = exchange.header("content-type").unwrap_or(b"application/octet-stream").to_vec();
+    let kind = exchange
+        .header("content-type")
+        .unwrap_or(b"application/octet-stream")
+        .to_vec();
     let upstream = exchange.take_headers();
     let mut out = Buf::large();
     begin(work, exchange.head.status, &upstream, &mut out);
@@ -187,16 +241,29 @@ async fn send_raw(work: &mut Work<'_>, mut exchange: Exchange, deadline: Instant
     if failed.is_some() {
         // Without its last chunk nobody can take the answer for complete.
         let _ = work.connection.send(out, 0).await;
-        return Served { after: After::Abort, usage: None, failed, client_left: false };
+        return Served {
+            after: After::Abort,
+            usage: None,
+            failed,
+            client_left: false,
+        };
     }
     if work.call.http11 {
         out.extend_from_slice(shardgate_io::http1::encode::LAST_CHUNK);
     }
-    Served::well(answer::send(work.call, work.connection, out, close).await, None)
+    Served::well(
+        answer::send(work.call, work.connection, out, close).await,
+        None,
+    )
 }
 
 fn raw_left(work: &mut Work<'_>, exchange: Exchange) -> Served {
     exchange.finish();
     work.call.status = 499;
-    Served { after: After::Abort, usage: None, failed: None, client_left: true }
+    Served {
+        after: After::Abort,
+        usage: None,
+        failed: None,
+        client_left: true,
+    }
 }

@@ -22,7 +22,10 @@ impl Shard {
     /// Ready when the router names the request.
     pub(super) async fn woken(&self, id: WaitId, interval: Duration) {
         self.waiters.wakers.borrow_mut().insert(id, None);
-        let _leaves = Leaves { waiters: &self.waiters, id };
+        let _leaves = Leaves {
+            waiters: &self.waiters,
+            id,
+        };
         self.tick_waiters(interval);
         self.wake_waiters();
         std::future::poll_fn(|cx| {
@@ -41,7 +44,9 @@ impl Shard {
     /// Wakes those whom the router names; called whenever a call has ended.
     pub(super) fn wake_waiters(&self) {
         while !self.waiters.wakers.borrow().is_empty() {
-            let Some(id) = self.live.woken(self.now()) else { return };
+            let Some(id) = self.live.woken(self.now()) else {
+                return;
+            };
             if let Some(Some(waker)) = self.waiters.wakers.borrow_mut().remove(&id) {
                 waker.wake();
             }
@@ -50,7 +55,9 @@ impl Shard {
 
     /// While anybody waits, other shards' ends are looked for.
     fn tick_waiters(&self, interval: Duration) {
-        let Some(shard) = self.itself.upgrade() else { return };
+        let Some(shard) = self.itself.upgrade() else {
+            return;
+        };
         if self.waiters.ticking.replace(true) {
             return;
         }
@@ -76,4 +83,3 @@ impl Drop for Leaves<'_> {
         self.waiters.wakers.borrow_mut().remove(&self.id);
     }
 }
-

@@ -56,7 +56,10 @@ impl Deployment {
         let origin = origins.intern(base.tls, verify, &base.host, base.port)?;
         let id = entry.id().map_or_else(|| stable_id(entry), str::to_owned);
         let (public_params, model_info) = entry.redacted();
-        let heads = OPERATIONS.iter().map(|operation| heads(&target, *operation)).collect();
+        let heads = OPERATIONS
+            .iter()
+            .map(|operation| heads(&target, *operation))
+            .collect();
         let answer_headers = answer_headers(&id, &target);
         Ok(Deployment {
             id,
@@ -74,8 +77,15 @@ impl Deployment {
     /// The start of the upstream head: request line, host, credentials, content type. `None` when
     /// the provider has no such operation, or when its head depends on the request.
     pub fn head(&self, operation: Operation, stream: bool) -> Option<&[u8]> {
-        let heads = self.heads.iter().find(|heads| heads.operation == operation)?;
-        if stream { heads.stream.as_deref() } else { heads.plain.as_deref() }
+        let heads = self
+            .heads
+            .iter()
+            .find(|heads| heads.operation == operation)?;
+        if stream {
+            heads.stream.as_deref()
+        } else {
+            heads.plain.as_deref()
+        }
     }
 }
 
@@ -98,8 +108,17 @@ const OPERATIONS: &[Operation] = &[
 ];
 
 fn heads(target: &Target, operation: Operation) -> Heads {
-    let head = |stream| target.route(operation, stream).ok().map(|route| head_bytes(target, &route));
-    Heads { operation, plain: head(false), stream: head(true) }
+    let head = |stream| {
+        target
+            .route(operation, stream)
+            .ok()
+            .map(|route| head_bytes(target, &route))
+    };
+    Heads {
+        operation,
+        plain: head(false),
+        stream: head(true),
+    }
 }
 
 /// The head of a request to `route`, without its framing and its end.
@@ -135,9 +154,21 @@ fn public_base(target: &Target) -> String {
 fn answer_headers(id: &str, target: &Target) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     header(&mut out, "x-litellm-model-id", id.as_bytes());
-    header(&mut out, "x-litellm-model-api-base", public_base(target).as_bytes());
-    header(&mut out, "x-litellm-upstream-model", target.model.as_bytes());
-    header(&mut out, "x-litellm-version", env!("CARGO_PKG_VERSION").as_bytes());
+    header(
+        &mut out,
+        "x-litellm-model-api-base",
+        public_base(target).as_bytes(),
+    );
+    header(
+        &mut out,
+        "x-litellm-upstream-model",
+        target.model.as_bytes(),
+    );
+    header(
+        &mut out,
+        "x-litellm-version",
+        env!("CARGO_PKG_VERSION").as_bytes(),
+    );
     out
 }
 

@@ -35,7 +35,11 @@ pub struct Snapshot {
 impl Snapshot {
     /// How many groups the deployments form.
     pub fn groups(&self) -> usize {
-        self.deployments.iter().map(|deployment| &deployment.group).collect::<BTreeSet<_>>().len()
+        self.deployments
+            .iter()
+            .map(|deployment| &deployment.group)
+            .collect::<BTreeSet<_>>()
+            .len()
     }
 }
 
@@ -44,8 +48,11 @@ impl Snapshot {
 /// # Errors
 /// What only shows when the deployments are put together, a line each.
 pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapshot, Vec<String>> {
-    let overrides: HashMap<&str, &str> =
-        config.environment.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    let overrides: HashMap<&str, &str> = config
+        .environment
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.expose()))
+        .collect();
     let env = |name: &str| match overrides.get(name) {
         Some(value) => Some((*value).to_owned()),
         None => std::env::var(name).ok(),
@@ -68,13 +75,25 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
     }
     let router = Router::new(routing::spec(config, &deployments), &mut lasting.registry());
     let public_models = public_models(config);
-    Ok(Snapshot { version, settings, router, deployments, public_models })
+    Ok(Snapshot {
+        version,
+        settings,
+        router,
+        deployments,
+        public_models,
+    })
 }
 
 /// Group names and visible aliases; a bare `*` is no name.
 fn public_models(config: &Config) -> BTreeSet<String> {
     let groups = config.models.iter().map(|entry| entry.model_name.clone());
-    let aliases = config.general.model_group_alias.iter().chain(&config.router.model_group_alias);
-    let shown = aliases.filter(|(_, alias)| !alias.hidden).map(|(name, _)| name.clone());
+    let aliases = config
+        .general
+        .model_group_alias
+        .iter()
+        .chain(&config.router.model_group_alias);
+    let shown = aliases
+        .filter(|(_, alias)| !alias.hidden)
+        .map(|(name, _)| name.clone());
     groups.chain(shown).filter(|name| name != "*").collect()
 }

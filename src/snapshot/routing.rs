@@ -18,14 +18,21 @@ const COOLDOWN: Duration = Duration::from_secs(5);
 pub(super) fn spec(config: &Config, deployments: &[Deployment]) -> RouterSpec {
     let entries = config.models.iter().zip(deployments);
     RouterSpec {
-        deployments: entries.map(|(entry, made)| deployment(config, entry, made)).collect(),
+        deployments: entries
+            .map(|(entry, made)| deployment(config, entry, made))
+            .collect(),
         aliases: aliases(config),
         settings: settings(config),
     }
 }
 
 fn deployment(config: &Config, entry: &ModelEntry, made: &Deployment) -> DeploymentSpec {
-    let fact = |name: &str| entry.model_info.get(name).or_else(|| entry.litellm_params.get(name));
+    let fact = |name: &str| {
+        entry
+            .model_info
+            .get(name)
+            .or_else(|| entry.litellm_params.get(name))
+    };
     let parallel = entry
         .max_parallel_requests()
         .or(config.general.max_parallel_requests)
@@ -74,7 +81,9 @@ fn lacks(entry: &ModelEntry) -> Needs {
         ("supports_web_search", Needs::WEB_SEARCH),
         ("supports_parallel_function_calling", Needs::PARALLEL_TOOLS),
     ];
-    let denied = ABILITIES.iter().filter(|(name, _)| flag(entry, name) == Some(false));
+    let denied = ABILITIES
+        .iter()
+        .filter(|(name, _)| flag(entry, name) == Some(false));
     denied.fold(Needs::NONE, |all, (_, need)| all.and(*need))
 }
 
@@ -83,15 +92,23 @@ fn aliases(config: &Config) -> Vec<AliasSpec> {
     let mut all = config.general.model_group_alias.clone();
     all.extend(config.router.model_group_alias.clone());
     all.into_iter()
-        .map(|(alias, to)| AliasSpec { alias, group: to.model, hidden: to.hidden })
+        .map(|(alias, to)| AliasSpec {
+            alias,
+            group: to.model,
+            hidden: to.hidden,
+        })
         .collect()
 }
 
 fn settings(config: &Config) -> RouterSettings {
     let (router, litellm, general) = (&config.router, &config.litellm, &config.general);
-    let retries = router.num_retries.or(litellm.num_retries).or(general.num_retries);
+    let retries = router
+        .num_retries
+        .or(litellm.num_retries)
+        .or(general.num_retries);
     let allowed_fails = router.allowed_fails.or(litellm.allowed_fails);
-    let first = |ours: &[Fallback], theirs: &[Fallback]| table(if ours.is_empty() { theirs } else { ours });
+    let first =
+        |ours: &[Fallback], theirs: &[Fallback]| table(if ours.is_empty() { theirs } else { ours });
     let defaults = match router.default_fallbacks.is_empty() {
         true => &litellm.default_fallbacks,
         false => &router.default_fallbacks,
@@ -111,7 +128,11 @@ fn settings(config: &Config) -> RouterSettings {
         ),
         max_fallbacks: small(router.max_fallbacks),
         num_retries: retries.map(small),
-        retry_policy: router.retry_policy.as_ref().map(retry_policy).unwrap_or_default(),
+        retry_policy: router
+            .retry_policy
+            .as_ref()
+            .map(retry_policy)
+            .unwrap_or_default(),
         group_retry_policy: router
             .model_group_retry_policy
             .iter()
@@ -120,13 +141,19 @@ fn settings(config: &Config) -> RouterSettings {
         retry_after: router.retry_after.unwrap_or(general.retry_after),
         allowed_fails: allowed_fails.map(small),
         allowed_fails_policy: router.allowed_fails_policy.as_ref().map(fails_policy),
-        cooldown_time: router.cooldown_time.or(litellm.cooldown_time).unwrap_or(COOLDOWN),
+        cooldown_time: router
+            .cooldown_time
+            .or(litellm.cooldown_time)
+            .unwrap_or(COOLDOWN),
         disable_cooldowns: router.disable_cooldowns,
         timeout: router.timeout,
         stream_timeout: router.stream_timeout,
         request_timeout: litellm.request_timeout,
         pre_call_checks: router.enable_pre_call_checks,
-        prompt_caching: router.optional_pre_call_checks.iter().any(|name| name == "prompt_caching"),
+        prompt_caching: router
+            .optional_pre_call_checks
+            .iter()
+            .any(|name| name == "prompt_caching"),
         tag_filtering: router.enable_tag_filtering,
         tags_match_any: router.tag_filtering_match_any,
         default_priority: router.default_priority.and_then(|p| i32::try_from(p).ok()),
@@ -158,14 +185,19 @@ fn latency(config: &Config) -> LatencyArgs {
     LatencyArgs {
         ttl: args.ttl.unwrap_or(default.ttl),
         buffer: args.lowest_latency_buffer.unwrap_or(default.buffer),
-        samples_max: args.max_latency_list_size.map_or(default.samples_max, small),
+        samples_max: args
+            .max_latency_list_size
+            .map_or(default.samples_max, small),
     }
 }
 
 fn table(entries: &[Fallback]) -> FallbackTable {
     let mut table = FallbackTable::new();
     for entry in entries {
-        table.entry(entry.model.clone()).or_default().extend(entry.to.iter().cloned());
+        table
+            .entry(entry.model.clone())
+            .or_default()
+            .extend(entry.to.iter().cloned());
     }
     table
 }
@@ -186,7 +218,9 @@ fn fails_policy(policy: &AllowedFailsPolicy) -> ClassPolicy {
         authentication: policy.authentication_error_allowed_fails.map(small),
         timeout: policy.timeout_error_allowed_fails.map(small),
         rate_limit: policy.rate_limit_error_allowed_fails.map(small),
-        content_policy: policy.content_policy_violation_error_allowed_fails.map(small),
+        content_policy: policy
+            .content_policy_violation_error_allowed_fails
+            .map(small),
         internal_server: policy.internal_server_error_allowed_fails.map(small),
         bad_request: policy.bad_request_error_allowed_fails.map(small),
     }

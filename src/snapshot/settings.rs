@@ -80,13 +80,18 @@ impl Settings {
         let general = &config.general;
         let litellm = &config.litellm;
         let mut errors = Vec::new();
-        let trusted = general.trusted_proxies.as_ref().or(general.trusted_proxy_ranges.as_ref());
+        let trusted = general
+            .trusted_proxies
+            .as_ref()
+            .or(general.trusted_proxy_ranges.as_ref());
         let mut networks = |name: &str, list: Option<&Vec<String>>| {
             list.map(|list| {
                 list.iter()
                     .filter_map(|text| {
                         let parsed = text.parse::<Network>();
-                        parsed.map_err(|error| errors.push(format!("{name}: {error}"))).ok()
+                        parsed
+                            .map_err(|error| errors.push(format!("{name}: {error}")))
+                            .ok()
                     })
                     .collect()
             })
@@ -94,8 +99,14 @@ impl Settings {
         let allowed_ips = networks("general_settings.allowed_ips", general.allowed_ips.as_ref());
         let trusted_proxies = networks("general_settings.trusted_proxies", trusted);
         let settings = Settings {
-            master_key: general.master_key.as_ref().map(|key| KeyHash::of(key.expose().as_bytes())),
-            key_header: general.litellm_key_header_name.as_ref().map(|n| n.to_ascii_lowercase()),
+            master_key: general
+                .master_key
+                .as_ref()
+                .map(|key| KeyHash::of(key.expose().as_bytes())),
+            key_header: general
+                .litellm_key_header_name
+                .as_ref()
+                .map(|n| n.to_ascii_lowercase()),
             public_routes: general.public_routes.clone(),
             allowed_ips,
             use_x_forwarded_for: general.use_x_forwarded_for,
@@ -109,8 +120,14 @@ impl Settings {
                 idle_timeout: general.keepalive_timeout,
                 ..http1::server::Settings::default()
             },
-            connect: net::Connect { force_ipv4: litellm.force_ipv4, ..net::Connect::default() },
-            pool: pool::Limits { age_max: config.router.client_ttl, ..pool::Limits::default() },
+            connect: net::Connect {
+                force_ipv4: litellm.force_ipv4,
+                ..net::Connect::default()
+            },
+            pool: pool::Limits {
+                age_max: config.router.client_ttl,
+                ..pool::Limits::default()
+            },
             forward_openai_org_id: general.forward_openai_org_id,
             forward_client_headers: general.forward_client_headers_to_llm_api,
             forward_traceparent: litellm.forward_traceparent_to_llm_provider,
@@ -125,11 +142,19 @@ impl Settings {
             image_generation_model: general.image_generation_model.clone(),
             json_logs: litellm.json_logs,
             verbose: litellm.set_verbose,
-            access_log: general.unknown.get("access_log").and_then(Value::as_bool).unwrap_or(true),
+            access_log: general
+                .unknown
+                .get("access_log")
+                .and_then(Value::as_bool)
+                .unwrap_or(true),
             root_path: root_path(),
             timeout: config.router.timeout,
         };
-        if errors.is_empty() { Ok(settings) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(settings)
+        } else {
+            Err(errors)
+        }
     }
 }
 
@@ -142,5 +167,9 @@ fn megabytes(count: f64) -> usize {
 fn root_path() -> String {
     let path = std::env::var("SERVER_ROOT_PATH").unwrap_or_default();
     let path = path.trim_matches('/');
-    if path.is_empty() { String::new() } else { format!("/{path}") }
+    if path.is_empty() {
+        String::new()
+    } else {
+        format!("/{path}")
+    }
 }

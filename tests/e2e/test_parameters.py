@@ -401,7 +401,8 @@ def test_global_max_parallel_requests_after_clients_left(gateway, upstream):
 
 
 def test_allowed_ips(gateway, upstream):
-    server = gateway(config(entry("m", upstream), general={"allowed_ips": ["10.0.0.0/8", "::1"]}))
+    server = gateway(config(entry("m", upstream), general={"allowed_ips": ["10.0.0.0/8", "::1"]}), wait=False)
+    server.wait_log("started")
     assert server.post("/v1/chat/completions", {"model": "m", "messages": []}).status_code == 403
     server = gateway(config(entry("m", upstream), general={"allowed_ips": ["127.0.0.0/8"]}))
     assert server.chat().status_code == 200
@@ -410,13 +411,8 @@ def test_allowed_ips(gateway, upstream):
 def test_allowed_ips_refuses_before_the_body(upstream, gateway):
     made = config(entry("m", upstream), general={"allowed_ips": ["10.1.2.3"]})
     server = gateway(made, wait=False)
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
-        try:
-            raw = server.connect()
-            break
-        except OSError:
-            time.sleep(0.02)
+    server.wait_log("started")
+    raw = server.connect()
     raw.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
     assert raw.answer()[0] == 403
 
@@ -424,7 +420,7 @@ def test_allowed_ips_refuses_before_the_body(upstream, gateway):
 def test_use_x_forwarded_for(gateway, upstream):
     allowed = {"allowed_ips": ["203.0.113.7"], "use_x_forwarded_for": True}
     server = gateway(config(entry("m", upstream), general=allowed), wait=False)
-    server.wait_log("listening|serving|ready|shards")
+    server.wait_log("started")
     assert server.chat(headers={"x-forwarded-for": "203.0.113.7"}).status_code == 200
     assert server.chat(headers={"x-forwarded-for": "203.0.113.8"}).status_code == 403
     assert server.chat().status_code == 403
@@ -432,7 +428,7 @@ def test_use_x_forwarded_for(gateway, upstream):
 
 def test_use_x_forwarded_for_off(gateway, upstream):
     server = gateway(config(entry("m", upstream), general={"allowed_ips": ["203.0.113.7"]}), wait=False)
-    server.wait_log("listening|serving|ready|shards")
+    server.wait_log("started")
     assert server.chat(headers={"x-forwarded-for": "203.0.113.7"}).status_code == 403
 
 
@@ -440,7 +436,7 @@ def test_use_x_forwarded_for_off(gateway, upstream):
 def test_trusted_proxies(gateway, upstream, proxies, status):
     general = {"allowed_ips": ["203.0.113.7"], "use_x_forwarded_for": True, "trusted_proxies": proxies}
     server = gateway(config(entry("m", upstream), general=general), wait=False)
-    server.wait_log("listening|serving|ready|shards")
+    server.wait_log("started")
     assert server.chat(headers={"x-forwarded-for": "203.0.113.7"}).status_code == status
 
 
@@ -651,7 +647,7 @@ def test_keepalive_timeout(gateway, upstream):
 def test_parameters_not_in_force_are_named_once(gateway, upstream):
     server = gateway(config(entry("m", upstream), litellm={"success_callback": ["langfuse"]},
                             general={"database_url": "postgresql://user:canary-password@127.0.0.1:1/db"}))
-    server.wait_log("not in force")
+    server.wait_log("not[ _]in[ _]force")
     assert "canary-password" not in server.log
     assert server.log.count("success_callback") >= 1
 

@@ -70,13 +70,17 @@ pub struct Headers {
 impl Headers {
     /// Names as the upstream spelt them, and values, in order.
     pub fn each(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.list.iter().map(|header| (header.name.of(&self.bytes), header.value.of(&self.bytes)))
+        self.list
+            .iter()
+            .map(|header| (header.name.of(&self.bytes), header.value.of(&self.bytes)))
     }
 
     /// Names and values that are text.
     pub fn texts(&self) -> Vec<(&str, &str)> {
         let text = |bytes| std::str::from_utf8(bytes).ok();
-        self.each().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
+        self.each()
+            .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+            .collect()
     }
 }
 
@@ -220,7 +224,10 @@ impl Exchange {
     /// Takes the head's headers out: a stream keeps little while it waits.
     pub fn take_headers(&mut self) -> Headers {
         let names = std::mem::take(&mut self.head.headers);
-        Headers { list: names, bytes: std::mem::take(&mut self.head_bytes) }
+        Headers {
+            list: names,
+            bytes: std::mem::take(&mut self.head_bytes),
+        }
     }
 
     /// What [`Data::Run`] points into.

@@ -28,10 +28,14 @@ struct Which {
 /// Calls every deployment (or those of one group) once, with the smallest request of its mode.
 async fn health(State(control): State<Arc<Control>>, Query(which): Query<Which>) -> Response {
     let results = control.probe_all(which.model.as_deref()).await;
-    let (healthy, unhealthy): (Vec<_>, Vec<_>) =
-        results.into_iter().partition(|result| result.error.is_none());
+    let (healthy, unhealthy): (Vec<_>, Vec<_>) = results
+        .into_iter()
+        .partition(|result| result.error.is_none());
     let describe = |results: Vec<crate::coordinator::Probed>| -> Vec<Value> {
-        results.into_iter().map(|result| result.into_json()).collect()
+        results
+            .into_iter()
+            .map(|result| result.into_json())
+            .collect()
     };
     let (healthy_count, unhealthy_count) = (healthy.len(), unhealthy.len());
     Json(json!({
@@ -44,7 +48,9 @@ async fn health(State(control): State<Arc<Control>>, Query(which): Query<Which>)
 }
 
 async fn root() -> Response {
-    Json(json!({"message": "Shardgate is running; the API is LiteLLM Proxy's",
-        "version": env!("CARGO_PKG_VERSION")}))
+    Json(
+        json!({"message": "Shardgate is running; the API is LiteLLM Proxy's",
+        "version": env!("CARGO_PKG_VERSION")}),
+    )
     .into_response()
 }

@@ -35,7 +35,11 @@ fn entry(name: &str) -> Value {
 
 async fn list(State(control): State<Arc<Control>>) -> Response {
     let snapshot = control.snapshot();
-    let data: Vec<Value> = snapshot.public_models.iter().map(|name| entry(name)).collect();
+    let data: Vec<Value> = snapshot
+        .public_models
+        .iter()
+        .map(|name| entry(name))
+        .collect();
     Json(json!({"data": data, "object": "list"})).into_response()
 }
 
@@ -61,7 +65,10 @@ fn described(deployment: &Deployment) -> Value {
     info.insert("id".into(), deployment.id.as_str().into());
     info.insert("db_model".into(), false.into());
     info.insert("key".into(), deployment.target.model.as_str().into());
-    info.insert("litellm_provider".into(), deployment.target.entry.name.into());
+    info.insert(
+        "litellm_provider".into(),
+        deployment.target.entry.name.into(),
+    );
     info.insert("mode".into(), Value::Null);
     for (key, value) in &deployment.model_info {
         info.insert(key.clone(), value.clone());
@@ -72,27 +79,52 @@ fn described(deployment: &Deployment) -> Value {
 
 async fn groups(State(control): State<Arc<Control>>) -> Response {
     let snapshot = control.snapshot();
-    let names: BTreeSet<&str> =
-        snapshot.deployments.iter().map(|deployment| deployment.group.as_str()).collect();
-    let data: Vec<Value> = names.into_iter().map(|name| group(&snapshot, name)).collect();
+    let names: BTreeSet<&str> = snapshot
+        .deployments
+        .iter()
+        .map(|deployment| deployment.group.as_str())
+        .collect();
+    let data: Vec<Value> = names
+        .into_iter()
+        .map(|name| group(&snapshot, name))
+        .collect();
     Json(json!({ "data": data })).into_response()
 }
 
 fn group(snapshot: &Snapshot, name: &str) -> Value {
-    let members: Vec<&Deployment> =
-        snapshot.deployments.iter().filter(|deployment| deployment.group == name).collect();
-    let providers: BTreeSet<&str> =
-        members.iter().map(|deployment| deployment.target.entry.name).collect();
+    let members: Vec<&Deployment> = snapshot
+        .deployments
+        .iter()
+        .filter(|deployment| deployment.group == name)
+        .collect();
+    let providers: BTreeSet<&str> = members
+        .iter()
+        .map(|deployment| deployment.target.entry.name)
+        .collect();
     let largest = |key: &str| {
-        members.iter().filter_map(|d| d.model_info.get(key)?.as_f64()).reduce(f64::max)
+        members
+            .iter()
+            .filter_map(|d| d.model_info.get(key)?.as_f64())
+            .reduce(f64::max)
     };
     let total = |key: &str| {
-        members.iter().filter_map(|d| d.public_params.get(key)?.as_u64()).reduce(|a, b| a + b)
+        members
+            .iter()
+            .filter_map(|d| d.public_params.get(key)?.as_u64())
+            .reduce(|a, b| a + b)
     };
     let any = |key: &str| {
-        members.iter().any(|d| d.model_info.get(key).and_then(Value::as_bool).unwrap_or(false))
+        members.iter().any(|d| {
+            d.model_info
+                .get(key)
+                .and_then(Value::as_bool)
+                .unwrap_or(false)
+        })
     };
-    let mode = members.iter().find_map(|d| d.model_info.get("mode")).cloned();
+    let mode = members
+        .iter()
+        .find_map(|d| d.model_info.get("mode"))
+        .cloned();
     json!({
         "model_group": name,
         "providers": providers,
