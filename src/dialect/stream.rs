@@ -203,11 +203,7 @@ impl StreamTap {
                 continue;
             }
             match chunk.name(data, index) {
-                b"model" => {
-                    if !self.model.is_empty() {
-                        edits.replace(field.value, &self.model);
-                    }
-                }
+                b"model" if !self.model.is_empty() => edits.replace(field.value, &self.model),
                 b"choices" => {
                     for choice in walk::elements(data, field.value) {
                         choices += 1;
@@ -219,7 +215,12 @@ impl StreamTap {
                     usage_index = Some(index);
                 }
                 b"x_groq" => self.groq(data, field.value, index, &mut members),
-                b"id" | b"object" | b"created" | b"system_fingerprint" | b"service_tier" => {}
+                b"id"
+                | b"object"
+                | b"created"
+                | b"model"
+                | b"system_fingerprint"
+                | b"service_tier" => {}
                 name if self
                     .rules
                     .stream_drops

@@ -4,7 +4,7 @@
 
 mod base;
 mod compatible;
-mod errors;
+pub mod errors;
 mod openai;
 mod table;
 mod target;
@@ -239,7 +239,7 @@ impl Answer {
 /// How a streamed answer is read.
 pub enum StreamReader {
     /// The provider streams server-sent events of the client's dialect: the relay hands each event to the tap.
-    Tap(StreamTap),
+    Tap(Box<StreamTap>),
     /// Anything else (another dialect, NDJSON, AWS event streams): bytes in, events of the client's dialect out.
     Translate(Box<dyn StreamTranslator>),
 }

@@ -247,7 +247,7 @@ impl Provider for OpenAiWire {
     }
 
     fn stream(&self, context: &AnswerContext<'_>) -> StreamReader {
-        StreamReader::Tap(tap(self.label, &self.rules.response, context))
+        StreamReader::Tap(Box::new(tap(self.label, &self.rules.response, context)))
     }
 
     fn error(&self, reply: &Reply<'_>) -> GatewayError {

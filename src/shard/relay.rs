@@ -69,7 +69,7 @@ impl Relay {
     pub(super) fn new(reader: StreamReader, chunked: bool, event_bytes_max: usize) -> Relay {
         let reader = match reader {
             StreamReader::Tap(tap) => Reader::Events(Events {
-                tap,
+                tap: *tap,
                 splitter: EventSplitter::default(),
                 partial: Buf::none(),
             }),

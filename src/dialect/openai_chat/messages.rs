@@ -64,10 +64,8 @@ fn edit_message(body: &[u8], message: Span, rules: &MessageRules, edits: &mut Ed
                     edits.replace(field.value, role.as_bytes());
                 }
             }
-            b"content" if walk::is_null(body, field.value) => {
-                if rules.drop_null_content {
-                    members.remove(index);
-                }
+            b"content" if rules.drop_null_content && walk::is_null(body, field.value) => {
+                members.remove(index);
             }
             b"content" if rules.flatten != Flatten::Never => {
                 flatten(body, field.value, rules.flatten, edits)

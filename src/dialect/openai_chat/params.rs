@@ -21,9 +21,10 @@ macro_rules! params {
 
             /// The field of that name, when it is listed.
             pub fn of(name: &[u8]) -> Option<Self> {
-                $(const $variant: &[u8] = $name.as_bytes();)*
-                #[expect(non_upper_case_globals, reason = "the constants carry the variants' names")]
-                match name { $($variant => Some(Self::$variant),)* _ => None }
+                match std::str::from_utf8(name).ok()? {
+                    $($name => Some(Self::$variant),)*
+                    _ => None,
+                }
             }
         }
     };

@@ -67,10 +67,8 @@ pub fn edit(
                 read.usage = Usage::read(body, field.value);
                 edit_usage(body, field.value, read.usage.as_ref(), edits);
             }
-            b"service_tier" if rules.plain_service_tier => {
-                if !is_known_tier(field.value.of(body)) {
-                    edits.replace(field.value, b"\"auto\"");
-                }
+            b"service_tier" if rules.plain_service_tier && !is_known_tier(field.value.of(body)) => {
+                edits.replace(field.value, b"\"auto\"");
             }
             b"id" | b"object" | b"created" | b"system_fingerprint" | b"service_tier" => {}
             _ if walk::is_null(body, field.value) => members.remove(index),
