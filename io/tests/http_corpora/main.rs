@@ -1,4 +1,4 @@
-//! What others call right and wrong: http-desync-guardian's tiers and llhttp's verdicts. The data is not part
+//! What others call right and wrong: http-desync-guardian's tiers, llhttp's verdicts, recorded event streams. The data is not part
 //! of this repository; without it these tests say that they skipped. It is looked for in `SHARDGATE_CORPORA`,
 //! else in `../shared/corpora` beside the repository.
 
@@ -6,6 +6,8 @@
 mod desync;
 #[cfg(test)]
 mod llhttp;
+#[cfg(test)]
+mod sse;
 
 #[cfg(test)]
 fn corpora() -> Option<std::path::PathBuf> {
