@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 mod compare;
 mod cpu;
 mod idle;
+mod instructions;
 mod load;
 mod reactor;
 mod script;
@@ -36,6 +37,8 @@ enum Command {
     Soak(soak::SoakArguments),
     /// What thousands of idle connections and slow readers do to other traffic.
     Idle(idle::IdleArguments),
+    /// One piece of the request path, for valgrind to count (see bench/instructions).
+    Instructions(instructions::InstructionArguments),
 }
 
 fn main() -> std::process::ExitCode {
@@ -45,6 +48,7 @@ fn main() -> std::process::ExitCode {
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Idle(arguments) => idle::run(&arguments),
+        Command::Instructions(arguments) => instructions::run(&arguments),
     };
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,

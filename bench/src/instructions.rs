@@ -1,0 +1,128 @@
+//! Instruction counts of what every request goes through, for `bench/instructions`: valgrind counts
+//! the instructions of two runs with different numbers of rounds, and their difference is what a
+//! round costs, exactly and on any machine. Only the pure parts are called: no socket, no clock.
+
+use std::hint::black_box;
+use std::io;
+
+use clap::{Args, ValueEnum};
+use shardgate_io::http1::body::{Chunk, ChunkDecoder};
+use shardgate_io::http1::head::{self, Limits, RequestHead, ResponseHead};
+use shardgate_io::sse;
+
+use crate::load::Question;
+use crate::script::{EventIndex, Scenario, StreamKind, StreamScript};
+
+/// Flags of `shardgate-bench instructions`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct InstructionArguments {
+    /// What to run.
+    part: Part,
+    /// How often.
+    #[arg(long, default_value_t = 1000)]
+    rounds: u32,
+}
+
+/// One piece of the request path.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum Part {
+    /// Parse the head of a chat request.
+    RequestHead,
+    /// Parse the head of an answer.
+    ResponseHead,
+    /// Decode the framing of 16 chunks of one event each.
+    Chunks,
+    /// Find 16 events and their data.
+    Events,
+}
+
+/// Runs one part. Prints nothing: valgrind does.
+pub(crate) fn run(arguments: &InstructionArguments) -> io::Result<()> {
+    let work = match arguments.part {
+        Part::RequestHead => request_head,
+        Part::ResponseHead => response_head,
+        Part::Chunks => chunks,
+        Part::Events => events,
+    };
+    work(arguments.rounds).ok_or_else(|| io::Error::other("the input was refused"))
+}
+
+fn request_head(rounds: u32) -> Option<()> {
+    let request = Question::chat("gpt-4o", false, 400).request(([127, 0, 0, 1], 4000).into());
+    let mut parsed = RequestHead::default();
+    for _ in 0..rounds {
+        let outcome = head::parse_request(black_box(&request), &mut parsed, &Limits::default());
+        black_box(outcome.ok()?);
+        black_box(&parsed);
+    }
+    Some(())
+}
+
+fn response_head(rounds: u32) -> Option<()> {
+    let answer = b"HTTP/1.1 200 OK\r\ndate: Tue, 24 Nov 2026 10:00:00 GMT\r\n\
+        content-type: application/json\r\ncontent-length: 600\r\nconnection: keep-alive\r\n\
+        openai-organization: org-1\r\nopenai-processing-ms: 312\r\nopenai-version: 2020-10-01\r\n\
+        x-ratelimit-limit-requests: 10000\r\nx-ratelimit-remaining-requests: 9999\r\n\
+        x-ratelimit-limit-tokens: 2000000\r\nx-ratelimit-remaining-tokens: 1999000\r\n\
+        x-request-id: req_0123456789abcdef\r\n\r\n";
+    let mut parsed = ResponseHead::default();
+    for _ in 0..rounds {
+        let limits = Limits::default();
+        let outcome = head::parse_response(black_box(answer), false, &mut parsed, &limits);
+        black_box(outcome.ok()?);
+        black_box(&parsed);
+    }
+    Some(())
+}
+
+/// Sixteen events of a chat stream, as the mock upstream sends them.
+fn stream() -> Vec<String> {
+    let script = StreamScript {
+        kind: StreamKind::Chat,
+        scenario: Scenario {
+            chunks: 16,
+            ..Scenario::default()
+        },
+        id: 1,
+        model: "gpt-4o".into(),
+        include_usage: false,
+    };
+    let event = |n| {
+        let mut text = String::new();
+        script.event(EventIndex::Content(n), &mut text);
+        text
+    };
+    (1..=16).map(event).collect()
+}
+
+fn chunks(rounds: u32) -> Option<()> {
+    let mut wire = Vec::new();
+    for event in stream() {
+        wire.extend_from_slice(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes());
+    }
+    wire.extend_from_slice(b"0\r\n\r\n");
+    for _ in 0..rounds {
+        let (mut decoder, mut at) = (ChunkDecoder::new(true), 0);
+        loop {
+            at += match black_box(decoder.next(&wire[at..]).ok()?) {
+                Chunk::Data { consumed, .. } => consumed,
+                Chunk::NeedMore { .. } => return None,
+                Chunk::End { .. } => break,
+            };
+        }
+    }
+    Some(())
+}
+
+fn events(rounds: u32) -> Option<()> {
+    let text = stream().concat().into_bytes();
+    for _ in 0..rounds {
+        let (mut splitter, mut at) = (sse::EventSplitter::default(), 0);
+        while let Some(event) = splitter.next(black_box(&text[at..])) {
+            black_box(sse::data(&text[at + event.start..at + event.end]));
+            at += event.end;
+        }
+        (at == text.len()).then_some(())?;
+    }
+    Some(())
+}
