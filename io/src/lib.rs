@@ -6,9 +6,11 @@
 pub mod buffer;
 pub mod driver;
 pub mod http1;
+pub mod journal;
 pub mod mesh;
 pub mod net;
 pub mod pool;
+pub mod ring;
 pub mod shard;
 pub mod sse;
 pub mod tls;

@@ -222,6 +222,12 @@ impl PriceTable {
         PriceTable::from_text(BUILT_IN)
     }
 
+    /// The text of the table that was built in.
+    #[must_use]
+    pub fn built_in_text() -> &'static str {
+        BUILT_IN
+    }
+
     /// Reads a table in LiteLLM's JSON format, as its `model_prices_and_context_window.json`.
     pub fn from_litellm_json(json: &[u8]) -> Result<PriceTable, PriceError> {
         litellm::entries(json).map(PriceTable::new)
