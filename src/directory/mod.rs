@@ -31,6 +31,8 @@ pub enum Change {
     Organization(String),
     /// A budget that others refer to.
     Budget(String),
+    /// An end user.
+    EndUser(String),
     /// Models or settings in the database.
     Models,
     /// Anything: announcements may have been missed.
@@ -47,6 +49,7 @@ impl Change {
             "user" => Change::User(id),
             "organization" => Change::Organization(id),
             "budget" => Change::Budget(id),
+            "end_user" => Change::EndUser(id),
             "models" => Change::Models,
             _ => Change::All,
         }
@@ -61,6 +64,7 @@ impl std::fmt::Display for Change {
             Change::User(id) => write!(f, "user:{id}"),
             Change::Organization(id) => write!(f, "organization:{id}"),
             Change::Budget(id) => write!(f, "budget:{id}"),
+            Change::EndUser(id) => write!(f, "end_user:{id}"),
             Change::Models => f.write_str("models"),
             Change::All => f.write_str("*"),
         }
@@ -149,7 +153,7 @@ impl Directory {
                 Change::User(id) => caller.user_id.as_ref() == Some(id),
                 Change::Organization(id) => caller.organization_id.as_ref() == Some(id),
                 Change::Budget(_) | Change::All => true,
-                Change::Key(_) | Change::Models => false,
+                Change::Key(_) | Change::EndUser(_) | Change::Models => false,
             }
         });
         touched

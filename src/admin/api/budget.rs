@@ -1,0 +1,144 @@
+//! `/budget/*`: budgets that keys, members, end users, tags and organizations share.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde_json::{Value, json};
+
+use crate::admin::desk::{
+    Answer, Asker, Desk, Fields, Refusal, budget_fields, pick, put, required, reset_at, shown,
+    shown_all, texts_of,
+};
+use crate::directory::{Change, text};
+use crate::store::secret::uuid;
+use crate::store::{Command, Row, Table};
+
+type Shared = State<Arc<Desk>>;
+
+/// The routes.
+pub fn routes() -> Router<Arc<Desk>> {
+    Router::new()
+        .route("/budget/new", post(new))
+        .route("/budget/update", post(update))
+        .route("/budget/info", post(info))
+        .route("/budget/list", get(list))
+        .route("/budget/settings", get(settings))
+        .route("/budget/delete", post(delete))
+}
+
+/// The columns of a budget that a request names.
+pub(super) fn columns(fields: &Row) -> Result<Row, Refusal> {
+    budget_fields(fields)?;
+    let mut row = pick(Table::BUDGETS, fields);
+    if fields.contains_key("budget_duration") {
+        put(&mut row, "budget_reset_at", reset_at(fields, "budget_duration")?);
+    }
+    Ok(row)
+}
+
+/// Makes a budget of the request's limits; its id.
+pub(super) async fn insert(desk: &Desk, asker: &Asker, fields: &Row) -> Result<String, Refusal> {
+    let id = uuid();
+    let mut row = columns(fields)?;
+    put(&mut row, "budget_id", id.clone());
+    put(&mut row, "created_by", asker.user_id().unwrap_or(""));
+    put(&mut row, "updated_by", asker.user_id().unwrap_or(""));
+    desk.directory.store.rows(Command::Insert(Table::BUDGETS, row)).await?;
+    Ok(id)
+}
+
+async fn new(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    asker.must_be_admin("/budget/new")?;
+    let mut row = columns(&fields)?;
+    let id = text(&fields, "budget_id").unwrap_or_else(uuid);
+    put(&mut row, "budget_id", id.clone());
+    put(&mut row, "created_by", asker.user_id().unwrap_or(""));
+    put(&mut row, "updated_by", asker.user_id().unwrap_or(""));
+    let stored = desk.directory.store.row(Command::Insert(Table::BUDGETS, row)).await?;
+    let stored = stored.ok_or_else(|| Refusal::bad(format!("budget_id={id} already exists")))?;
+    Ok(Json(Value::Object(shown(Table::BUDGETS, stored))))
+}
+
+async fn update(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    asker.must_be_admin("/budget/update")?;
+    let id = required(&fields, "budget_id")?;
+    let mut changes = columns(&fields)?;
+    put(&mut changes, "updated_by", asker.user_id().unwrap_or(""));
+    let update = Command::Update(Table::BUDGETS, vec![id.clone()], changes);
+    let stored = desk.directory.store.row(update).await?;
+    let stored = stored.ok_or_else(|| Refusal::not_found(format!("budget_id={id} not found")))?;
+    desk.directory.changed(Change::Budget(id)).await;
+    Ok(Json(Value::Object(shown(Table::BUDGETS, stored))))
+}
+
+async fn info(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    if !asker.sees_all() {
+        asker.must_be_admin("/budget/info")?;
+    }
+    let ids = texts_of(&fields, "budgets");
+    if ids.is_empty() {
+        return Err(Refusal::bad("budgets must list at least one budget_id").at("budgets"));
+    }
+    let mut rows = Vec::new();
+    for id in ids {
+        rows.extend(desk.directory.store.get(Table::BUDGETS, &[&id]).await?);
+    }
+    Ok(Json(shown_all(Table::BUDGETS, rows)))
+}
+
+async fn list(State(desk): Shared, Extension(asker): Extension<Asker>) -> Answer {
+    if !asker.sees_all() {
+        asker.must_be_admin("/budget/list")?;
+    }
+    let list = Command::List {
+        table: Table::BUDGETS,
+        filter: Row::new(),
+        newest: true,
+        limit: 10_000,
+        offset: 0,
+    };
+    Ok(Json(shown_all(Table::BUDGETS, desk.directory.store.rows(list).await?)))
+}
+
+async fn settings(Extension(asker): Extension<Asker>) -> Answer {
+    asker.must_be_admin("/budget/settings")?;
+    let field = |name: &str, kind: &str, description: &str| {
+        json!({"field_name": name, "field_type": kind, "field_description": description,
+            "field_value": null, "stored_in_db": true, "field_default_value": null})
+    };
+    Ok(Json(json!([
+        field("max_parallel_requests", "Integer", "Calls at once."),
+        field("tpm_limit", "Integer", "Tokens a minute."),
+        field("rpm_limit", "Integer", "Requests a minute."),
+        field("budget_duration", "String", "When the budget starts anew: 1d, 7d, 30d, 1mo."),
+        field("max_budget", "Float", "USD that may be spent."),
+        field("soft_budget", "Float", "USD above which an alert is sent."),
+    ])))
+}
+
+async fn delete(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    asker.must_be_admin("/budget/delete")?;
+    let id = required(&fields, "id")?;
+    let gone = desk.directory.store.row(Command::Delete(Table::BUDGETS, vec![id.clone()])).await?;
+    let gone = gone.ok_or_else(|| Refusal::not_found(format!("budget_id={id} not found")))?;
+    desk.directory.changed(Change::Budget(id)).await;
+    Ok(Json(Value::Object(shown(Table::BUDGETS, gone))))
+}

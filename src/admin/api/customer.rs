@@ -1,0 +1,187 @@
+//! `/customer/*` and `/end_user/*`: the people behind a request's `user`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, Json, Router};
+use serde_json::{Value, json};
+
+use super::budget;
+use crate::admin::desk::{
+    Answer, Asker, Desk, Fields, Refusal, pick, put, required, shown, shown_all, texts_of,
+};
+use crate::directory::{Change, text};
+use crate::store::{Command, Row, Table};
+
+type Shared = State<Arc<Desk>>;
+
+/// The routes, under both names.
+pub fn routes() -> Router<Arc<Desk>> {
+    let both = |router: Router<Arc<Desk>>, name: &str, method: MethodRouter<Arc<Desk>>| {
+        router
+            .route(&format!("/customer/{name}"), method.clone())
+            .route(&format!("/end_user/{name}"), method)
+    };
+    let router = both(Router::new(), "new", post(new));
+    let router = both(router, "update", post(update));
+    let router = both(router, "delete", post(delete));
+    let router = both(router, "info", get(info));
+    let router = both(router, "list", get(list));
+    let router = both(router, "block", post(block));
+    both(router, "unblock", post(unblock))
+}
+
+/// Limits of a request become a budget of its own.
+async fn own_budget(desk: &Desk, asker: &Asker, fields: &Row) -> Result<Option<String>, Refusal> {
+    let limits = budget::columns(fields)?;
+    if limits.is_empty() {
+        return Ok(None);
+    }
+    if text(fields, "budget_id").is_some() {
+        return Err(Refusal::bad("give either budget_id or limits, not both").at("budget_id"));
+    }
+    budget::insert(desk, asker, fields).await.map(Some)
+}
+
+async fn told(desk: &Desk, row: Row) -> Result<Row, Refusal> {
+    let budget = match text(&row, "budget_id") {
+        Some(id) => desk.directory.store.get(Table::BUDGETS, &[&id]).await?,
+        None => None,
+    };
+    let mut answer = shown(Table::END_USERS, row);
+    put(&mut answer, "litellm_budget_table", budget.map(|row| shown(Table::BUDGETS, row)));
+    Ok(answer)
+}
+
+async fn new(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    asker.must_be_admin("/customer/new")?;
+    let id = required(&fields, "user_id")?;
+    let mut row = pick(Table::END_USERS, &fields);
+    put(&mut row, "user_id", id.clone());
+    if let Some(budget) = own_budget(&desk, &asker, &fields).await? {
+        put(&mut row, "budget_id", budget);
+    }
+    let stored = desk.directory.store.row(Command::Insert(Table::END_USERS, row)).await?;
+    let stored = stored.ok_or_else(|| {
+        Refusal::bad(format!("Customer already exists, passed user_id={id}. Please pass a new user_id."))
+    })?;
+    desk.directory.changed(Change::EndUser(id)).await;
+    Ok(Json(Value::Object(told(&desk, stored).await?)))
+}
+
+async fn update(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    asker.must_be_admin("/customer/update")?;
+    let id = required(&fields, "user_id")?;
+    let mut changes = pick(Table::END_USERS, &fields);
+    if let Some(budget) = own_budget(&desk, &asker, &fields).await? {
+        put(&mut changes, "budget_id", budget);
+    }
+    let update = Command::Update(Table::END_USERS, vec![id.clone()], changes);
+    let stored = desk.directory.store.row(update).await?;
+    let stored =
+        stored.ok_or_else(|| Refusal::not_found(format!("End User Id={id} does not exist in db")))?;
+    desk.directory.changed(Change::EndUser(id)).await;
+    Ok(Json(Value::Object(told(&desk, stored).await?)))
+}
+
+async fn delete(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    asker.must_be_admin("/customer/delete")?;
+    let ids = texts_of(&fields, "user_ids");
+    if ids.is_empty() {
+        return Err(Refusal::bad("user_ids must be given").at("user_ids"));
+    }
+    let commands = ids.iter().map(|id| Command::Delete(Table::END_USERS, vec![id.clone()]));
+    let answers = desk.directory.store.transact(commands.collect()).await?;
+    let count = answers.iter().filter(|rows| !rows.is_empty()).count();
+    for id in &ids {
+        desk.directory.changed(Change::EndUser(id.clone())).await;
+    }
+    Ok(Json(json!({
+        "deleted_customers": count,
+        "message": format!("Successfully deleted customers with ids: {ids:?}"),
+    })))
+}
+
+async fn info(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer {
+    if !asker.sees_all() {
+        asker.must_be_admin("/customer/info")?;
+    }
+    let id = query.get("end_user_id").cloned().unwrap_or_default();
+    let row = desk.directory.store.get(Table::END_USERS, &[&id]).await?;
+    let row =
+        row.ok_or_else(|| Refusal::not_found(format!("End User Id={id} does not exist in db")))?;
+    Ok(Json(Value::Object(told(&desk, row).await?)))
+}
+
+async fn list(State(desk): Shared, Extension(asker): Extension<Asker>) -> Answer {
+    if !asker.sees_all() {
+        asker.must_be_admin("/customer/list")?;
+    }
+    let list = Command::List {
+        table: Table::END_USERS,
+        filter: Row::new(),
+        newest: false,
+        limit: 10_000,
+        offset: 0,
+    };
+    Ok(Json(shown_all(Table::END_USERS, desk.directory.store.rows(list).await?)))
+}
+
+async fn block(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    asker.must_be_admin("/customer/block")?;
+    let rows = set_blocked(&desk, &fields, true).await?;
+    Ok(Json(json!({"blocked_users": shown_all(Table::END_USERS, rows)})))
+}
+
+async fn unblock(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    asker.must_be_admin("/customer/unblock")?;
+    let rows = set_blocked(&desk, &fields, false).await?;
+    let ids: Vec<Value> = rows.iter().filter_map(|row| row.get("user_id").cloned()).collect();
+    Ok(Json(json!({"blocked_users": [], "unblocked_users": ids})))
+}
+
+/// Blocks or unblocks; an end user that was never seen is made, so that it stays blocked.
+async fn set_blocked(desk: &Desk, fields: &Row, blocked: bool) -> Result<Vec<Row>, Refusal> {
+    let mut rows = Vec::new();
+    for id in texts_of(fields, "user_ids") {
+        let mut changes = Row::new();
+        put(&mut changes, "blocked", blocked);
+        let update = Command::Update(Table::END_USERS, vec![id.clone()], changes.clone());
+        let stored = match desk.directory.store.row(update).await? {
+            Some(stored) => Some(stored),
+            None => {
+                put(&mut changes, "user_id", id.clone());
+                desk.directory.store.row(Command::Insert(Table::END_USERS, changes)).await?
+            }
+        };
+        rows.extend(stored);
+        desk.directory.changed(Change::EndUser(id)).await;
+    }
+    Ok(rows)
+}

@@ -1,0 +1,124 @@
+//! `/tag/*`: tags, which group requests across keys and may have a budget and models.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde_json::{Value, json};
+
+use super::budget;
+use crate::admin::desk::{
+    Answer, Asker, Desk, Fields, Refusal, pick, put, required, shown, texts_of,
+};
+use crate::directory::{Change, text};
+use crate::store::{Command, Row, Table};
+
+type Shared = State<Arc<Desk>>;
+
+/// The routes.
+pub fn routes() -> Router<Arc<Desk>> {
+    Router::new()
+        .route("/tag/new", post(new))
+        .route("/tag/update", post(update))
+        .route("/tag/info", post(info))
+        .route("/tag/list", get(list))
+        .route("/tag/delete", post(delete))
+}
+
+async fn told(desk: &Desk, row: Row) -> Result<Row, Refusal> {
+    let budget = match text(&row, "budget_id") {
+        Some(id) => desk.directory.store.get(Table::BUDGETS, &[&id]).await?,
+        None => None,
+    };
+    let mut answer = shown(Table::TAGS, row);
+    let name = answer.remove("tag_name").unwrap_or_default();
+    put(&mut answer, "name", name);
+    put(&mut answer, "litellm_budget_table", budget.map(|row| shown(Table::BUDGETS, row)));
+    Ok(answer)
+}
+
+async fn new(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    asker.must_be_admin("/tag/new")?;
+    let name = required(&fields, "name")?;
+    let mut row = pick(Table::TAGS, &fields);
+    put(&mut row, "tag_name", name.clone());
+    put(&mut row, "created_by", asker.user_id().map(str::to_owned));
+    if !budget::columns(&fields)?.is_empty() {
+        put(&mut row, "budget_id", budget::insert(&desk, &asker, &fields).await?);
+    }
+    let stored = desk.directory.store.row(Command::Insert(Table::TAGS, row)).await?;
+    let stored = stored.ok_or_else(|| Refusal::bad(format!("Tag {name} already exists")))?;
+    let tag = told(&desk, stored).await?;
+    Ok(Json(json!({"message": format!("Tag {name} created successfully"), "tag": tag})))
+}
+
+async fn update(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    asker.must_be_admin("/tag/update")?;
+    let name = required(&fields, "name")?;
+    let mut changes = pick(Table::TAGS, &fields);
+    if !budget::columns(&fields)?.is_empty() {
+        put(&mut changes, "budget_id", budget::insert(&desk, &asker, &fields).await?);
+    }
+    let update = Command::Update(Table::TAGS, vec![name.clone()], changes);
+    let stored = desk.directory.store.row(update).await?;
+    let stored = stored.ok_or_else(|| Refusal::not_found(format!("Tag {name} not found")))?;
+    desk.directory.changed(Change::All).await;
+    let tag = told(&desk, stored).await?;
+    Ok(Json(json!({"message": format!("Tag {name} updated successfully"), "tag": tag})))
+}
+
+async fn info(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    if !asker.sees_all() {
+        asker.must_be_admin("/tag/info")?;
+    }
+    let mut answer = Row::new();
+    for name in texts_of(&fields, "names") {
+        let found = desk.directory.store.get(Table::TAGS, &[&name]).await?;
+        let row = found.ok_or_else(|| Refusal::not_found(format!("No tags found: {name}")))?;
+        answer.insert(name, Value::Object(told(&desk, row).await?));
+    }
+    Ok(Json(Value::Object(answer)))
+}
+
+async fn list(State(desk): Shared, Extension(asker): Extension<Asker>) -> Answer {
+    if !asker.sees_all() {
+        asker.must_be_admin("/tag/list")?;
+    }
+    let list = Command::List {
+        table: Table::TAGS,
+        filter: Row::new(),
+        newest: false,
+        limit: 10_000,
+        offset: 0,
+    };
+    let mut answer = Vec::new();
+    for row in desk.directory.store.rows(list).await? {
+        answer.push(told(&desk, row).await?);
+    }
+    Ok(Json(json!(answer)))
+}
+
+async fn delete(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    asker.must_be_admin("/tag/delete")?;
+    let name = required(&fields, "name")?;
+    let gone = desk.directory.store.row(Command::Delete(Table::TAGS, vec![name.clone()])).await?;
+    gone.ok_or_else(|| Refusal::not_found(format!("Tag {name} not found")))?;
+    Ok(Json(json!({"message": format!("Tag {name} deleted successfully")})))
+}

@@ -1,0 +1,42 @@
+//! What the management API's handlers share: the directory, the rules of the configuration, who
+//! asks, and the forms of answers and refusals.
+
+mod answer;
+mod asker;
+mod fields;
+mod rules;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+pub use answer::{Answer, Fields, Refusal, shown, shown_all};
+pub use asker::{Asker, Who};
+pub use fields::{
+    budget_fields, expiry, fold_metadata, page, pages, pick, put, required, reset_at, texts_of,
+};
+pub use rules::Rules;
+
+use crate::directory::Directory;
+
+/// The management API's state.
+pub struct Desk {
+    /// Rows and accounts.
+    pub directory: Arc<Directory>,
+    rules: RwLock<Arc<Rules>>,
+}
+
+impl Desk {
+    /// A desk over a directory.
+    pub fn new(directory: Arc<Directory>, rules: Rules) -> Desk {
+        Desk { directory, rules: RwLock::new(Arc::new(rules)) }
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// New rules, after a reload.
+    pub fn set_rules(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+}
