@@ -4,6 +4,7 @@
 //! mesh. One file per family of routes in `api/`. Nothing here is on the path of an LLM call.
 
 pub mod api;
+pub mod desk;
 
 use std::sync::Arc;
 

@@ -33,7 +33,11 @@ pub(super) fn columns(fields: &Row) -> Result<Row, Refusal> {
     budget_fields(fields)?;
     let mut row = pick(Table::BUDGETS, fields);
     if fields.contains_key("budget_duration") {
-        put(&mut row, "budget_reset_at", reset_at(fields, "budget_duration")?);
+        put(
+            &mut row,
+            "budget_reset_at",
+            reset_at(fields, "budget_duration")?,
+        );
     }
     Ok(row)
 }
@@ -45,7 +49,10 @@ pub(super) async fn insert(desk: &Desk, asker: &Asker, fields: &Row) -> Result<S
     put(&mut row, "budget_id", id.clone());
     put(&mut row, "created_by", asker.user_id().unwrap_or(""));
     put(&mut row, "updated_by", asker.user_id().unwrap_or(""));
-    desk.directory.store.rows(Command::Insert(Table::BUDGETS, row)).await?;
+    desk.directory
+        .store
+        .rows(Command::Insert(Table::BUDGETS, row))
+        .await?;
     Ok(id)
 }
 
@@ -60,7 +67,11 @@ async fn new(
     put(&mut row, "budget_id", id.clone());
     put(&mut row, "created_by", asker.user_id().unwrap_or(""));
     put(&mut row, "updated_by", asker.user_id().unwrap_or(""));
-    let stored = desk.directory.store.row(Command::Insert(Table::BUDGETS, row)).await?;
+    let stored = desk
+        .directory
+        .store
+        .row(Command::Insert(Table::BUDGETS, row))
+        .await?;
     let stored = stored.ok_or_else(|| Refusal::bad(format!("budget_id={id} already exists")))?;
     Ok(Json(Value::Object(shown(Table::BUDGETS, stored))))
 }
@@ -111,7 +122,10 @@ async fn list(State(desk): Shared, Extension(asker): Extension<Asker>) -> Answer
         limit: 10_000,
         offset: 0,
     };
-    Ok(Json(shown_all(Table::BUDGETS, desk.directory.store.rows(list).await?)))
+    Ok(Json(shown_all(
+        Table::BUDGETS,
+        desk.directory.store.rows(list).await?,
+    )))
 }
 
 async fn settings(Extension(asker): Extension<Asker>) -> Answer {
@@ -124,7 +138,11 @@ async fn settings(Extension(asker): Extension<Asker>) -> Answer {
         field("max_parallel_requests", "Integer", "Calls at once."),
         field("tpm_limit", "Integer", "Tokens a minute."),
         field("rpm_limit", "Integer", "Requests a minute."),
-        field("budget_duration", "String", "When the budget starts anew: 1d, 7d, 30d, 1mo."),
+        field(
+            "budget_duration",
+            "String",
+            "When the budget starts anew: 1d, 7d, 30d, 1mo."
+        ),
         field("max_budget", "Float", "USD that may be spent."),
         field("soft_budget", "Float", "USD above which an alert is sent."),
     ])))
@@ -137,7 +155,11 @@ async fn delete(
 ) -> Answer {
     asker.must_be_admin("/budget/delete")?;
     let id = required(&fields, "id")?;
-    let gone = desk.directory.store.row(Command::Delete(Table::BUDGETS, vec![id.clone()])).await?;
+    let gone = desk
+        .directory
+        .store
+        .row(Command::Delete(Table::BUDGETS, vec![id.clone()]))
+        .await?;
     let gone = gone.ok_or_else(|| Refusal::not_found(format!("budget_id={id} not found")))?;
     desk.directory.changed(Change::Budget(id)).await;
     Ok(Json(Value::Object(shown(Table::BUDGETS, gone))))

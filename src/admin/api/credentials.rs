@@ -23,20 +23,31 @@ pub fn routes() -> Router<Arc<Desk>> {
 }
 
 async fn found(desk: &Desk, name: &str) -> Result<Row, Refusal> {
-    let mut rows = desk.directory.store.find(Table::CREDENTIALS, "credential_name", name).await?;
-    rows.pop().ok_or_else(|| Refusal::not_found(format!("Credential not found: {name}")))
+    let mut rows = desk
+        .directory
+        .store
+        .find(Table::CREDENTIALS, "credential_name", name)
+        .await?;
+    rows.pop()
+        .ok_or_else(|| Refusal::not_found(format!("Credential not found: {name}")))
 }
 
 /// A credential with its values masked.
 fn masked(desk: &Desk, row: &Row) -> Result<Value, Refusal> {
     let sealed = row.get("credential_values").cloned().unwrap_or_default();
-    let opened = desk.directory.secrets.open_all(&sealed).map_err(Refusal::internal)?;
+    let opened = desk
+        .directory
+        .secrets
+        .open_all(&sealed)
+        .map_err(Refusal::internal)?;
     let values: Row = opened
         .as_object()
         .into_iter()
         .flatten()
         .map(|(name, value)| {
-            let hidden = value.as_str().map_or_else(|| value.clone(), |text| Value::from(mask(text)));
+            let hidden = value
+                .as_str()
+                .map_or_else(|| value.clone(), |text| Value::from(mask(text)));
             (name.clone(), hidden)
         })
         .collect();
@@ -54,17 +65,24 @@ fn mask(text: &str) -> String {
     if letters.len() < SHOWN_FROM {
         return "****".to_owned();
     }
-    let ends: (String, String) =
-        (letters[..2].iter().collect(), letters[letters.len() - 2..].iter().collect());
+    let ends: (String, String) = (
+        letters[..2].iter().collect(),
+        letters[letters.len() - 2..].iter().collect(),
+    );
     format!("{}****{}", ends.0, ends.1)
 }
 
 fn sealed(desk: &Desk, fields: &Row) -> Result<Option<Value>, Refusal> {
-    let Some(values) = fields.get("credential_values").filter(|values| values.is_object()) else {
+    let Some(values) = fields
+        .get("credential_values")
+        .filter(|values| values.is_object())
+    else {
         return Ok(None);
     };
     let sealed = desk.directory.secrets.seal_all(values);
-    sealed.map(Some).ok_or_else(|| Refusal::internal("no random bytes to seal with"))
+    sealed
+        .map(Some)
+        .ok_or_else(|| Refusal::internal("no random bytes to seal with"))
 }
 
 async fn new(
@@ -80,13 +98,23 @@ async fn new(
     put(&mut row, "credential_id", uuid());
     put(&mut row, "credential_name", name.clone());
     put(&mut row, "credential_values", values);
-    put(&mut row, "credential_info", fields.get("credential_info").cloned().unwrap_or(json!({})));
+    put(
+        &mut row,
+        "credential_info",
+        fields.get("credential_info").cloned().unwrap_or(json!({})),
+    );
     put(&mut row, "created_by", asker.user_id().unwrap_or(""));
     put(&mut row, "updated_by", asker.user_id().unwrap_or(""));
-    let stored = desk.directory.store.row(Command::Insert(Table::CREDENTIALS, row)).await?;
+    let stored = desk
+        .directory
+        .store
+        .row(Command::Insert(Table::CREDENTIALS, row))
+        .await?;
     stored.ok_or_else(|| Refusal::bad(format!("credential {name} already exists")))?;
     desk.directory.changed(Change::Models).await;
-    Ok(Json(json!({"success": true, "message": "Credential created successfully"})))
+    Ok(Json(
+        json!({"success": true, "message": "Credential created successfully"}),
+    ))
 }
 
 async fn list(State(desk): Shared, Extension(asker): Extension<Asker>) -> Answer {
@@ -132,9 +160,14 @@ async fn update(
     }
     put(&mut changes, "updated_by", asker.user_id().unwrap_or(""));
     let id = text(&before, "credential_id").unwrap_or_default();
-    desk.directory.store.rows(Command::Update(Table::CREDENTIALS, vec![id], changes)).await?;
+    desk.directory
+        .store
+        .rows(Command::Update(Table::CREDENTIALS, vec![id], changes))
+        .await?;
     desk.directory.changed(Change::Models).await;
-    Ok(Json(json!({"success": true, "message": "Credential updated successfully"})))
+    Ok(Json(
+        json!({"success": true, "message": "Credential updated successfully"}),
+    ))
 }
 
 async fn remove(
@@ -144,7 +177,12 @@ async fn remove(
 ) -> Answer {
     asker.must_be_admin("/credentials")?;
     let id = text(&found(&desk, &name).await?, "credential_id").unwrap_or_default();
-    desk.directory.store.rows(Command::Delete(Table::CREDENTIALS, vec![id])).await?;
+    desk.directory
+        .store
+        .rows(Command::Delete(Table::CREDENTIALS, vec![id]))
+        .await?;
     desk.directory.changed(Change::Models).await;
-    Ok(Json(json!({"success": true, "message": "Credential deleted successfully"})))
+    Ok(Json(
+        json!({"success": true, "message": "Credential deleted successfully"}),
+    ))
 }

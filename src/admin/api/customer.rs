@@ -51,7 +51,11 @@ async fn told(desk: &Desk, row: Row) -> Result<Row, Refusal> {
         None => None,
     };
     let mut answer = shown(Table::END_USERS, row);
-    put(&mut answer, "litellm_budget_table", budget.map(|row| shown(Table::BUDGETS, row)));
+    put(
+        &mut answer,
+        "litellm_budget_table",
+        budget.map(|row| shown(Table::BUDGETS, row)),
+    );
     Ok(answer)
 }
 
@@ -67,9 +71,15 @@ async fn new(
     if let Some(budget) = own_budget(&desk, &asker, &fields).await? {
         put(&mut row, "budget_id", budget);
     }
-    let stored = desk.directory.store.row(Command::Insert(Table::END_USERS, row)).await?;
+    let stored = desk
+        .directory
+        .store
+        .row(Command::Insert(Table::END_USERS, row))
+        .await?;
     let stored = stored.ok_or_else(|| {
-        Refusal::bad(format!("Customer already exists, passed user_id={id}. Please pass a new user_id."))
+        Refusal::bad(format!(
+            "Customer already exists, passed user_id={id}. Please pass a new user_id."
+        ))
     })?;
     desk.directory.changed(Change::EndUser(id)).await;
     Ok(Json(Value::Object(told(&desk, stored).await?)))
@@ -88,8 +98,8 @@ async fn update(
     }
     let update = Command::Update(Table::END_USERS, vec![id.clone()], changes);
     let stored = desk.directory.store.row(update).await?;
-    let stored =
-        stored.ok_or_else(|| Refusal::not_found(format!("End User Id={id} does not exist in db")))?;
+    let stored = stored
+        .ok_or_else(|| Refusal::not_found(format!("End User Id={id} does not exist in db")))?;
     desk.directory.changed(Change::EndUser(id)).await;
     Ok(Json(Value::Object(told(&desk, stored).await?)))
 }
@@ -104,7 +114,9 @@ async fn delete(
     if ids.is_empty() {
         return Err(Refusal::bad("user_ids must be given").at("user_ids"));
     }
-    let commands = ids.iter().map(|id| Command::Delete(Table::END_USERS, vec![id.clone()]));
+    let commands = ids
+        .iter()
+        .map(|id| Command::Delete(Table::END_USERS, vec![id.clone()]));
     let answers = desk.directory.store.transact(commands.collect()).await?;
     let count = answers.iter().filter(|rows| !rows.is_empty()).count();
     for id in &ids {
@@ -142,7 +154,10 @@ async fn list(State(desk): Shared, Extension(asker): Extension<Asker>) -> Answer
         limit: 10_000,
         offset: 0,
     };
-    Ok(Json(shown_all(Table::END_USERS, desk.directory.store.rows(list).await?)))
+    Ok(Json(shown_all(
+        Table::END_USERS,
+        desk.directory.store.rows(list).await?,
+    )))
 }
 
 async fn block(
@@ -152,7 +167,9 @@ async fn block(
 ) -> Answer {
     asker.must_be_admin("/customer/block")?;
     let rows = set_blocked(&desk, &fields, true).await?;
-    Ok(Json(json!({"blocked_users": shown_all(Table::END_USERS, rows)})))
+    Ok(Json(
+        json!({"blocked_users": shown_all(Table::END_USERS, rows)}),
+    ))
 }
 
 async fn unblock(
@@ -162,7 +179,10 @@ async fn unblock(
 ) -> Answer {
     asker.must_be_admin("/customer/unblock")?;
     let rows = set_blocked(&desk, &fields, false).await?;
-    let ids: Vec<Value> = rows.iter().filter_map(|row| row.get("user_id").cloned()).collect();
+    let ids: Vec<Value> = rows
+        .iter()
+        .filter_map(|row| row.get("user_id").cloned())
+        .collect();
     Ok(Json(json!({"blocked_users": [], "unblocked_users": ids})))
 }
 
@@ -177,7 +197,10 @@ async fn set_blocked(desk: &Desk, fields: &Row, blocked: bool) -> Result<Vec<Row
             Some(stored) => Some(stored),
             None => {
                 put(&mut changes, "user_id", id.clone());
-                desk.directory.store.row(Command::Insert(Table::END_USERS, changes)).await?
+                desk.directory
+                    .store
+                    .row(Command::Insert(Table::END_USERS, changes))
+                    .await?
             }
         };
         rows.extend(stored);

@@ -23,7 +23,10 @@ type Shared = State<Arc<Desk>>;
 pub fn routes() -> Router<Arc<Desk>> {
     Router::new()
         .route("/key/generate", post(generate))
-        .route("/key/service-account/generate", post(generate_service_account))
+        .route(
+            "/key/service-account/generate",
+            post(generate_service_account),
+        )
         .route("/key/info", get(info))
         .route("/v2/key/info", post(info_many))
         .route("/key/update", post(update))
@@ -41,12 +44,20 @@ pub fn routes() -> Router<Arc<Desk>> {
 
 /// The row's name of a key that is given as itself or as its hash.
 pub(super) fn token(key: &str) -> String {
-    if key.starts_with("sk-") { token_of(key) } else { key.to_owned() }
+    if key.starts_with("sk-") {
+        token_of(key)
+    } else {
+        key.to_owned()
+    }
 }
 
 /// The row of a key.
 async fn row(desk: &Desk, key: &str) -> Result<Row, Refusal> {
-    let found = desk.directory.store.get(Table::KEYS, &[&token(key)]).await?;
+    let found = desk
+        .directory
+        .store
+        .get(Table::KEYS, &[&token(key)])
+        .await?;
     found.ok_or_else(|| Refusal::not_found("Key not found in database").at("key"))
 }
 
@@ -64,12 +75,21 @@ async fn generate_service_account(
     Fields(mut fields): Fields,
 ) -> Answer {
     required(&fields, "team_id")?;
-    let mut metadata = fields.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
-    let alias = fields.get("key_alias").cloned().unwrap_or_else(|| Value::from(uuid()));
+    let mut metadata = fields
+        .get("metadata")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    let alias = fields
+        .get("key_alias")
+        .cloned()
+        .unwrap_or_else(|| Value::from(uuid()));
     metadata.insert("service_account_id".to_owned(), alias);
     put(&mut fields, "metadata", metadata);
     fields.remove("user_id");
-    make_for(&desk, &asker, fields, Owner::Nobody).await.map(Json)
+    make_for(&desk, &asker, fields, Owner::Nobody)
+        .await
+        .map(Json)
 }
 
 /// Whose key is made when the request names nobody.
@@ -115,7 +135,13 @@ async fn make_for(
         commands.push(Command::Insert(Table::BUDGETS, budget));
     }
     commands.push(Command::Insert(Table::KEYS, row));
-    let stored = desk.directory.store.transact(commands).await?.pop().and_then(|mut r| r.pop());
+    let stored = desk
+        .directory
+        .store
+        .transact(commands)
+        .await?
+        .pop()
+        .and_then(|mut r| r.pop());
     let stored = stored.ok_or_else(|| Refusal::bad("Key already exists").at("key"))?;
     desk.directory.changed(Change::Key(token)).await;
     Ok(Value::Object(made(stored, &key)))
@@ -146,9 +172,18 @@ fn short(key: &str) -> String {
 }
 
 async fn alias_is_free(desk: &Desk, fields: &Row, token: &str) -> Result<(), Refusal> {
-    let Some(alias) = text(fields, "key_alias") else { return Ok(()) };
-    let same = desk.directory.store.find(Table::KEYS, "key_alias", &alias).await?;
-    if same.iter().all(|row| text(row, "token").as_deref() == Some(token)) {
+    let Some(alias) = text(fields, "key_alias") else {
+        return Ok(());
+    };
+    let same = desk
+        .directory
+        .store
+        .find(Table::KEYS, "key_alias", &alias)
+        .await?;
+    if same
+        .iter()
+        .all(|row| text(row, "token").as_deref() == Some(token))
+    {
         return Ok(());
     }
     Err(Refusal::bad(format!(
@@ -161,7 +196,11 @@ async fn alias_is_free(desk: &Desk, fields: &Row, token: &str) -> Result<(), Ref
 fn new_row(fields: &Row) -> Result<Row, Refusal> {
     let mut row = pick(Table::KEYS, fields);
     put(&mut row, "expires", expiry(fields, "duration")?);
-    put(&mut row, "budget_reset_at", reset_at(fields, "budget_duration")?);
+    put(
+        &mut row,
+        "budget_reset_at",
+        reset_at(fields, "budget_duration")?,
+    );
     if let Some(metadata) = fold_metadata(fields, None) {
         put(&mut row, "metadata", metadata);
     }
@@ -190,11 +229,17 @@ fn routes_of_type(fields: &Row) -> Result<Option<Vec<&'static str>>, Refusal> {
 
 /// The budget row that holds a key's `soft_budget`.
 fn soft_budget(fields: &Row, by: Option<String>) -> Option<Row> {
-    let soft = fields.get("soft_budget").filter(|value| value.is_number())?;
+    let soft = fields
+        .get("soft_budget")
+        .filter(|value| value.is_number())?;
     let mut budget = Row::new();
     put(&mut budget, "budget_id", uuid());
     put(&mut budget, "soft_budget", soft.clone());
-    put(&mut budget, "max_budget", fields.get("max_budget").cloned().unwrap_or_default());
+    put(
+        &mut budget,
+        "max_budget",
+        fields.get("max_budget").cloned().unwrap_or_default(),
+    );
     put(&mut budget, "created_by", by.clone().unwrap_or_default());
     put(&mut budget, "updated_by", by.unwrap_or_default());
     Some(budget)
@@ -231,7 +276,11 @@ async fn told(desk: &Desk, row: Row) -> Result<Row, Refusal> {
     };
     let mut row = shown(Table::KEYS, row);
     row.remove("token");
-    put(&mut row, "litellm_budget_table", budget.map(|budget| shown(Table::BUDGETS, budget)));
+    put(
+        &mut row,
+        "litellm_budget_table",
+        budget.map(|budget| shown(Table::BUDGETS, budget)),
+    );
     Ok(row)
 }
 
@@ -270,7 +319,11 @@ async fn change(desk: &Desk, asker: &Asker, fields: Row) -> Result<Value, Refusa
     let token = token(&key);
     alias_is_free(desk, &fields, &token).await?;
     let mut changes = changes;
-    put(&mut changes, "updated_by", asker.user_id().map(str::to_owned));
+    put(
+        &mut changes,
+        "updated_by",
+        asker.user_id().map(str::to_owned),
+    );
     let updated = Command::Update(Table::KEYS, vec![token.clone()], changes);
     let stored = desk.directory.store.row(updated).await?;
     let stored = stored.ok_or_else(|| Refusal::not_found("Key not found in database"))?;
@@ -288,7 +341,11 @@ fn changes(fields: &Row, before: &Row) -> Result<Row, Refusal> {
         put(&mut changes, "expires", expiry(fields, "duration")?);
     }
     if fields.contains_key("budget_duration") {
-        put(&mut changes, "budget_reset_at", reset_at(fields, "budget_duration")?);
+        put(
+            &mut changes,
+            "budget_reset_at",
+            reset_at(fields, "budget_duration")?,
+        );
     }
     if let Some(routes) = routes_of_type(fields)? {
         put(&mut changes, "allowed_routes", routes);
@@ -305,14 +362,22 @@ async fn bulk_update(
     Extension(asker): Extension<Asker>,
     Fields(fields): Fields,
 ) -> Answer {
-    let keys = fields.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
+    let keys = fields
+        .get("keys")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     for entry in &keys {
-        let Some(one) = entry.as_object() else { continue };
+        let Some(one) = entry.as_object() else {
+            continue;
+        };
         let key = one.get("key").cloned().unwrap_or_default();
         match change(&desk, &asker, one.clone()).await {
             Ok(info) => done.push(json!({"key": key, "key_info": info})),
-            Err(refusal) => failed.push(json!({"key": key, "failed_reason": format!("{refusal:?}")})),
+            Err(refusal) => {
+                failed.push(json!({"key": key, "failed_reason": format!("{refusal:?}")}))
+            }
         }
     }
     Ok(Json(json!({
@@ -327,7 +392,11 @@ async fn delete(
 ) -> Answer {
     let mut keys = texts_of(&fields, "keys");
     for alias in texts_of(&fields, "key_aliases") {
-        let rows = desk.directory.store.find(Table::KEYS, "key_alias", &alias).await?;
+        let rows = desk
+            .directory
+            .store
+            .find(Table::KEYS, "key_alias", &alias)
+            .await?;
         keys.extend(rows.iter().filter_map(|row| text(row, "token")));
     }
     if keys.is_empty() {
@@ -398,7 +467,10 @@ async fn renew(desk: &Desk, asker: &Asker, key: &str, fields: Row) -> Answer {
     put(&mut after, "token", new.clone());
     put(&mut after, "key_name", short(&fresh));
     put(&mut after, "last_rotation_at", now_text());
-    let count = before.get("rotation_count").and_then(Value::as_i64).unwrap_or(0);
+    let count = before
+        .get("rotation_count")
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
     put(&mut after, "rotation_count", count + 1);
     put(&mut after, "updated_by", asker.user_id().map(str::to_owned));
     after.remove("updated_at");
@@ -406,7 +478,13 @@ async fn renew(desk: &Desk, asker: &Asker, key: &str, fields: Row) -> Answer {
         Command::Delete(Table::KEYS, vec![old.clone()]),
         Command::Insert(Table::KEYS, after),
     ];
-    let stored = desk.directory.store.transact(commands).await?.pop().and_then(|mut r| r.pop());
+    let stored = desk
+        .directory
+        .store
+        .transact(commands)
+        .await?
+        .pop()
+        .and_then(|mut r| r.pop());
     let stored = stored.ok_or_else(|| Refusal::bad("the new key exists already").at("new_key"))?;
     desk.directory.changed(Change::Key(old)).await;
     desk.directory.changed(Change::Key(new)).await;
@@ -421,13 +499,21 @@ async fn reset_spend(
 ) -> Answer {
     asker.must_be_admin("/key/{key}/reset_spend")?;
     let before = row(&desk, &key).await?;
-    let spend = fields.get("reset_to").and_then(Value::as_f64).unwrap_or(0.0);
+    let spend = fields
+        .get("reset_to")
+        .and_then(Value::as_f64)
+        .unwrap_or(0.0);
     let changes = Row::from_iter([("spend".to_owned(), Value::from(spend))]);
     let token = token(&key);
-    desk.directory.store.row(Command::Update(Table::KEYS, vec![token.clone()], changes)).await?;
+    desk.directory
+        .store
+        .row(Command::Update(Table::KEYS, vec![token.clone()], changes))
+        .await?;
     desk.directory.changed(Change::Key(token)).await;
-    Ok(Json(json!({"key_hash": text(&before, "token"), "spend": spend,
-        "previous_spend": before.get("spend"), "max_budget": before.get("max_budget")})))
+    Ok(Json(
+        json!({"key_hash": text(&before, "token"), "spend": spend,
+        "previous_spend": before.get("spend"), "max_budget": before.get("max_budget")}),
+    ))
 }
 
 async fn block(desk: Shared, asker: Extension<Asker>, fields: Fields) -> Answer {
@@ -474,7 +560,12 @@ async fn visible(
         return Ok(filter);
     }
     if let Some(team) = query.get("team_id") {
-        let team = desk.directory.store.get(Table::TEAMS, &[team]).await?.unwrap_or_default();
+        let team = desk
+            .directory
+            .store
+            .get(Table::TEAMS, &[team])
+            .await?
+            .unwrap_or_default();
         if asker.must_manage_team(desk, &team).await.is_ok() {
             return Ok(filter);
         }
@@ -496,7 +587,9 @@ async fn list(
 ) -> Answer {
     let filter = visible(&desk, &asker, &query).await?;
     let (page, size) = page(&query, "size", 10, 100);
-    let full = query.get("return_full_object").is_some_and(|text| text == "true");
+    let full = query
+        .get("return_full_object")
+        .is_some_and(|text| text == "true");
     let mut answers = desk
         .directory
         .store
@@ -513,7 +606,9 @@ async fn list(
         .await?;
     let rows = answers.pop().unwrap_or_default();
     let total = answers.pop().and_then(|mut rows| rows.pop());
-    let total = total.and_then(|row| row.get("count").and_then(Value::as_u64)).unwrap_or(0);
+    let total = total
+        .and_then(|row| row.get("count").and_then(Value::as_u64))
+        .unwrap_or(0);
     let keys: Vec<Value> = rows
         .into_iter()
         .map(|row| match full {
@@ -534,7 +629,13 @@ async fn aliases(
 ) -> Answer {
     let filter = visible(&desk, &asker, &query).await?;
     let (page, size) = page(&query, "size", 50, 100);
-    let list = Command::List { table: Table::KEYS, filter, newest: false, limit: 100_000, offset: 0 };
+    let list = Command::List {
+        table: Table::KEYS,
+        filter,
+        newest: false,
+        limit: 100_000,
+        offset: 0,
+    };
     let rows = desk.directory.store.rows(list).await?;
     let wanted = query.get("search").map_or("", String::as_str);
     let mut aliases: Vec<String> = rows
@@ -545,8 +646,11 @@ async fn aliases(
     aliases.sort();
     let total = aliases.len() as u64;
     let from = usize::try_from((page - 1) * size).unwrap_or(usize::MAX);
-    let shown: Vec<&String> =
-        aliases.iter().skip(from).take(usize::try_from(size).unwrap_or(usize::MAX)).collect();
+    let shown: Vec<&String> = aliases
+        .iter()
+        .skip(from)
+        .take(usize::try_from(size).unwrap_or(usize::MAX))
+        .collect();
     Ok(Json(json!({
         "aliases": shown, "total_count": total, "current_page": page,
         "total_pages": pages(total, size), "size": size,

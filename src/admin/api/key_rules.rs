@@ -40,7 +40,9 @@ pub(super) fn defaults(rules: &Rules, fields: &mut Row) -> Result<(), Refusal> {
 /// `upperbound_key_generate_params`: what a key may ask for at most.
 pub(super) fn within_bounds(rules: &Rules, fields: &Row) -> Result<(), Refusal> {
     for (name, bound) in &rules.key_bounds {
-        let Some(value) = fields.get(name).filter(|value| !value.is_null()) else { continue };
+        let Some(value) = fields.get(name).filter(|value| !value.is_null()) else {
+            continue;
+        };
         if exceeds(value, bound) {
             return Err(Refusal::bad(format!(
                 "{name} is over max limit set in config - user_value={value}; max_value={bound}"
@@ -101,7 +103,11 @@ pub(super) async fn may_grant(
 fn may_make(desk: &Desk, asker: &Asker, fields: &Row, team: Option<&Row>) -> Result<(), Refusal> {
     let rules = desk.rules();
     let in_team = fields.get("team_id").is_some_and(|id| !id.is_null());
-    let making = if in_team { &rules.team_keys } else { &rules.personal_keys };
+    let making = if in_team {
+        &rules.team_keys
+    } else {
+        &rules.personal_keys
+    };
     let Some(making) = making else { return Ok(()) };
     if in_team && asker.is_admin() {
         return Ok(());
@@ -173,7 +179,12 @@ fn no_more_than(fields: &Row, limits: &Row, new: bool) -> Result<(), Refusal> {
     }) {
         return Err(Refusal::forbidden(format!("you may not grant model={model}")).at("models"));
     }
-    for name in ["max_budget", "tpm_limit", "rpm_limit", "max_parallel_requests"] {
+    for name in [
+        "max_budget",
+        "tpm_limit",
+        "rpm_limit",
+        "max_parallel_requests",
+    ] {
         let number = |row: &Row| row.get(name).and_then(Value::as_f64);
         if let (Some(value), Some(most)) = (number(fields), number(limits))
             && value > most
@@ -194,16 +205,24 @@ fn no_more_than(fields: &Row, limits: &Row, new: bool) -> Result<(), Refusal> {
 
 /// A key that is bound to routes cannot make a key that is not.
 fn routes_within(asker: &Asker, fields: &Row) -> Result<(), Refusal> {
-    let Some(caller) = asker.caller() else { return Ok(()) };
+    let Some(caller) = asker.caller() else {
+        return Ok(());
+    };
     if caller.allowed_routes.is_empty() {
         return Ok(());
     }
     let wanted = texts_of(fields, "allowed_routes");
-    if !wanted.is_empty() && wanted.iter().all(|route| caller.allowed_routes.contains(route)) {
+    if !wanted.is_empty()
+        && wanted
+            .iter()
+            .all(|route| caller.allowed_routes.contains(route))
+    {
         return Ok(());
     }
-    Err(Refusal::forbidden("allowed_routes must be among those of your own key")
-        .at("allowed_routes"))
+    Err(
+        Refusal::forbidden("allowed_routes must be among those of your own key")
+            .at("allowed_routes"),
+    )
 }
 
 /// The caller may see this key: its own, its user's, or one of a team it manages.
@@ -238,5 +257,7 @@ pub(super) async fn may_manage(desk: &Desk, asker: &Asker, key: &Row) -> Result<
     {
         return Ok(());
     }
-    Err(Refusal::forbidden("You are not authorized to access this key"))
+    Err(Refusal::forbidden(
+        "You are not authorized to access this key",
+    ))
 }

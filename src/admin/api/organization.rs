@@ -33,10 +33,16 @@ pub fn routes() -> Router<Arc<Desk>> {
 }
 
 async fn row(desk: &Desk, id: &str) -> Result<Row, Refusal> {
-    let found = desk.directory.store.get(Table::ORGANIZATIONS, &[id]).await?;
+    let found = desk
+        .directory
+        .store
+        .get(Table::ORGANIZATIONS, &[id])
+        .await?;
     found.ok_or_else(|| {
-        Refusal::not_found(format!("Organization not found, passed organization_id={id}"))
-            .at("organization_id")
+        Refusal::not_found(format!(
+            "Organization not found, passed organization_id={id}"
+        ))
+        .at("organization_id")
     })
 }
 
@@ -44,7 +50,9 @@ async fn must_manage(desk: &Desk, asker: &Asker, id: &str) -> Result<(), Refusal
     if asker.manages_organization(desk, id).await? {
         return Ok(());
     }
-    Err(Refusal::forbidden(format!("you do not manage organization_id={id}")))
+    Err(Refusal::forbidden(format!(
+        "you do not manage organization_id={id}"
+    )))
 }
 
 async fn new(
@@ -68,7 +76,11 @@ async fn new(
     if let Some(metadata) = fold_metadata(&fields, None) {
         put(&mut row, "metadata", metadata);
     }
-    let stored = desk.directory.store.row(Command::Insert(Table::ORGANIZATIONS, row)).await?;
+    let stored = desk
+        .directory
+        .store
+        .row(Command::Insert(Table::ORGANIZATIONS, row))
+        .await?;
     let stored = stored.ok_or_else(|| Refusal::exists(format!("organization {id} exists")))?;
     Ok(Json(Value::Object(told(&desk, stored).await?)))
 }
@@ -81,11 +93,21 @@ async fn told(desk: &Desk, row: Row) -> Result<Row, Refusal> {
         Some(budget) => store.get(Table::BUDGETS, &[&budget]).await?,
         None => None,
     };
-    let members = store.find(Table::ORGANIZATION_MEMBERS, "organization_id", &id).await?;
+    let members = store
+        .find(Table::ORGANIZATION_MEMBERS, "organization_id", &id)
+        .await?;
     let teams = store.find(Table::TEAMS, "organization_id", &id).await?;
     let mut answer = shown(Table::ORGANIZATIONS, row);
-    put(&mut answer, "litellm_budget_table", budget.map(|row| shown(Table::BUDGETS, row)));
-    put(&mut answer, "members", shown_all(Table::ORGANIZATION_MEMBERS, members));
+    put(
+        &mut answer,
+        "litellm_budget_table",
+        budget.map(|row| shown(Table::BUDGETS, row)),
+    );
+    put(
+        &mut answer,
+        "members",
+        shown_all(Table::ORGANIZATION_MEMBERS, members),
+    );
     put(&mut answer, "teams", shown_all(Table::TEAMS, teams));
     Ok(answer)
 }
@@ -142,9 +164,15 @@ async fn remove(
             }
             commands.push(Command::Delete(Table::TEAMS, vec![team]));
         }
-        for member in store.find(Table::ORGANIZATION_MEMBERS, "organization_id", &id).await? {
+        for member in store
+            .find(Table::ORGANIZATION_MEMBERS, "organization_id", &id)
+            .await?
+        {
             let user = text(&member, "user_id").unwrap_or_default();
-            commands.push(Command::Delete(Table::ORGANIZATION_MEMBERS, vec![user, id.clone()]));
+            commands.push(Command::Delete(
+                Table::ORGANIZATION_MEMBERS,
+                vec![user, id.clone()],
+            ));
         }
         commands.push(Command::Delete(Table::ORGANIZATIONS, vec![id.clone()]));
         store.transact(commands).await?;
@@ -173,8 +201,15 @@ async fn list(State(desk): Shared, Extension(asker): Extension<Asker>) -> Answer
 }
 
 async fn is_member(desk: &Desk, asker: &Asker, id: &str) -> Result<bool, Refusal> {
-    let Some(user) = asker.user_id() else { return Ok(false) };
-    Ok(desk.directory.store.get(Table::ORGANIZATION_MEMBERS, &[user, id]).await?.is_some())
+    let Some(user) = asker.user_id() else {
+        return Ok(false);
+    };
+    Ok(desk
+        .directory
+        .store
+        .get(Table::ORGANIZATION_MEMBERS, &[user, id])
+        .await?
+        .is_some())
 }
 
 async fn info(
@@ -185,7 +220,9 @@ async fn info(
     let id = query.get("organization_id").cloned().unwrap_or_default();
     let row = row(&desk, &id).await?;
     if !asker.sees_all() && !is_member(&desk, &asker, &id).await? {
-        return Err(Refusal::forbidden(format!("you are no member of organization_id={id}")));
+        return Err(Refusal::forbidden(format!(
+            "you are no member of organization_id={id}"
+        )));
     }
     Ok(Json(Value::Object(told(&desk, row).await?)))
 }
@@ -222,12 +259,20 @@ async fn member_add(
         let user = required(&member, "user_id")?;
         let mut new_user = Row::new();
         put(&mut new_user, "user_id", user.clone());
-        put(&mut new_user, "user_email", member.get("user_email").cloned().unwrap_or_default());
+        put(
+            &mut new_user,
+            "user_email",
+            member.get("user_email").cloned().unwrap_or_default(),
+        );
         put(&mut new_user, "user_role", "internal_user");
         let mut row = Row::new();
         put(&mut row, "user_id", user.clone());
         put(&mut row, "organization_id", id.clone());
-        put(&mut row, "user_role", text(&member, "role").unwrap_or("internal_user".to_owned()));
+        put(
+            &mut row,
+            "user_role",
+            text(&member, "role").unwrap_or("internal_user".to_owned()),
+        );
         let store = &desk.directory.store;
         store
             .transact(vec![
@@ -236,7 +281,11 @@ async fn member_add(
             ])
             .await?;
         users.extend(store.get(Table::USERS, &[&user]).await?);
-        memberships.extend(store.get(Table::ORGANIZATION_MEMBERS, &[&user, &id]).await?);
+        memberships.extend(
+            store
+                .get(Table::ORGANIZATION_MEMBERS, &[&user, &id])
+                .await?,
+        );
     }
     Ok(Json(json!({
         "organization_id": id,
@@ -250,7 +299,10 @@ async fn member_update(
     Extension(asker): Extension<Asker>,
     Fields(fields): Fields,
 ) -> Answer {
-    let (id, user) = (required(&fields, "organization_id")?, required(&fields, "user_id")?);
+    let (id, user) = (
+        required(&fields, "organization_id")?,
+        required(&fields, "user_id")?,
+    );
     must_manage(&desk, &asker, &id).await?;
     let mut changes = Row::new();
     if let Some(role) = text(&fields, "role") {
@@ -258,13 +310,24 @@ async fn member_update(
     }
     if fields.contains_key("max_budget_in_organization") {
         let mut limits = Row::new();
-        put(&mut limits, "max_budget", fields["max_budget_in_organization"].clone());
-        put(&mut changes, "budget_id", budget::insert(&desk, &asker, &limits).await?);
+        put(
+            &mut limits,
+            "max_budget",
+            fields["max_budget_in_organization"].clone(),
+        );
+        put(
+            &mut changes,
+            "budget_id",
+            budget::insert(&desk, &asker, &limits).await?,
+        );
     }
     let update = Command::Update(Table::ORGANIZATION_MEMBERS, vec![user, id], changes);
     let stored = desk.directory.store.row(update).await?;
     let stored = stored.ok_or_else(|| Refusal::not_found("no such member"))?;
-    Ok(Json(Value::Object(shown(Table::ORGANIZATION_MEMBERS, stored))))
+    Ok(Json(Value::Object(shown(
+        Table::ORGANIZATION_MEMBERS,
+        stored,
+    ))))
 }
 
 async fn member_delete(
@@ -272,10 +335,16 @@ async fn member_delete(
     Extension(asker): Extension<Asker>,
     Fields(fields): Fields,
 ) -> Answer {
-    let (id, user) = (required(&fields, "organization_id")?, required(&fields, "user_id")?);
+    let (id, user) = (
+        required(&fields, "organization_id")?,
+        required(&fields, "user_id")?,
+    );
     must_manage(&desk, &asker, &id).await?;
     let delete = Command::Delete(Table::ORGANIZATION_MEMBERS, vec![user, id]);
     let gone = desk.directory.store.row(delete).await?;
     let gone = gone.ok_or_else(|| Refusal::not_found("no such member"))?;
-    Ok(Json(Value::Object(shown(Table::ORGANIZATION_MEMBERS, gone))))
+    Ok(Json(Value::Object(shown(
+        Table::ORGANIZATION_MEMBERS,
+        gone,
+    ))))
 }

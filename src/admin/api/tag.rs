@@ -34,7 +34,11 @@ async fn told(desk: &Desk, row: Row) -> Result<Row, Refusal> {
     let mut answer = shown(Table::TAGS, row);
     let name = answer.remove("tag_name").unwrap_or_default();
     put(&mut answer, "name", name);
-    put(&mut answer, "litellm_budget_table", budget.map(|row| shown(Table::BUDGETS, row)));
+    put(
+        &mut answer,
+        "litellm_budget_table",
+        budget.map(|row| shown(Table::BUDGETS, row)),
+    );
     Ok(answer)
 }
 
@@ -49,12 +53,22 @@ async fn new(
     put(&mut row, "tag_name", name.clone());
     put(&mut row, "created_by", asker.user_id().map(str::to_owned));
     if !budget::columns(&fields)?.is_empty() {
-        put(&mut row, "budget_id", budget::insert(&desk, &asker, &fields).await?);
+        put(
+            &mut row,
+            "budget_id",
+            budget::insert(&desk, &asker, &fields).await?,
+        );
     }
-    let stored = desk.directory.store.row(Command::Insert(Table::TAGS, row)).await?;
+    let stored = desk
+        .directory
+        .store
+        .row(Command::Insert(Table::TAGS, row))
+        .await?;
     let stored = stored.ok_or_else(|| Refusal::bad(format!("Tag {name} already exists")))?;
     let tag = told(&desk, stored).await?;
-    Ok(Json(json!({"message": format!("Tag {name} created successfully"), "tag": tag})))
+    Ok(Json(
+        json!({"message": format!("Tag {name} created successfully"), "tag": tag}),
+    ))
 }
 
 async fn update(
@@ -66,14 +80,20 @@ async fn update(
     let name = required(&fields, "name")?;
     let mut changes = pick(Table::TAGS, &fields);
     if !budget::columns(&fields)?.is_empty() {
-        put(&mut changes, "budget_id", budget::insert(&desk, &asker, &fields).await?);
+        put(
+            &mut changes,
+            "budget_id",
+            budget::insert(&desk, &asker, &fields).await?,
+        );
     }
     let update = Command::Update(Table::TAGS, vec![name.clone()], changes);
     let stored = desk.directory.store.row(update).await?;
     let stored = stored.ok_or_else(|| Refusal::not_found(format!("Tag {name} not found")))?;
     desk.directory.changed(Change::All).await;
     let tag = told(&desk, stored).await?;
-    Ok(Json(json!({"message": format!("Tag {name} updated successfully"), "tag": tag})))
+    Ok(Json(
+        json!({"message": format!("Tag {name} updated successfully"), "tag": tag}),
+    ))
 }
 
 async fn info(
@@ -118,7 +138,13 @@ async fn delete(
 ) -> Answer {
     asker.must_be_admin("/tag/delete")?;
     let name = required(&fields, "name")?;
-    let gone = desk.directory.store.row(Command::Delete(Table::TAGS, vec![name.clone()])).await?;
+    let gone = desk
+        .directory
+        .store
+        .row(Command::Delete(Table::TAGS, vec![name.clone()]))
+        .await?;
     gone.ok_or_else(|| Refusal::not_found(format!("Tag {name} not found")))?;
-    Ok(Json(json!({"message": format!("Tag {name} deleted successfully")})))
+    Ok(Json(
+        json!({"message": format!("Tag {name} deleted successfully")}),
+    ))
 }

@@ -84,7 +84,11 @@ async fn new(
     let id = text(&fields, "team_id").unwrap_or_else(uuid);
     let mut row = pick(Table::TEAMS, &fields);
     put(&mut row, "team_id", id.clone());
-    put(&mut row, "budget_reset_at", reset_at(&fields, "budget_duration")?);
+    put(
+        &mut row,
+        "budget_reset_at",
+        reset_at(&fields, "budget_duration")?,
+    );
     put(&mut row, "members_with_roles", json!([]));
     put(&mut row, "members", json!([]));
     if let Some(metadata) = metadata(&fields, None) {
@@ -93,26 +97,45 @@ async fn new(
     if let Some(model) = aliases(&desk, &asker, &fields).await? {
         put(&mut row, "model_id", model);
     }
-    let stored = desk.directory.store.row(Command::Insert(Table::TEAMS, row)).await?;
+    let stored = desk
+        .directory
+        .store
+        .row(Command::Insert(Table::TEAMS, row))
+        .await?;
     let stored = stored.ok_or_else(|| {
-        Refusal::bad(format!("Team id = {id} already exists. Please use a different team id."))
+        Refusal::bad(format!(
+            "Team id = {id} already exists. Please use a different team id."
+        ))
     })?;
-    let mut members = fields.get("members_with_roles").and_then(Value::as_array).cloned();
+    let mut members = fields
+        .get("members_with_roles")
+        .and_then(Value::as_array)
+        .cloned();
     if members.is_none() && asker.caller().is_some() {
-        members = asker.user_id().map(|user| vec![json!({"user_id": user, "role": "admin"})]);
+        members = asker
+            .user_id()
+            .map(|user| vec![json!({"user_id": user, "role": "admin"})]);
     }
     let budget = fields.get("team_member_budget").cloned();
     let members = members.unwrap_or_default();
     let stored = match members.is_empty() {
         true => stored,
-        false => team_member::add_all(&desk, &asker, &stored, &members, budget).await?.0,
+        false => {
+            team_member::add_all(&desk, &asker, &stored, &members, budget)
+                .await?
+                .0
+        }
     };
     Ok(Json(Value::Object(shown(Table::TEAMS, stored))))
 }
 
 /// A team has no more than its organization.
 async fn within_organization(desk: &Desk, id: &str, fields: &Row) -> Result<(), Refusal> {
-    let found = desk.directory.store.get(Table::ORGANIZATIONS, &[id]).await?;
+    let found = desk
+        .directory
+        .store
+        .get(Table::ORGANIZATIONS, &[id])
+        .await?;
     let organization = found.ok_or_else(|| {
         Refusal::bad(format!("Organization not found for organization_id={id}"))
             .at("organization_id")
@@ -130,7 +153,9 @@ async fn within_organization(desk: &Desk, id: &str, fields: &Row) -> Result<(), 
 }
 
 fn metadata(fields: &Row, before: Option<&Row>) -> Option<serde_json::Map<String, Value>> {
-    let before = before.and_then(|row| row.get("metadata")).and_then(Value::as_object);
+    let before = before
+        .and_then(|row| row.get("metadata"))
+        .and_then(Value::as_object);
     fold_metadata(fields, before)
 }
 
@@ -143,7 +168,11 @@ async fn aliases(desk: &Desk, asker: &Asker, fields: &Row) -> Result<Option<Valu
     put(&mut row, "aliases", map.clone());
     put(&mut row, "created_by", asker.user_id().unwrap_or(""));
     put(&mut row, "updated_by", asker.user_id().unwrap_or(""));
-    let stored = desk.directory.store.row(Command::Insert(Table::TEAM_MODELS, row)).await?;
+    let stored = desk
+        .directory
+        .store
+        .row(Command::Insert(Table::TEAM_MODELS, row))
+        .await?;
     Ok(stored.and_then(|row| row.get("id").cloned()))
 }
 
@@ -165,7 +194,11 @@ async fn update(
         changes.remove(ours);
     }
     if fields.contains_key("budget_duration") {
-        put(&mut changes, "budget_reset_at", reset_at(&fields, "budget_duration")?);
+        put(
+            &mut changes,
+            "budget_reset_at",
+            reset_at(&fields, "budget_duration")?,
+        );
     }
     if let Some(metadata) = metadata(&fields, Some(&before)) {
         put(&mut changes, "metadata", metadata);
@@ -174,14 +207,22 @@ async fn update(
         put(&mut changes, "model_id", model);
     }
     let stored = write(&desk, &id, changes).await?;
-    Ok(Json(json!({"team_id": id, "data": shown(Table::TEAMS, stored)})))
+    Ok(Json(
+        json!({"team_id": id, "data": shown(Table::TEAMS, stored)}),
+    ))
 }
 
 /// A team's own admin does not raise what the proxy's admin gave the team.
 fn only_admins_raise(asker: &Asker, fields: &Row) -> Result<(), Refusal> {
     const GIVEN: [&str; 8] = [
-        "max_budget", "budget_duration", "tpm_limit", "rpm_limit", "max_parallel_requests",
-        "organization_id", "spend", "blocked",
+        "max_budget",
+        "budget_duration",
+        "tpm_limit",
+        "rpm_limit",
+        "max_parallel_requests",
+        "organization_id",
+        "spend",
+        "blocked",
     ];
     if asker.is_admin() {
         return Ok(());
@@ -204,7 +245,9 @@ async fn delete(
         return Err(Refusal::bad("team_ids must be given").at("team_ids"));
     }
     for id in &ids {
-        asker.must_manage_team(&desk, &row(&desk, id).await?).await?;
+        asker
+            .must_manage_team(&desk, &row(&desk, id).await?)
+            .await?;
     }
     let store = &desk.directory.store;
     for id in &ids {
@@ -213,7 +256,9 @@ async fn delete(
         for member in store.find(Table::TEAM_MEMBERS, "team_id", id).await? {
             leave(&desk, id, &text(&member, "user_id").unwrap_or_default()).await?;
         }
-        store.rows(Command::Delete(Table::TEAMS, vec![id.clone()])).await?;
+        store
+            .rows(Command::Delete(Table::TEAMS, vec![id.clone()]))
+            .await?;
         desk.directory.changed(Change::Team(id.clone())).await;
     }
     Ok(Json(json!({"deleted_teams": ids})))
@@ -250,7 +295,11 @@ async fn info(
             Some(budget) => store.get(Table::BUDGETS, &[&budget]).await?,
             None => None,
         };
-        put(member, "litellm_budget_table", budget.map(|row| shown(Table::BUDGETS, row)));
+        put(
+            member,
+            "litellm_budget_table",
+            budget.map(|row| shown(Table::BUDGETS, row)),
+        );
     }
     Ok(Json(json!({
         "team_id": id,
@@ -271,8 +320,13 @@ async fn visible(
             put(&mut filter, name, value.as_str());
         }
     }
-    let list =
-        Command::List { table: Table::TEAMS, filter, newest: true, limit: 10_000, offset: 0 };
+    let list = Command::List {
+        table: Table::TEAMS,
+        filter,
+        newest: true,
+        limit: 10_000,
+        offset: 0,
+    };
     let mut teams = desk.directory.store.rows(list).await?;
     let user = match asker.sees_all() {
         true => query.get("user_id").cloned(),
@@ -293,11 +347,23 @@ async fn list(
     let mut answer = Vec::with_capacity(teams.len());
     for team in teams {
         let id = text(&team, "team_id").unwrap_or_default();
-        let keys = desk.directory.store.find(Table::KEYS, "team_id", &id).await?;
-        let members = desk.directory.store.find(Table::TEAM_MEMBERS, "team_id", &id).await?;
+        let keys = desk
+            .directory
+            .store
+            .find(Table::KEYS, "team_id", &id)
+            .await?;
+        let members = desk
+            .directory
+            .store
+            .find(Table::TEAM_MEMBERS, "team_id", &id)
+            .await?;
         let mut team = shown(Table::TEAMS, team);
         put(&mut team, "keys", shown_all(Table::KEYS, keys));
-        put(&mut team, "team_memberships", shown_all(Table::TEAM_MEMBERS, members));
+        put(
+            &mut team,
+            "team_memberships",
+            shown_all(Table::TEAM_MEMBERS, members),
+        );
         answer.push(Value::Object(team));
     }
     Ok(Json(Value::Array(answer)))
@@ -312,8 +378,11 @@ async fn list_paged(
     let (page, size) = page(&query, "page_size", 10, 100);
     let total = teams.len() as u64;
     let from = usize::try_from((page - 1) * size).unwrap_or(usize::MAX);
-    let teams: Vec<Row> =
-        teams.into_iter().skip(from).take(usize::try_from(size).unwrap_or(100)).collect();
+    let teams: Vec<Row> = teams
+        .into_iter()
+        .skip(from)
+        .take(usize::try_from(size).unwrap_or(100))
+        .collect();
     Ok(Json(json!({
         "teams": shown_all(Table::TEAMS, teams), "total": total, "page": page, "page_size": size,
         "total_pages": pages(total, size),
@@ -340,10 +409,17 @@ async fn set_blocked(
     blocked: bool,
 ) -> Answer {
     let id = required(&fields, "team_id")?;
-    asker.must_be_admin(if blocked { "/team/block" } else { "/team/unblock" })?;
+    asker.must_be_admin(if blocked {
+        "/team/block"
+    } else {
+        "/team/unblock"
+    })?;
     row(&desk, &id).await?;
     let changes = Row::from_iter([("blocked".to_owned(), Value::from(blocked))]);
-    Ok(Json(Value::Object(shown(Table::TEAMS, write(&desk, &id, changes).await?))))
+    Ok(Json(Value::Object(shown(
+        Table::TEAMS,
+        write(&desk, &id, changes).await?,
+    ))))
 }
 
 async fn change_models(
@@ -360,7 +436,10 @@ async fn change_models(
         change(&mut models, &model);
     }
     let changes = Row::from_iter([("models".to_owned(), Value::from(models))]);
-    Ok(Json(Value::Object(shown(Table::TEAMS, write(desk, &id, changes).await?))))
+    Ok(Json(Value::Object(shown(
+        Table::TEAMS,
+        write(desk, &id, changes).await?,
+    ))))
 }
 
 async fn add_models(
@@ -381,13 +460,23 @@ async fn delete_models(
     Extension(asker): Extension<Asker>,
     Fields(fields): Fields,
 ) -> Answer {
-    change_models(&desk, &asker, &fields, |models, model| models.retain(|have| have != model)).await
+    change_models(&desk, &asker, &fields, |models, model| {
+        models.retain(|have| have != model)
+    })
+    .await
 }
 
 /// What a plain member may be permitted.
 const PERMISSIONS: [&str; 9] = [
-    "/key/generate", "/key/update", "/key/delete", "/key/info", "/key/list", "/key/regenerate",
-    "/key/block", "/key/unblock", "/key/service-account/generate",
+    "/key/generate",
+    "/key/update",
+    "/key/delete",
+    "/key/info",
+    "/key/list",
+    "/key/regenerate",
+    "/key/block",
+    "/key/unblock",
+    "/key/service-account/generate",
 ];
 
 async fn permissions(
@@ -414,9 +503,17 @@ async fn set_permissions(
     let team = row(&desk, &id).await?;
     asker.must_manage_team(&desk, &team).await?;
     let permitted = texts_of(&fields, "team_member_permissions");
-    if let Some(wrong) = permitted.iter().find(|name| !PERMISSIONS.contains(&name.as_str())) {
-        return Err(Refusal::bad(format!("{wrong} is no permission of members: {PERMISSIONS:?}")));
+    if let Some(wrong) = permitted
+        .iter()
+        .find(|name| !PERMISSIONS.contains(&name.as_str()))
+    {
+        return Err(Refusal::bad(format!(
+            "{wrong} is no permission of members: {PERMISSIONS:?}"
+        )));
     }
     let changes = Row::from_iter([("team_member_permissions".to_owned(), Value::from(permitted))]);
-    Ok(Json(Value::Object(shown(Table::TEAMS, write(&desk, &id, changes).await?))))
+    Ok(Json(Value::Object(shown(
+        Table::TEAMS,
+        write(&desk, &id, changes).await?,
+    ))))
 }

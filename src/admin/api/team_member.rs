@@ -29,7 +29,10 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
 }
 
 fn members(team: &Row) -> Vec<Value> {
-    team.get("members_with_roles").and_then(Value::as_array).cloned().unwrap_or_default()
+    team.get("members_with_roles")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default()
 }
 
 fn is_user(member: &Value, user: &str) -> bool {
@@ -66,7 +69,11 @@ pub(super) async fn join(
     desk.directory
         .store
         .transact(vec![
-            Command::Update(Table::TEAMS, by_team, field("members_with_roles", list.into())),
+            Command::Update(
+                Table::TEAMS,
+                by_team,
+                field("members_with_roles", list.into()),
+            ),
             Command::Update(Table::USERS, by_user, field("teams", teams.into())),
             Command::Insert(Table::TEAM_MEMBERS, member),
         ])
@@ -86,16 +93,26 @@ pub(super) async fn leave(desk: &Desk, team_id: &str, user_id: &str) -> Result<(
         let mut list = members(&team);
         list.retain(|member| !is_user(member, user_id));
         let changes = Row::from_iter([("members_with_roles".to_owned(), Value::from(list))]);
-        commands.push(Command::Update(Table::TEAMS, vec![team_id.to_owned()], changes));
+        commands.push(Command::Update(
+            Table::TEAMS,
+            vec![team_id.to_owned()],
+            changes,
+        ));
     }
     if let Some(user) = store.get(Table::USERS, &[user_id]).await? {
         let mut teams = texts_of(&user, "teams");
         teams.retain(|have| have != team_id);
         let changes = Row::from_iter([("teams".to_owned(), Value::from(teams))]);
-        commands.push(Command::Update(Table::USERS, vec![user_id.to_owned()], changes));
+        commands.push(Command::Update(
+            Table::USERS,
+            vec![user_id.to_owned()],
+            changes,
+        ));
     }
     store.transact(commands).await?;
-    desk.directory.changed(Change::User(user_id.to_owned())).await;
+    desk.directory
+        .changed(Change::User(user_id.to_owned()))
+        .await;
     Ok(())
 }
 
@@ -122,7 +139,10 @@ async fn user_of(desk: &Desk, member: &Value) -> Result<Row, Refusal> {
         (None, None) => return Err(Refusal::bad("a member needs user_id or user_email")),
     }
     put(&mut row, "user_role", "internal_user");
-    Ok(store.row(Command::Insert(Table::USERS, row)).await?.unwrap_or_default())
+    Ok(store
+        .row(Command::Insert(Table::USERS, row))
+        .await?
+        .unwrap_or_default())
 }
 
 /// A budget row for members of a team.
@@ -148,10 +168,17 @@ async fn member_budget(
     }
     let id = uuid();
     put(&mut row, "budget_id", id.clone());
-    put(&mut row, "budget_reset_at", reset_at(fields, "budget_duration")?);
+    put(
+        &mut row,
+        "budget_reset_at",
+        reset_at(fields, "budget_duration")?,
+    );
     put(&mut row, "created_by", asker.user_id().unwrap_or(""));
     put(&mut row, "updated_by", asker.user_id().unwrap_or(""));
-    desk.directory.store.rows(Command::Insert(Table::BUDGETS, row)).await?;
+    desk.directory
+        .store
+        .rows(Command::Insert(Table::BUDGETS, row))
+        .await?;
     Ok(Some(id))
 }
 
@@ -199,16 +226,31 @@ async fn add(
         Some(one @ Value::Object(_)) => vec![one.clone()],
         _ => return Err(Refusal::bad("member must be given").at("member")),
     };
-    let named = |member: &Value| member.get("user_id").and_then(Value::as_str).map(str::to_owned);
-    if let Some(user) = wanted.iter().filter_map(named).find(|user| is_member(&team, user)) {
-        return Err(Refusal::bad(format!("User={user} already in team. Member: user_id={user}"))
-            .at("user_id"));
+    let named = |member: &Value| {
+        member
+            .get("user_id")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    if let Some(user) = wanted
+        .iter()
+        .filter_map(named)
+        .find(|user| is_member(&team, user))
+    {
+        return Err(Refusal::bad(format!(
+            "User={user} already in team. Member: user_id={user}"
+        ))
+        .at("user_id"));
     }
     let budget = fields.get("max_budget_in_team").cloned();
     let (team, users, memberships) = add_all(&desk, &asker, &team, &wanted, budget).await?;
     let mut answer = shown(Table::TEAMS, team);
     put(&mut answer, "updated_users", shown_all(Table::USERS, users));
-    put(&mut answer, "updated_team_memberships", shown_all(Table::TEAM_MEMBERS, memberships));
+    put(
+        &mut answer,
+        "updated_team_memberships",
+        shown_all(Table::TEAM_MEMBERS, memberships),
+    );
     Ok(Json(Value::Object(answer)))
 }
 
@@ -220,8 +262,11 @@ fn found(team: &Row, fields: &Row) -> Result<String, Refusal> {
         let of = |name: &str| member.get(name).and_then(Value::as_str).map(str::to_owned);
         id.is_some() && of("user_id") == id || address.is_some() && of("user_email") == address
     });
-    let user = member.and_then(|member| member.get("user_id")).and_then(Value::as_str);
-    user.map(str::to_owned).ok_or_else(|| Refusal::bad("User not found in team").at("user_id"))
+    let user = member
+        .and_then(|member| member.get("user_id"))
+        .and_then(Value::as_str);
+    user.map(str::to_owned)
+        .ok_or_else(|| Refusal::bad("User not found in team").at("user_id"))
 }
 
 async fn update(
@@ -249,7 +294,10 @@ async fn update(
             let mut row = changes;
             put(&mut row, "user_id", user.clone());
             put(&mut row, "team_id", id.clone());
-            desk.directory.store.rows(Command::Insert(Table::TEAM_MEMBERS, row)).await?;
+            desk.directory
+                .store
+                .rows(Command::Insert(Table::TEAM_MEMBERS, row))
+                .await?;
         }
     }
     desk.directory.changed(Change::User(user.clone())).await;
@@ -270,8 +318,17 @@ async fn delete(
     asker.must_manage_team(&desk, &before).await?;
     let user = found(&before, &fields)?;
     leave(&desk, &id, &user).await?;
-    let keys = desk.directory.store.find(Table::KEYS, "team_id", &id).await?;
-    let own = keys.into_iter().filter(|key| text(key, "user_id").as_deref() == Some(&user));
+    let keys = desk
+        .directory
+        .store
+        .find(Table::KEYS, "team_id", &id)
+        .await?;
+    let own = keys
+        .into_iter()
+        .filter(|key| text(key, "user_id").as_deref() == Some(&user));
     super::key::remove(&desk, &asker, own.collect()).await?;
-    Ok(Json(Value::Object(shown(Table::TEAMS, team::row(&desk, &id).await?))))
+    Ok(Json(Value::Object(shown(
+        Table::TEAMS,
+        team::row(&desk, &id).await?,
+    ))))
 }

@@ -35,13 +35,17 @@ pub fn routes() -> Router<Arc<Desk>> {
 }
 
 fn role_is_known(fields: &Row) -> Result<(), Refusal> {
-    let Some(role) = text(fields, "user_role") else { return Ok(()) };
+    let Some(role) = text(fields, "user_role") else {
+        return Ok(());
+    };
     let others = ["team", "customer"];
     if Role::named(&role) != Role::Plain || others.contains(&role.as_str()) {
         return Ok(());
     }
-    Err(Refusal::bad(format!("user_role={role} is no role; see /user/available_roles"))
-        .at("user_role"))
+    Err(Refusal::bad(format!(
+        "user_role={role} is no role; see /user/available_roles"
+    ))
+    .at("user_role"))
 }
 
 async fn new(
@@ -64,11 +68,29 @@ async fn new(
     for team in team_ids(&fields) {
         super::team::join(&desk, &team, &stored, "user", None).await?;
     }
-    let wants_key = fields.get("auto_create_key").and_then(Value::as_bool).unwrap_or(true);
-    let made = if wants_key { first_key(&desk, &asker, &fields).await? } else { Row::new() };
+    let wants_key = fields
+        .get("auto_create_key")
+        .and_then(Value::as_bool)
+        .unwrap_or(true);
+    let made = if wants_key {
+        first_key(&desk, &asker, &fields).await?
+    } else {
+        Row::new()
+    };
     let mut answer = shown(Table::USERS, stored);
-    for name in ["key", "token", "token_id", "key_name", "key_alias", "expires"] {
-        put(&mut answer, name, made.get(name).cloned().unwrap_or_default());
+    for name in [
+        "key",
+        "token",
+        "token_id",
+        "key_name",
+        "key_alias",
+        "expires",
+    ] {
+        put(
+            &mut answer,
+            name,
+            made.get(name).cloned().unwrap_or_default(),
+        );
     }
     put(&mut answer, "teams", team_ids(&fields));
     Ok(Json(Value::Object(answer)))
@@ -79,18 +101,35 @@ async fn insert(desk: &Desk, fields: &Row, id: &str) -> Result<Row, Refusal> {
     let mut row = pick(Table::USERS, fields);
     put(&mut row, "user_id", id);
     put(&mut row, "teams", team_ids(fields));
-    put(&mut row, "budget_reset_at", reset_at(fields, "budget_duration")?);
+    put(
+        &mut row,
+        "budget_reset_at",
+        reset_at(fields, "budget_duration")?,
+    );
     if let Some(metadata) = fold_metadata(fields, None) {
         put(&mut row, "metadata", metadata);
     }
-    let stored = desk.directory.store.row(Command::Insert(Table::USERS, row)).await?;
+    let stored = desk
+        .directory
+        .store
+        .row(Command::Insert(Table::USERS, row))
+        .await?;
     stored.ok_or_else(|| Refusal::exists(format!("User with id {id} already exists")).at("user_id"))
 }
 
 async fn address_is_free(desk: &Desk, fields: &Row, id: &str) -> Result<(), Refusal> {
-    let Some(address) = text(fields, "user_email") else { return Ok(()) };
-    let same = desk.directory.store.find(Table::USERS, "user_email", &address).await?;
-    if same.iter().all(|row| text(row, "user_id").as_deref() == Some(id)) {
+    let Some(address) = text(fields, "user_email") else {
+        return Ok(());
+    };
+    let same = desk
+        .directory
+        .store
+        .find(Table::USERS, "user_email", &address)
+        .await?;
+    if same
+        .iter()
+        .all(|row| text(row, "user_id").as_deref() == Some(id))
+    {
         return Ok(());
     }
     Err(Refusal::exists(format!("User with email {address} already exists")).at("user_email"))
@@ -107,11 +146,18 @@ fn team_ids(fields: &Row) -> Vec<String> {
 
 /// The key that a new user gets; its personal limits stay with the user.
 async fn first_key(desk: &Desk, asker: &Asker, fields: &Row) -> Result<Row, Refusal> {
-    const COPIED: [&str; 7] =
-        ["user_id", "key_alias", "duration", "models", "aliases", "config", "permissions"];
-    let copied = COPIED.iter().filter_map(|name| {
-        Some(((*name).to_owned(), fields.get(*name)?.clone()))
-    });
+    const COPIED: [&str; 7] = [
+        "user_id",
+        "key_alias",
+        "duration",
+        "models",
+        "aliases",
+        "config",
+        "permissions",
+    ];
+    let copied = COPIED
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), fields.get(*name)?.clone())));
     match key::make(desk, asker, copied.collect()).await? {
         Value::Object(made) => Ok(made),
         _ => Ok(Row::new()),
@@ -184,7 +230,11 @@ async fn update(
     let id = match (text(&fields, "user_id"), text(&fields, "user_email")) {
         (Some(id), _) => id,
         (None, Some(address)) => {
-            let found = desk.directory.store.find(Table::USERS, "user_email", &address).await?;
+            let found = desk
+                .directory
+                .store
+                .find(Table::USERS, "user_email", &address)
+                .await?;
             let id = found.first().and_then(|row| text(row, "user_id"));
             id.ok_or_else(|| Refusal::not_found(format!("User {address} not found")))?
         }
@@ -197,12 +247,18 @@ async fn update(
     let Some(before) = desk.directory.store.get(Table::USERS, &[&id]).await? else {
         asker.must_be_admin("/user/update")?;
         let stored = insert(&desk, &fields, &id).await?;
-        return Ok(Json(json!({"user_id": id, "data": hidden(shown(Table::USERS, stored))})));
+        return Ok(Json(
+            json!({"user_id": id, "data": hidden(shown(Table::USERS, stored))}),
+        ));
     };
     let mut changes = pick(Table::USERS, &fields);
     changes.remove("password");
     if fields.contains_key("budget_duration") {
-        put(&mut changes, "budget_reset_at", reset_at(&fields, "budget_duration")?);
+        put(
+            &mut changes,
+            "budget_reset_at",
+            reset_at(&fields, "budget_duration")?,
+        );
     }
     let metadata = before.get("metadata").and_then(Value::as_object);
     if let Some(metadata) = fold_metadata(&fields, metadata) {
@@ -211,7 +267,9 @@ async fn update(
     let update = Command::Update(Table::USERS, vec![id.clone()], changes);
     let stored = desk.directory.store.row(update).await?.unwrap_or_default();
     desk.directory.changed(Change::User(id.clone())).await;
-    Ok(Json(json!({"user_id": id, "data": hidden(shown(Table::USERS, stored))})))
+    Ok(Json(
+        json!({"user_id": id, "data": hidden(shown(Table::USERS, stored))}),
+    ))
 }
 
 /// Who is no admin may change its own address and name, and nothing else.
@@ -237,7 +295,9 @@ async fn delete(
     let store = &desk.directory.store;
     for id in &ids {
         if store.get(Table::USERS, &[id]).await?.is_none() {
-            return Err(Refusal::not_found(format!("User not found, passed user_id={id}")));
+            return Err(Refusal::not_found(format!(
+                "User not found, passed user_id={id}"
+            )));
         }
     }
     for id in &ids {
@@ -248,7 +308,9 @@ async fn delete(
             let team = text(&member, "team_id").unwrap_or_default();
             super::team::leave(&desk, &team, id).await?;
         }
-        let organizations = store.find(Table::ORGANIZATION_MEMBERS, "user_id", id).await?;
+        let organizations = store
+            .find(Table::ORGANIZATION_MEMBERS, "user_id", id)
+            .await?;
         let mut commands: Vec<Command> = organizations
             .iter()
             .filter_map(|row| Some(vec![id.clone(), text(row, "organization_id")?]))
@@ -270,7 +332,11 @@ async fn list(
         asker.must_be_admin("/user/list")?;
     }
     let mut filter = Row::new();
-    let names = [("role", "user_role"), ("user_email", "user_email"), ("team", "teams")];
+    let names = [
+        ("role", "user_role"),
+        ("user_email", "user_email"),
+        ("team", "teams"),
+    ];
     for (asked, column) in names.into_iter().chain([("user_ids", "user_id")]) {
         if let Some(value) = query.get(asked).filter(|value| !value.is_empty()) {
             put(&mut filter, column, value.as_str());
@@ -285,9 +351,14 @@ async fn list(
         offset: (page - 1) * size,
     };
     let store = &desk.directory.store;
-    let mut answers = store.transact(vec![Command::Count(Table::USERS, filter), list]).await?;
+    let mut answers = store
+        .transact(vec![Command::Count(Table::USERS, filter), list])
+        .await?;
     let users = answers.pop().unwrap_or_default();
-    let count = answers.pop().and_then(|mut rows| rows.pop()).unwrap_or_default();
+    let count = answers
+        .pop()
+        .and_then(|mut rows| rows.pop())
+        .unwrap_or_default();
     let total = count.get("count").and_then(Value::as_u64).unwrap_or(0);
     let users: Vec<Row> = users.into_iter().map(hidden).collect();
     Ok(Json(json!({
@@ -313,14 +384,19 @@ async fn filter(
     };
     let rows = desk.directory.store.rows(list).await?;
     let holds = |row: &Row, name: &str| {
-        query.get(name).is_none_or(|part| text(row, name).is_some_and(|text| text.contains(part)))
+        query
+            .get(name)
+            .is_none_or(|part| text(row, name).is_some_and(|text| text.contains(part)))
     };
-    let found = rows.into_iter().filter(|row| holds(row, "user_id") && holds(row, "user_email"));
+    let found = rows
+        .into_iter()
+        .filter(|row| holds(row, "user_id") && holds(row, "user_email"));
     Ok(Json(shown_all(Table::USERS, found.map(hidden).collect())))
 }
 
 async fn roles() -> Answer {
-    let role = |name: &str, description: &str| json!({"ui_label": name, "description": description});
+    let role =
+        |name: &str, description: &str| json!({"ui_label": name, "description": description});
     Ok(Json(json!({
         "proxy_admin": role("Admin (All Permissions)", "everything: keys, teams, users, models"),
         "proxy_admin_viewer": role("Admin (View Only)", "sees everything, changes nothing"),

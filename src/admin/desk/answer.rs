@@ -26,32 +26,62 @@ pub struct Refusal {
 impl Refusal {
     /// 400: the request asks for something wrong.
     pub fn bad(text: impl Into<String>) -> Refusal {
-        Refusal { status: 400, kind: "bad_request_error", param: None, text: text.into() }
+        Refusal {
+            status: 400,
+            kind: "bad_request_error",
+            param: None,
+            text: text.into(),
+        }
     }
 
     /// 404: there is no such thing.
     pub fn not_found(text: impl Into<String>) -> Refusal {
-        Refusal { status: 404, kind: "not_found_error", param: None, text: text.into() }
+        Refusal {
+            status: 404,
+            kind: "not_found_error",
+            param: None,
+            text: text.into(),
+        }
     }
 
     /// 403: not for this caller.
     pub fn forbidden(text: impl Into<String>) -> Refusal {
-        Refusal { status: 403, kind: "auth_error", param: None, text: text.into() }
+        Refusal {
+            status: 403,
+            kind: "auth_error",
+            param: None,
+            text: text.into(),
+        }
     }
 
     /// 401: not for this caller's role.
     pub fn unauthorized(text: impl Into<String>) -> Refusal {
-        Refusal { status: 401, kind: "auth_error", param: None, text: text.into() }
+        Refusal {
+            status: 401,
+            kind: "auth_error",
+            param: None,
+            text: text.into(),
+        }
     }
 
     /// 409: it exists.
     pub fn exists(text: impl Into<String>) -> Refusal {
-        Refusal { status: 409, kind: "bad_request_error", param: None, text: text.into() }
+        Refusal {
+            status: 409,
+            kind: "bad_request_error",
+            param: None,
+            text: text.into(),
+        }
     }
 
     /// 500: ours.
     pub fn internal(text: impl Into<String>) -> Refusal {
-        Refusal { status: 500, kind: "internal_server_error", param: None, text: text.into() }
+        Refusal {
+            status: 500,
+            kind: "internal_server_error",
+            param: None,
+            text: text.into(),
+        }
     }
 
     /// The field that is wrong.
@@ -73,14 +103,24 @@ impl From<StoreError> for Refusal {
             StoreError::Unavailable(_) => (503, "no_db_connection"),
             StoreError::Refused(_) => (400, "bad_request_error"),
         };
-        Refusal { status, kind, param: None, text: error.to_string() }
+        Refusal {
+            status,
+            kind,
+            param: None,
+            text: error.to_string(),
+        }
     }
 }
 
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Refusal {
         let param = denied.param.map(str::to_owned);
-        Refusal { status: denied.status, kind: denied.kind, param, text: denied.text }
+        Refusal {
+            status: denied.status,
+            kind: denied.kind,
+            param,
+            text: denied.text,
+        }
     }
 }
 
@@ -102,14 +142,19 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Fields, Response> {
-        let bytes = Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(IntoResponse::into_response)?;
         if bytes.trim_ascii().is_empty() {
             return Ok(Fields(Row::new()));
         }
         match serde_json::from_slice::<Value>(&bytes) {
             Ok(Value::Object(fields)) => Ok(Fields(fields)),
             Ok(other) => Err(unprocessable("Input should be a valid dictionary", &other)),
-            Err(error) => Err(unprocessable(&format!("JSON decode error: {error}"), &Value::Null)),
+            Err(error) => Err(unprocessable(
+                &format!("JSON decode error: {error}"),
+                &Value::Null,
+            )),
         }
     }
 }
@@ -124,7 +169,11 @@ fn unprocessable(text: &str, input: &Value) -> Response {
 
 /// A row as an answer shows it: its times with their zone.
 pub fn shown(table: Table, mut row: Row) -> Row {
-    for column in table.shape().known().filter(|column| column.kind == Kind::Time) {
+    for column in table
+        .shape()
+        .known()
+        .filter(|column| column.kind == Kind::Time)
+    {
         if let Some(Value::String(time)) = row.get_mut(&column.name)
             && !time.ends_with('Z')
         {
@@ -136,5 +185,7 @@ pub fn shown(table: Table, mut row: Row) -> Row {
 
 /// Rows as an answer shows them.
 pub fn shown_all(table: Table, rows: Vec<Row>) -> Value {
-    rows.into_iter().map(|row| Value::Object(shown(table, row))).collect()
+    rows.into_iter()
+        .map(|row| Value::Object(shown(table, row)))
+        .collect()
 }

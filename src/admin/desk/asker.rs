@@ -95,7 +95,11 @@ impl Asker {
     /// # Errors
     /// 401, or 403 for those who may only look.
     pub fn must_be_admin(&self, path: &str) -> Result<(), Refusal> {
-        if self.is_admin() { Ok(()) } else { Err(self.refused(path)) }
+        if self.is_admin() {
+            Ok(())
+        } else {
+            Err(self.refused(path))
+        }
     }
 
     fn refused(&self, path: &str) -> Refusal {
@@ -109,7 +113,11 @@ impl Asker {
         Refusal::unauthorized(format!(
             "Authentication Error, Only proxy admin can be used to generate, delete, update info \
              for new keys/users/teams. Route={path}. Your role={}. Your user_id={}",
-            if role.name().is_empty() { "unknown" } else { role.name() },
+            if role.name().is_empty() {
+                "unknown"
+            } else {
+                role.name()
+            },
             self.user_id().unwrap_or("unknown"),
         ))
     }
@@ -141,7 +149,9 @@ impl Asker {
         let user = self.caller()?.user_id.as_deref()?;
         let members = team.get("members_with_roles").and_then(Value::as_array)?;
         let of = |member: &'a Value, name: &str| member.get(name).and_then(Value::as_str);
-        let found = members.iter().find(|member| of(member, "user_id") == Some(user))?;
+        let found = members
+            .iter()
+            .find(|member| of(member, "user_id") == Some(user))?;
         of(found, "role").or(Some("user"))
     }
 
@@ -153,10 +163,15 @@ impl Asker {
         if self.is_admin() {
             return Ok(true);
         }
-        let Some(user) = self.user_id() else { return Ok(false) };
+        let Some(user) = self.user_id() else {
+            return Ok(false);
+        };
         let store = &desk.directory.store;
         let member = store.get(Table::ORGANIZATION_MEMBERS, &[user, id]).await?;
-        let role = member.as_ref().and_then(|row| row.get("user_role")).and_then(Value::as_str);
+        let role = member
+            .as_ref()
+            .and_then(|row| row.get("user_role"))
+            .and_then(Value::as_str);
         Ok(role == Some("org_admin"))
     }
 }

@@ -27,12 +27,18 @@ pub struct Desk {
 impl Desk {
     /// A desk over a directory.
     pub fn new(directory: Arc<Directory>, rules: Rules) -> Desk {
-        Desk { directory, rules: RwLock::new(Arc::new(rules)) }
+        Desk {
+            directory,
+            rules: RwLock::new(Arc::new(rules)),
+        }
     }
 
     /// The rules in force.
     pub fn rules(&self) -> Arc<Rules> {
-        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.rules
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// New rules, after a reload.

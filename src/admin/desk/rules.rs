@@ -48,11 +48,17 @@ impl Rules {
         let mut user_defaults = litellm.default_internal_user_params.as_deref().cloned();
         let mut default = |name: &str, value: Value| {
             if !value.is_null() {
-                user_defaults.get_or_insert_with(Map::new).entry(name).or_insert(value);
+                user_defaults
+                    .get_or_insert_with(Map::new)
+                    .entry(name)
+                    .or_insert(value);
             }
         };
         default("max_budget", Value::from(litellm.max_internal_user_budget));
-        default("budget_duration", Value::from(litellm.internal_user_budget_duration.clone()));
+        default(
+            "budget_duration",
+            Value::from(litellm.internal_user_budget_duration.clone()),
+        );
         Rules {
             master_token: master.map(|key| crate::store::secret::token(key.expose())),
             hide_master_token: general.disable_adding_master_key_hash_to_db,
@@ -68,21 +74,33 @@ impl Rules {
                 required: personal.required_params.clone(),
             }),
             user_defaults: user_defaults.unwrap_or_default(),
-            team_defaults: litellm.default_team_params.as_deref().cloned().unwrap_or_default(),
+            team_defaults: litellm
+                .default_team_params
+                .as_deref()
+                .cloned()
+                .unwrap_or_default(),
         }
     }
 }
 
 fn params(params: Option<&shardgate_config::KeyParams>) -> Row {
-    let Some(params) = params else { return Row::new() };
+    let Some(params) = params else {
+        return Row::new();
+    };
     let fields = [
         ("max_budget", Value::from(params.max_budget)),
-        ("budget_duration", Value::from(params.budget_duration.clone())),
+        (
+            "budget_duration",
+            Value::from(params.budget_duration.clone()),
+        ),
         ("duration", Value::from(params.duration.clone())),
         ("models", Value::from(params.models.clone())),
         ("user_id", Value::from(params.user_id.clone())),
         ("team_id", Value::from(params.team_id.clone())),
-        ("max_parallel_requests", Value::from(params.max_parallel_requests)),
+        (
+            "max_parallel_requests",
+            Value::from(params.max_parallel_requests),
+        ),
         ("tpm_limit", Value::from(params.tpm_limit)),
         ("rpm_limit", Value::from(params.rpm_limit)),
     ];
