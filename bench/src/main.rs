@@ -9,6 +9,7 @@ mod idle;
 mod instructions;
 mod load;
 mod reactor;
+mod routing;
 mod script;
 mod soak;
 mod subject;
@@ -39,6 +40,8 @@ enum Command {
     Idle(idle::IdleArguments),
     /// One piece of the request path, for valgrind to count (see bench/instructions).
     Instructions(instructions::InstructionArguments),
+    /// The routing lab: every strategy on simulated deployments, in virtual time.
+    Routing(routing::RoutingArguments),
 }
 
 fn main() -> std::process::ExitCode {
@@ -49,6 +52,7 @@ fn main() -> std::process::ExitCode {
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Idle(arguments) => idle::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
+        Command::Routing(arguments) => routing::run(&arguments),
     };
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,

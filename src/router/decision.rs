@@ -18,6 +18,8 @@ pub enum Why {
     Custom,
     /// The client asked for it by its id.
     Named,
+    /// It hung, and one call tries whether it lives again.
+    Probe,
 }
 
 /// One choice.

@@ -5,6 +5,13 @@ use super::decision::{Decision, Why};
 use super::failure::Cause;
 use super::{Candidate, Deployment, DeploymentIx, Facts, GroupIx, Live, Rng, Router, strategy};
 use crate::limit::{Micros, Reservation};
+use std::time::Duration;
+
+/// A deployment hangs when nothing came from it for so many times the time within which 95 of 100
+/// answers begin,
+const SILENCE_TIMES: u32 = 4;
+/// and for this long at least.
+const SILENCE_LEAST: Duration = Duration::from_secs(1);
 
 /// What a choice is made for.
 pub(super) struct Search<'a> {
@@ -27,6 +34,10 @@ pub(super) struct Permit {
     /// Tokens expected of the call.
     pub(super) expected: u64,
     parallel: bool,
+    /// Whether an answer has begun.
+    heard: bool,
+    /// It tries whether a deployment that hung lives: an answer must begin within this time.
+    pub(super) answer_within: Option<Duration>,
 }
 
 /// Why nobody was chosen.
@@ -39,8 +50,9 @@ pub(super) struct Refusal {
 
 /// Shortcomings of a candidate; whoever has none of the higher ones goes first.
 mod flaw {
-    pub(super) const TRIED: u8 = 8;
-    pub(super) const UNHEALTHY: u8 = 4;
+    pub(super) const TRIED: u8 = 16;
+    pub(super) const UNHEALTHY: u8 = 8;
+    pub(super) const SILENT: u8 = 4;
     pub(super) const RESTING: u8 = 2;
     pub(super) const UNABLE: u8 = 1;
 }
@@ -114,7 +126,10 @@ pub(super) fn choose(search: &Search<'_>, rng: &mut Rng) -> Result<Permit, Refus
             _ => pick(search, &candidates, rng),
         };
         let chosen = candidates[position.min(candidates.len() - 1)].deployment;
-        if let Some(permit) = take(search, chosen, &mut tally) {
+        if let Some(mut permit) = take(search, chosen, &mut tally) {
+            if why == Why::Probe {
+                permit.answer_within = answer_within(search, search.router.deployment(chosen));
+            }
             search.live.decisions.borrow_mut().note(Decision {
                 at: search.now,
                 group: search.group,
@@ -147,6 +162,9 @@ pub(super) fn another_is_healthy(router: &Router, failed: DeploymentIx, now: Mic
 }
 
 fn pick(search: &Search<'_>, candidates: &[Candidate], rng: &mut Rng) -> (usize, Why) {
+    if let Some(position) = candidates.iter().position(|candidate| candidate.probe) {
+        return (position, Why::Probe);
+    }
     if let Some(position) = by_affinity(search, candidates) {
         return (position, Why::Affinity);
     }
@@ -199,6 +217,10 @@ fn gather(search: &Search<'_>, candidates: &mut Vec<Candidate>, tally: &mut Tall
         if live.resting_until() > search.now {
             flaws |= flaw::RESTING;
         }
+        let silence = silence(search, deployment);
+        if silence == Silence::Hangs {
+            flaws |= flaw::SILENT;
+        }
         if deployment.spec.lacks.meets(search.facts.needs) {
             flaws |= flaw::UNABLE;
         }
@@ -206,9 +228,49 @@ fn gather(search: &Search<'_>, candidates: &mut Vec<Candidate>, tally: &mut Tall
             deployment: *ix,
             order: deployment.spec.order.unwrap_or(i64::MAX),
             flaws,
+            probe: silence == Silence::Probe,
             scratch: std::cell::Cell::new(0.0),
         });
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    /// It answers, as far as is known.
+    Lives,
+    /// It does not answer: others go before it.
+    Hangs,
+    /// It did not, for a while; this request may try again.
+    Probe,
+}
+
+/// Whether the deployment hangs: its calls get no answer, not even a bad one. Each shard watches
+/// its own calls; what one finds all know.
+fn silence(search: &Search<'_>, deployment: &Deployment) -> Silence {
+    let (live, now) = (&deployment.live, search.now);
+    let cell = live.cell(search.live.shard());
+    let silent_for = cell.silent_for(now);
+    let known = live.is_silent();
+    if !known && silent_for < SILENCE_LEAST || search.router.settings().disable_cooldowns {
+        return Silence::Lives;
+    }
+    let longest = answer_within(search, deployment);
+    match (known, live.silent_until() > now) {
+        (_, true) => Silence::Hangs,
+        (true, false) if live.note_silence(now) => Silence::Probe,
+        (true, false) => Silence::Hangs,
+        (false, false) if longest.is_some_and(|longest| silent_for > longest) => {
+            live.note_silence(now);
+            Silence::Hangs
+        }
+        (false, false) => Silence::Lives,
+    }
+}
+
+/// How long a sign of life may take; unknown before the first answer.
+fn answer_within(search: &Search<'_>, deployment: &Deployment) -> Option<Duration> {
+    let p95 = deployment.live.first_byte_p95(search.live.shard());
+    (!p95.is_zero()).then(|| (p95 * SILENCE_TIMES).max(SILENCE_LEAST))
 }
 
 /// Keeps those with the least flaws, and of those the ones of the lowest order.
@@ -331,6 +393,8 @@ fn take(search: &Search<'_>, ix: DeploymentIx, tally: &mut Tally) -> Option<Perm
         tokens: None,
         expected,
         parallel: spec.max_parallel.is_some(),
+        heard: false,
+        answer_within: None,
     };
     let requests = spec
         .rpm
@@ -344,7 +408,7 @@ fn take(search: &Search<'_>, ix: DeploymentIx, tally: &mut Tally) -> Option<Perm
         (Ok(_), Ok(tokens)) => {
             permit.tokens = tokens;
             let cell = live.cell(shard);
-            cell.begin();
+            cell.begin(now);
             cell.use_up(expected, now);
             Some(permit)
         }
@@ -363,6 +427,15 @@ fn take(search: &Search<'_>, ix: DeploymentIx, tally: &mut Tally) -> Option<Perm
     }
 }
 
+/// Notes the first answer to a call, good or bad.
+pub(super) fn hear(router: &Router, live: &Live, permit: &mut Permit, now: Micros) {
+    if !std::mem::replace(&mut permit.heard, true) {
+        let deployment = &router.deployment(permit.deployment).live;
+        deployment.cell(live.shard()).answered(now);
+        deployment.note_life();
+    }
+}
+
 /// Gives a permit back. `used` are the call's true tokens where they are known; a call that
 /// failed is charged its prompt.
 pub(super) fn release(
@@ -375,6 +448,9 @@ pub(super) fn release(
     let deployment = router.deployment(permit.deployment);
     let cell = deployment.live.cell(live.shard());
     let used = used.unwrap_or(permit.expected);
+    if !permit.heard {
+        cell.unheard();
+    }
     cell.end(succeeded);
     cell.correct(permit.expected, used);
     if let Some(reservation) = permit.tokens {

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// What the shard should do next.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Call this deployment, then tell `finished`.
     Attempt(Attempt),
@@ -38,6 +38,9 @@ pub struct Attempt {
     pub group: GroupIx,
     /// How long the call may take, its stream included.
     pub timeout: Duration,
+    /// An answer must begin within this time, else the attempt is a timeout: it tries whether a
+    /// deployment that hung lives again.
+    pub answer_within: Option<Duration>,
     /// Which attempt of the request this is, from 1.
     pub number: u32,
     /// The entry of the request's own `fallbacks` that is served, for its overrides.
@@ -218,14 +221,17 @@ impl Journey {
         now: Micros,
         rng: &mut Rng,
     ) {
-        let State::InFlight(permit, started) = std::mem::replace(&mut self.state, State::Over)
+        let State::InFlight(mut permit, started) = std::mem::replace(&mut self.state, State::Over)
         else {
             debug_assert!(false, "finished twice");
             return;
         };
         let deployment = permit.deployment;
         match outcome {
-            Outcome::Success(success) => self.succeeded(success, permit, router, live, now),
+            Outcome::Success(success) => {
+                filter::hear(router, live, &mut permit, now);
+                self.succeeded(success, permit, router, live, now);
+            }
             Outcome::ClientGone => {
                 filter::release(router, live, permit, None, true);
             }
@@ -235,6 +241,9 @@ impl Journey {
                 retry_after,
                 committed,
             } => {
+                if class != FailureClass::Timeout {
+                    filter::hear(router, live, &mut permit, now);
+                }
                 self.note_slowness(class, deployment, started, router, live, now);
                 let used = (class != FailureClass::Timeout).then_some(0);
                 filter::release(router, live, permit, used, false);
@@ -267,8 +276,9 @@ impl Journey {
     }
 
     /// Tells when the first byte of the answer came, so that others learn of it before the end.
-    pub fn first_byte(&self, router: &Router, live: &Live, now: Micros) {
-        if let State::InFlight(permit, started) = &self.state {
+    pub fn first_byte(&mut self, router: &Router, live: &Live, now: Micros) {
+        if let State::InFlight(permit, started) = &mut self.state {
+            filter::hear(router, live, permit, now);
             let took = now.since(*started);
             let cell = router.deployment(permit.deployment).live.cell(live.shard());
             cell.note_first_byte(took);
@@ -388,6 +398,7 @@ impl Journey {
             deployment,
             group: self.leg.group,
             timeout: self.attempt_timeout(router, deployment, now),
+            answer_within: permit.answer_within,
             number: self.attempts,
             client_fallback: self.leg.client_fallback,
         };
@@ -435,7 +446,6 @@ impl Journey {
         if !self.facts.stream {
             let each = success.total.as_micros() as f64 / output.max(1) as f64;
             cell.per_token.add(each, samples, now);
-            cell.note_first_byte(success.first_byte);
         }
         if let Some(output) = success.output_tokens {
             cell.output_tokens.add(output as f64, samples, now);

@@ -22,11 +22,18 @@ use std::time::Duration;
 /// The span of rpm and tpm.
 const LIMIT_WINDOW: Duration = Duration::from_secs(60);
 const MINUTE_US: u64 = 60_000_000;
+/// A deployment that does not answer is left alone so long at first,
+const SILENCE_FIRST: Duration = Duration::from_secs(5);
+/// and twice as long each time in a row, so often.
+const SILENCE_DOUBLINGS: u32 = 4;
 
 /// One shard's numbers about one deployment. Written by that shard alone.
 #[derive(Debug, Default)]
 pub struct Cell {
     in_flight: AtomicU32,
+    /// Calls that have had no sign of life yet, and since when there was none.
+    unanswered: AtomicU32,
+    silent_since: AtomicU64,
     /// Time to the first token, in microseconds.
     pub first_token: Mean,
     /// Time per output token, in microseconds.
@@ -51,9 +58,36 @@ fn bump(counter: &AtomicU64, by: u64) {
 
 impl Cell {
     /// One more call is running.
-    pub fn begin(&self) {
+    pub fn begin(&self, now: Micros) {
         let n = self.in_flight.load(Ordering::Relaxed);
         self.in_flight.store(n + 1, Ordering::Relaxed);
+        let n = self.unanswered.load(Ordering::Relaxed);
+        if n == 0 {
+            self.silent_since.store(now.0, Ordering::Relaxed);
+        }
+        self.unanswered.store(n + 1, Ordering::Relaxed);
+    }
+
+    /// A call had its first answer, good or bad: the deployment lives.
+    pub fn answered(&self, now: Micros) {
+        self.unheard();
+        self.silent_since.store(now.0, Ordering::Relaxed);
+    }
+
+    /// A call ended without any answer.
+    pub fn unheard(&self) {
+        let n = self.unanswered.load(Ordering::Relaxed);
+        debug_assert!(n > 0, "a call was answered twice");
+        self.unanswered
+            .store(n.saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// For how long calls have waited without any sign of life.
+    pub fn silent_for(&self, now: Micros) -> Duration {
+        match self.unanswered.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            _ => now.since(Micros(self.silent_since.load(Ordering::Relaxed))),
+        }
     }
 
     /// A call has ended.
@@ -131,6 +165,9 @@ pub struct DeploymentLive {
     cells: Box<[Padded<Cell>]>,
     cooling_until: Padded<AtomicU64>,
     resting_until: AtomicU64,
+    /// How often in a row it was found silent, and until when it is left alone for that.
+    silences: AtomicU32,
+    silent_until: AtomicU64,
     unhealthy: AtomicBool,
     budget_spent: AtomicBool,
     /// Failures of the last minute.
@@ -149,6 +186,8 @@ impl DeploymentLive {
             cells: (0..shards.max(1)).map(|_| Padded::default()).collect(),
             cooling_until: Padded::default(),
             resting_until: AtomicU64::new(0),
+            silences: AtomicU32::new(0),
+            silent_until: AtomicU64::new(0),
             unhealthy: AtomicBool::new(false),
             budget_spent: AtomicBool::new(false),
             failures: FailureLog::default(),
@@ -236,6 +275,41 @@ impl DeploymentLive {
     /// Until when it would rather be left alone.
     pub fn resting_until(&self) -> Micros {
         Micros(self.resting_until.load(Ordering::Acquire))
+    }
+
+    /// Whether it hangs: it was found silent and has not answered since.
+    pub fn is_silent(&self) -> bool {
+        self.silences.load(Ordering::Relaxed) > 0
+    }
+
+    /// Leaves it alone for a while because it does not answer; longer each time in a row. Answers
+    /// whether the caller was the one to find it so: then a call of his may try whether it lives.
+    pub fn note_silence(&self, now: Micros) -> bool {
+        let until = self.silent_until.load(Ordering::Acquire);
+        let times = self.silences.load(Ordering::Relaxed).min(SILENCE_DOUBLINGS);
+        let next = now.plus(SILENCE_FIRST * (1 << times));
+        let found = until <= now.0
+            && self
+                .silent_until
+                .compare_exchange(until, next.0, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok();
+        if found {
+            self.silences.store(times + 1, Ordering::Relaxed);
+        }
+        found
+    }
+
+    /// It answered.
+    pub fn note_life(&self) {
+        if self.is_silent() {
+            self.silences.store(0, Ordering::Relaxed);
+            self.silent_until.store(0, Ordering::Release);
+        }
+    }
+
+    /// Until when it is left alone for its silence.
+    pub fn silent_until(&self) -> Micros {
+        Micros(self.silent_until.load(Ordering::Acquire))
     }
 
     /// What the last health check found.
@@ -358,12 +432,41 @@ mod tests {
     #[test]
     fn in_flight_is_summed_over_shards() {
         let live = live(2);
-        live.cell(0).begin();
-        live.cell(1).begin();
-        live.cell(1).begin();
+        live.cell(0).begin(Micros(0));
+        live.cell(1).begin(Micros(0));
+        live.cell(1).begin(Micros(0));
         live.cell(1).end(true);
         assert_eq!(live.in_flight(), 2);
         assert_eq!(live.totals(), (1, 0));
+    }
+
+    #[test]
+    fn silence_is_the_time_without_a_sign_of_life() {
+        let live = live(1);
+        let cell = live.cell(0);
+        let at = |s: u64| Micros(s * 1_000_000);
+        cell.begin(at(1));
+        cell.begin(at(2));
+        assert_eq!(cell.silent_for(at(5)), Duration::from_secs(4));
+        cell.answered(at(5));
+        assert_eq!(cell.silent_for(at(7)), Duration::from_secs(2));
+        cell.unheard();
+        assert_eq!(cell.silent_for(at(9)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_silent_one_is_left_alone_longer_each_time() {
+        let live = live(1);
+        let at = |s: u64| Micros(s * 1_000_000);
+        assert!(live.note_silence(at(0)));
+        assert!(!live.note_silence(at(4)), "known already");
+        assert_eq!(live.silent_until(), at(5));
+        assert!(live.note_silence(at(5)));
+        assert_eq!(live.silent_until(), at(15));
+        live.note_life();
+        assert!(!live.is_silent());
+        assert!(live.note_silence(at(16)));
+        assert_eq!(live.silent_until(), at(21));
     }
 
     #[test]
@@ -398,7 +501,7 @@ mod tests {
             ..Default::default()
         };
         let first = registry.deployment(&spec);
-        first.cell(0).begin();
+        first.cell(0).begin(Micros(0));
         spec.rpm = Some(9);
         let second = registry.deployment(&spec);
         assert!(Arc::ptr_eq(&first, &second));

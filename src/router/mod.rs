@@ -352,6 +352,8 @@ pub struct Candidate {
     order: i64,
     /// Shortcomings, the worst in the highest bit: who has fewer goes first.
     flaws: u8,
+    /// It hung; this request may try whether it lives.
+    probe: bool,
     /// A strategy's own note.
     scratch: std::cell::Cell<f64>,
 }

@@ -1,15 +1,17 @@
 //! latency-based-routing: the fastest of late, by time to the first token for streams and by time
 //! per output token otherwise; at random among those within `lowest_latency_buffer` of it.
 //!
-//! Deployments never measured are tried one call at a time, so that a new one is learned without
-//! a stampede. One not measured for a while gets a call now and then, so that its recovery is
-//! noticed.
+//! Deployments never measured are tried one call at a time (a busy one by a call now and then), so
+//! that a new one is learned without a stampede. One not measured for a while gets a call now and
+//! then, so that its recovery is noticed.
 
 use super::{Candidate, Choice, Rng, Strategy};
 use crate::limit::Micros;
 use crate::router::mean::{Estimate, merge};
 use std::time::Duration;
 
+/// A deployment that runs other calls but was never measured gets one in so many choices.
+const EXPLORE_ONE_IN: usize = 20;
 /// A measurement older than this is checked again,
 const STALE: Duration = Duration::from_secs(10);
 /// by one in so many choices.
@@ -46,7 +48,8 @@ impl Strategy for LatencyBased {
         }
         let idle = |c: &Candidate| choice.deployment(c).live.in_flight() == 0;
         if unseen {
-            let fresh = |c: &Candidate| c.scratch.get().is_nan() && idle(c);
+            let lucky = rng.below(EXPLORE_ONE_IN) == 0;
+            let fresh = |c: &Candidate| c.scratch.get().is_nan() && (lucky || idle(c));
             if let Some(position) = one_of(choice, rng, fresh) {
                 return position;
             }
