@@ -9,7 +9,6 @@ mod settings;
 
 use std::collections::{BTreeSet, HashMap};
 
-use serde_json::Value;
 use shardgate_config::Config;
 
 pub use deployment::{Deployment, head_bytes};
@@ -58,11 +57,17 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
         None => std::env::var(name).ok(),
     };
     let settings = Settings::from_config(config)?;
-    let verify = config.litellm.ssl_verify != Value::Bool(false);
+    let (verify, _) = config.upstream_verification();
     let mut errors = Vec::new();
     let mut deployments = Vec::with_capacity(config.models.len());
     for (at, entry) in config.models.iter().enumerate() {
-        match Deployment::build(entry, &lasting.origins, &env, verify) {
+        match Deployment::build(
+            entry,
+            &config.router.default_litellm_params,
+            &lasting.origins,
+            &env,
+            verify,
+        ) {
             Ok(deployment) => deployments.push(deployment),
             Err(error) => errors.push(format!(
                 "line {}: model_list[{at}] ({}): {error}",
@@ -87,13 +92,9 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
 /// Group names and visible aliases; a bare `*` is no name.
 fn public_models(config: &Config) -> BTreeSet<String> {
     let groups = config.models.iter().map(|entry| entry.model_name.clone());
-    let aliases = config
-        .general
-        .model_group_alias
-        .iter()
-        .chain(&config.router.model_group_alias);
+    let aliases = config.model_group_alias().into_iter();
     let shown = aliases
         .filter(|(_, alias)| !alias.hidden)
-        .map(|(name, _)| name.clone());
+        .map(|(name, _)| name);
     groups.chain(shown).filter(|name| name != "*").collect()
 }

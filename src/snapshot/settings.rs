@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use shardgate_config::{Config, ResponseModel};
 use shardgate_io::{http1, net, pool};
 
@@ -80,11 +79,7 @@ impl Settings {
         let general = &config.general;
         let litellm = &config.litellm;
         let mut errors = Vec::new();
-        let trusted = general
-            .trusted_proxies
-            .as_ref()
-            .or(general.trusted_proxy_ranges.as_ref());
-        let mut networks = |name: &str, list: Option<&Vec<String>>| {
+        let mut networks = |name: &str, list: Option<&[String]>| {
             list.map(|list| {
                 list.iter()
                     .filter_map(|text| {
@@ -96,8 +91,12 @@ impl Settings {
                     .collect()
             })
         };
-        let allowed_ips = networks("general_settings.allowed_ips", general.allowed_ips.as_ref());
-        let trusted_proxies = networks("general_settings.trusted_proxies", trusted);
+        let allowed_ips = networks(
+            "general_settings.allowed_ips",
+            general.allowed_ips.as_deref(),
+        );
+        let trusted_proxies =
+            networks("general_settings.trusted_proxies", config.trusted_proxies());
         let settings = Settings {
             master_key: general
                 .master_key
@@ -118,15 +117,21 @@ impl Settings {
                 head_timeout: general.request_head_timeout,
                 body_timeout: general.request_body_timeout,
                 idle_timeout: general.keepalive_timeout,
-                ..http1::server::Settings::default()
+                send_timeout: general.response_send_timeout,
+                limits: http1::head::Limits {
+                    head_bytes_max: size(general.max_request_head_bytes),
+                    headers_max: size(general.max_request_headers),
+                },
             },
             connect: net::Connect {
                 force_ipv4: litellm.force_ipv4,
-                ..net::Connect::default()
+                timeout: config.router.connect_timeout,
             },
             pool: pool::Limits {
                 age_max: config.router.client_ttl,
-                ..pool::Limits::default()
+                idle_max: config.router.upstream_idle_timeout,
+                idle_count_max: size(config.router.max_idle_connections),
+                live_max: size(config.router.max_upstream_connections),
             },
             forward_openai_org_id: general.forward_openai_org_id,
             forward_client_headers: general.forward_client_headers_to_llm_api,
@@ -142,11 +147,7 @@ impl Settings {
             image_generation_model: general.image_generation_model.clone(),
             json_logs: litellm.json_logs,
             verbose: litellm.set_verbose,
-            access_log: general
-                .unknown
-                .get("access_log")
-                .and_then(Value::as_bool)
-                .unwrap_or(true),
+            access_log: general.access_log,
             root_path: root_path(),
             timeout: config.router.timeout,
         };
@@ -156,6 +157,10 @@ impl Settings {
             Err(errors)
         }
     }
+}
+
+fn size(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 fn megabytes(count: f64) -> usize {
