@@ -29,9 +29,18 @@ pub struct Snapshot {
     pub deployments: Vec<Deployment>,
     /// The names that `/models` lists, sorted.
     pub public_models: BTreeSet<String>,
+    /// Groups of `model_info.access_groups`, and the model groups in them.
+    pub access_groups: HashMap<String, BTreeSet<String>>,
 }
 
 impl Snapshot {
+    /// A model group belongs to an access group.
+    pub fn in_access_group(&self, access: &str, model: &str) -> bool {
+        self.access_groups
+            .get(access)
+            .is_some_and(|models| models.contains(model))
+    }
+
     /// How many groups the deployments form.
     pub fn groups(&self) -> usize {
         self.deployments
@@ -86,7 +95,25 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
         router,
         deployments,
         public_models,
+        access_groups: access_groups(config),
     })
+}
+
+fn access_groups(config: &Config) -> HashMap<String, BTreeSet<String>> {
+    let mut groups: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for entry in &config.models {
+        let named = entry
+            .model_info
+            .get("access_groups")
+            .and_then(Value::as_array);
+        for name in named.into_iter().flatten().filter_map(Value::as_str) {
+            groups
+                .entry(name.to_owned())
+                .or_default()
+                .insert(entry.model_name.clone());
+        }
+    }
+    groups
 }
 
 /// Group names and visible aliases; a bare `*` is no name.

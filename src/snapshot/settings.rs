@@ -12,6 +12,18 @@ use crate::auth::network::Network;
 pub struct Settings {
     /// The hash of `master_key`.
     pub master_key: Option<KeyHash>,
+    /// `default_team_disabled`: a key without a team is refused.
+    pub team_required: bool,
+    /// `litellm_settings.budget_exceeded_status_code`
+    pub budget_status: u16,
+    /// `user_api_key_cache_ttl`: how long a key is believed without another look.
+    pub key_ttl: Duration,
+    /// `allow_requests_on_db_unavailable`
+    pub pass_without_database: bool,
+    /// `allowed_routes`
+    pub allowed_routes: Option<Vec<String>>,
+    /// `admin_only_routes`
+    pub admin_only_routes: Vec<String>,
     /// `litellm_key_header_name`, lower-case.
     pub key_header: Option<String>,
     /// `public_routes`.
@@ -102,6 +114,12 @@ impl Settings {
                 .master_key
                 .as_ref()
                 .map(|key| KeyHash::of(key.expose().as_bytes())),
+            team_required: general.default_team_disabled,
+            budget_status: u16::try_from(litellm.budget_exceeded_status_code).unwrap_or(422),
+            key_ttl: general.user_api_key_cache_ttl,
+            pass_without_database: general.allow_requests_on_db_unavailable,
+            allowed_routes: general.allowed_routes.clone(),
+            admin_only_routes: general.admin_only_routes.clone(),
             key_header: general
                 .litellm_key_header_name
                 .as_ref()
