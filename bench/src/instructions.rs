@@ -6,6 +6,10 @@ use std::hint::black_box;
 use std::io;
 
 use clap::{Args, ValueEnum};
+use shardgate::dialect::openai_chat::request::{Plan, PlanOptions, RequestRules};
+use shardgate::dialect::openai_chat::response::ResponseRules;
+use shardgate::dialect::scan::scan;
+use shardgate::dialect::stream::{self as dialect_stream, EventAction, StreamTap};
 use shardgate_io::http1::body::{Chunk, ChunkDecoder};
 use shardgate_io::http1::head::{self, Limits, RequestHead, ResponseHead};
 use shardgate_io::sse;
@@ -34,6 +38,14 @@ pub(crate) enum Part {
     Chunks,
     /// Find 16 events and their data.
     Events,
+    /// Note the fields of a chat request of 400 bytes.
+    Scan,
+    /// The same with a prompt of 16 KB.
+    ScanLong,
+    /// Edit a scanned chat request for its deployment and put it together.
+    Splice,
+    /// Look at 16 chunks of a stream on their way to the client.
+    Tap,
 }
 
 /// Runs one part. Prints nothing: valgrind does.
@@ -43,6 +55,10 @@ pub(crate) fn run(arguments: &InstructionArguments) -> io::Result<()> {
         Part::ResponseHead => response_head,
         Part::Chunks => chunks,
         Part::Events => events,
+        Part::Scan => scan_short,
+        Part::ScanLong => scan_long,
+        Part::Splice => splice,
+        Part::Tap => tap,
     };
     work(arguments.rounds).ok_or_else(|| io::Error::other("the input was refused"))
 }
@@ -123,6 +139,62 @@ fn events(rounds: u32) -> Option<()> {
             at += event.end;
         }
         (at == text.len()).then_some(())?;
+    }
+    Some(())
+}
+
+fn scan_short(rounds: u32) -> Option<()> {
+    scan_body(400, rounds)
+}
+
+fn scan_long(rounds: u32) -> Option<()> {
+    scan_body(16 * 1024, rounds)
+}
+
+fn scan_body(body_bytes: usize, rounds: u32) -> Option<()> {
+    let body = Question::chat("gpt-4o", true, body_bytes).body();
+    for _ in 0..rounds {
+        black_box(scan(black_box(body.as_bytes())).ok()?);
+    }
+    Some(())
+}
+
+fn splice(rounds: u32) -> Option<()> {
+    let body = Question::chat("gpt-4o", true, 400).body();
+    let fields = scan(body.as_bytes()).ok()?;
+    let defaults = serde_json::Map::new();
+    let plan = Plan::new(
+        "openai",
+        "gpt-4o-2024-08-06",
+        &RequestRules::PLAIN,
+        &defaults,
+    );
+    let mut out = Vec::new();
+    for _ in 0..rounds {
+        let options = PlanOptions::default();
+        let edited = plan
+            .apply(black_box(body.as_bytes()), &fields, &options)
+            .ok()?;
+        out.clear();
+        edited.body.copy_into(body.as_bytes(), &mut out);
+        black_box(&out);
+    }
+    Some(())
+}
+
+fn tap(rounds: u32) -> Option<()> {
+    let chunks = stream();
+    let kind = dialect_stream::StreamKind::Chat;
+    let mut tap = StreamTap::new(kind, &ResponseRules::PLAIN, "Openai", Some("gpt-4o"), false);
+    let mut out = Vec::new();
+    for _ in 0..rounds {
+        for chunk in &chunks {
+            let data = chunk.strip_prefix("data: ")?.trim_end();
+            let action = tap.event(b"", black_box(data.as_bytes()), &mut out);
+            if matches!(black_box(&action), EventAction::Error(_)) {
+                return None;
+            }
+        }
     }
     Some(())
 }

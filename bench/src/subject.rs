@@ -109,7 +109,7 @@ impl Subject {
             Kind::Shardgate | Kind::Direct => {
                 command.arg(&setting.shardgate).arg("--config").arg(&file);
                 command.args(["--host", "127.0.0.1", "--port", &address.port().to_string()]);
-                command.args(["--num_workers", &setting.shards.to_string()]);
+                command.env("NUM_WORKERS", setting.shards.to_string());
                 command.args(&setting.shardgate_flags);
                 shardgate_config(setting)
             }
@@ -346,6 +346,7 @@ fn shardgate_config(setting: &Setting) -> String {
             setting.upstream
         ));
     }
-    text.push_str("general_settings:\n  master_key: sk-1234\n");
+    // Nobody else is asked for a line per request.
+    text.push_str("general_settings:\n  master_key: sk-1234\n  access_log: false\n");
     text
 }

@@ -139,7 +139,6 @@ fn serve(
         log: log.clone(),
         source,
         lasting,
-        config: read.config,
         snapshot,
         hubs,
         listening,

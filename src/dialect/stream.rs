@@ -253,11 +253,8 @@ impl StreamTap {
         members: &mut Members,
     ) -> EventAction {
         let Some(index) = usage else {
-            if choices > 0 {
-                self.keep_head(data, chunk);
-            }
-            // An empty chunk (Azure's verdict on the prompt) passes to those who expect empty chunks.
-            return if choices == 0 && !self.usage_asked {
+            self.keep_head(data, chunk);
+            return if choices == 0 {
                 EventAction::Hide
             } else {
                 EventAction::Replace

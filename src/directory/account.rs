@@ -262,8 +262,7 @@ impl Limit {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         Refused {
             denied,
-            // A window's start is rounded up to its clock's tick.
-            retry_after: Some(Duration::from_secs(seconds.clamp(1, WINDOW.as_secs()))),
+            retry_after: Some(Duration::from_secs(seconds.max(1))),
             limit_type: Some(kind),
         }
     }

@@ -33,8 +33,6 @@ pub(super) struct Rules {
     pub headers: &'static [(&'static str, &'static str)],
     /// The key where none is given; without one there is no `authorization`.
     pub key: Option<&'static str>,
-    /// Embeddings do not get that key.
-    pub keyless_embeddings: bool,
     /// The path of rerank.
     pub rerank: &'static str,
 }
@@ -48,7 +46,6 @@ impl Rules {
         errors: ErrorStyle::Message,
         headers: &[],
         key: None,
-        keyless_embeddings: false,
         rerank: "/rerank",
     };
 }
@@ -60,11 +57,9 @@ pub(super) struct OpenAiWire {
     pub(super) base: Base,
     pub(super) chat: Plan,
     pub(super) embeddings: Plan,
-    pub(super) images: Plan,
     pub(super) other: Plan,
     pub(super) headers: Vec<(String, String)>,
     model: String,
-    has_key: bool,
 }
 
 /// Builds a deployment of a provider that differs by its rules only.
@@ -108,11 +103,9 @@ impl OpenAiWire {
             base: setup.base.clone(),
             chat,
             embeddings,
-            images: other.clone(),
             other,
             headers,
             model: setup.model.to_owned(),
-            has_key: setup.key.is_some(),
         };
         for list in ["extra_headers", "headers"] {
             let Some(Value::Object(extra)) = setup.params.get(list) else {
@@ -154,7 +147,6 @@ impl OpenAiWire {
         match operation {
             Operation::Chat | Operation::Completions => &self.chat,
             Operation::Embeddings => &self.embeddings,
-            Operation::ImageGeneration => &self.images,
             _ => &self.other,
         }
     }
@@ -231,11 +223,7 @@ impl Provider for OpenAiWire {
             Operation::Rerank => self.rules.rerank,
             _ => operation.path(),
         };
-        let mut route = self.route_to(operation, self.base.join(path));
-        if operation == Operation::Embeddings && !self.has_key && self.rules.keyless_embeddings {
-            route.headers.retain(|(name, _)| name != "authorization");
-        }
-        Ok(route)
+        Ok(self.route_to(operation, self.base.join(path)))
     }
 
     fn request(

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::expect::{Expected, Judge};
+use super::expect::Expected;
 use super::figures::Figures;
+use super::judge::Judge;
 use crate::reactor::{Clock, Interest, Poller, Random, Ready, Timers, Wake};
 use crate::wire::{self, ChunkDecoder, Framing, Parsed};
 
@@ -399,7 +400,7 @@ impl Client {
                 .record_ns(now_ns.saturating_sub(connection.due_ns));
         }
         let bytes = &self.scratch[..count];
-        match connection.take(&self.plan.expected, bytes) {
+        match connection.take(&mut self.plan.expected, bytes) {
             Ok(progress) => {
                 self.figures.body_bytes += progress.body_bytes;
                 self.figures.events += progress.events;
@@ -421,7 +422,7 @@ impl Client {
         let now_ns = self.clock.now_ns();
         let connection = &mut self.connections[slot];
         let (due_ns, keep) = (connection.due_ns, connection.keep_alive);
-        match connection.judge.verdict(&self.plan.expected) {
+        match connection.judge.verdict(&mut self.plan.expected) {
             Ok(()) => {
                 self.figures.requests += 1;
                 self.figures
@@ -565,7 +566,7 @@ impl Connection {
         self.state = State::Closed;
     }
 
-    fn take(&mut self, expected: &Expected, bytes: &[u8]) -> Result<Progress, &'static str> {
+    fn take(&mut self, expected: &mut Expected, bytes: &[u8]) -> Result<Progress, &'static str> {
         match self.state {
             State::Closed => Ok(Progress::default()),
             State::Idle => Err("bytes without a request"),
@@ -582,7 +583,7 @@ impl Connection {
 
     fn take_head(
         &mut self,
-        expected: &Expected,
+        expected: &mut Expected,
         inbox: &mut Vec<u8>,
     ) -> Result<Progress, &'static str> {
         loop {
@@ -595,7 +596,7 @@ impl Connection {
                 inbox.drain(..head.bytes);
                 continue;
             }
-            if head.status == 200 && expected.streams() && !head.event_stream {
+            if head.status == 200 && expected.streams && !head.event_stream {
                 return Err("not an event stream");
             }
             self.judge.status(head.status);
@@ -610,7 +611,7 @@ impl Connection {
 
     fn take_body(
         &mut self,
-        expected: &Expected,
+        expected: &mut Expected,
         framing: Framing,
         bytes: &[u8],
     ) -> Result<Progress, &'static str> {

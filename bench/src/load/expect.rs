@@ -1,12 +1,15 @@
-//! Judges an answer: every byte must be what the mock upstream sent for that request, but for the
-//! answer's number, which is only known to be the same throughout a stream. Pure.
+//! What must arrive: every byte of what the mock upstream sends for a request, but for the answer's
+//! number. A gateway may write an answer in its own way (LiteLLM leaves null members out and adds
+//! empty ones): the first event of each kind that means the same becomes what is expected, byte for
+//! byte, from then on. Pure.
 
 use memchr::memmem;
+use serde_json::Value;
 
 use crate::script::{self, EventIndex, ID_DIGITS, Scenario, StreamKind, StreamScript};
 
-/// Bytes of an answer or an event kept for judging, at most.
-const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What stands before an answer's number.
+const ID_MARK: &[u8] = b"\"chatcmpl-";
 
 /// How strictly answers are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,20 +23,26 @@ pub(crate) enum Strictness {
 /// What must arrive.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
-    strictness: Strictness,
-    status: u16,
+    pub(super) strictness: Strictness,
+    pub(super) status: u16,
     /// Some answers fail with this status instead.
-    also: Option<u16>,
-    shape: Shape,
+    pub(super) also: Option<u16>,
+    /// The events of a stream, or one JSON body.
+    parts: Vec<Part>,
+    pub(super) streams: bool,
+    chunk_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
-enum Shape {
-    Json(Vec<u8>),
-    /// The stream's events, as asked for; and with the `"usage":null` that a gateway's own wish for
-    /// usage adds to each.
-    Events([Vec<Vec<u8>>; 2]),
+struct Part {
+    bytes: Vec<u8>,
+    /// Which content it carries.
+    content: Option<u32>,
+    learned: bool,
 }
+
+/// The number of the answer that is being judged.
+pub(super) type Id = Option<[u8; ID_DIGITS]>;
 
 impl Expected {
     /// The answer of the mock upstream to a chat request for `model`.
@@ -43,17 +52,17 @@ impl Expected {
         stream: Option<bool>,
         strictness: Strictness,
     ) -> Self {
-        let shape = match stream {
+        let parts = match stream {
             None => {
                 let mut body = String::new();
                 script::chat_answer(scenario, 0, model, &mut body);
-                Shape::Json(body.into_bytes())
+                vec![Part {
+                    bytes: body.into_bytes(),
+                    content: None,
+                    learned: false,
+                }]
             }
-            Some(include_usage) => {
-                let plain = events(model, scenario, include_usage, true);
-                let padded = events(model, scenario, true, include_usage);
-                Shape::Events([plain, padded])
-            }
+            Some(include_usage) => events(model, scenario, include_usage),
         };
         let sometimes = scenario.may_fail() && scenario.fail_rate < 1.0;
         let (status, also) = if sometimes {
@@ -61,11 +70,14 @@ impl Expected {
         } else {
             (scenario.status, None)
         };
+        let (streams, chunk_bytes) = (stream.is_some(), scenario.chunk_bytes);
         Self {
             strictness,
             status,
             also,
-            shape,
+            parts,
+            streams,
+            chunk_bytes,
         }
     }
 
@@ -73,182 +85,107 @@ impl Expected {
         Self { strictness, ..self }
     }
 
-    pub(crate) fn streams(&self) -> bool {
-        matches!(self.shape, Shape::Events(_))
+    /// Events of a whole stream.
+    pub(super) fn events(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Judges one part of the answer; says what is wrong.
+    pub(super) fn judge(&mut self, index: usize, got: &[u8], id: &mut Id) -> Result<(), String> {
+        let Some(part) = self.parts.get(index) else {
+            return Err(format!("more than {} events", self.parts.len()));
+        };
+        if equal(&part.bytes, got, id) {
+            return Ok(());
+        }
+        if part.learned || !self.learn(index, got) {
+            let wanted = self
+                .parts
+                .get(index)
+                .map_or(b"".as_slice(), |part| &part.bytes);
+            return Err(format!("part {index}: {}", difference(wanted, got)));
+        }
+        Ok(())
+    }
+
+    /// Takes `got` as the way in which parts of that kind are written, if it means the same.
+    fn learn(&mut self, index: usize, got: &[u8]) -> bool {
+        let Some(part) = self.parts.get_mut(index) else {
+            return false;
+        };
+        let means = |bytes: &[u8]| {
+            let text = bytes.strip_prefix(b"data: ").unwrap_or(bytes);
+            serde_json::from_slice::<Value>(text).ok()
+        };
+        let same = match (means(&part.bytes), means(got)) {
+            (Some(wanted), Some(got)) => same_meaning(&wanted, &got),
+            _ => false,
+        };
+        if !same {
+            return false;
+        }
+        let Some(content) = part.content else {
+            part.bytes = got.to_vec();
+            part.learned = true;
+            return true;
+        };
+        let text = self.filler(content);
+        let Some(at) = memmem::find(got, &text) else {
+            return false;
+        };
+        let (before, after) = (&got[..at], &got[at + text.len()..]);
+        for place in 0..self.parts.len() {
+            if let Some(content) = self.parts[place].content {
+                let bytes = [before, &self.filler(content), after].concat();
+                self.parts[place] = Part {
+                    bytes,
+                    content: Some(content),
+                    learned: true,
+                };
+            }
+        }
+        true
+    }
+
+    fn filler(&self, content: u32) -> Vec<u8> {
+        let mut text = String::new();
+        script::filler(content, self.chunk_bytes, &mut text);
+        text.into_bytes()
     }
 }
 
-fn events(model: &str, scenario: &Scenario, usage: bool, show_usage: bool) -> Vec<Vec<u8>> {
+fn events(model: &str, scenario: &Scenario, include_usage: bool) -> Vec<Part> {
     let script = StreamScript {
         kind: StreamKind::Chat,
         scenario: scenario.clone(),
         id: 0,
         model: model.to_owned(),
-        include_usage: usage,
+        include_usage,
     };
     let (mut list, mut index) = (Vec::new(), Some(EventIndex::Open));
     while let Some(at) = index {
-        if at != EventIndex::Usage || show_usage {
-            let mut text = String::new();
-            script.event(at, &mut text);
-            list.push(text.into_bytes());
-        }
+        let mut text = String::new();
+        script.event(at, &mut text);
+        let content = match at {
+            EventIndex::Content(n) => Some(n),
+            _ => None,
+        };
+        list.push(Part {
+            bytes: text.into_bytes(),
+            content,
+            learned: false,
+        });
         index = script.after(at);
     }
     list
 }
 
-/// Judges one answer as it arrives.
-#[derive(Debug, Default)]
-pub(crate) struct Judge {
-    kept: Vec<u8>,
-    /// Which of the two lists of events still fits.
-    fits: [bool; 2],
-    events: usize,
-    id: Option<[u8; ID_DIGITS]>,
-    status: u16,
-    wrong: Option<String>,
-}
-
-impl Judge {
-    /// Forgets the last answer, and keeps its buffer.
-    pub(crate) fn start(&mut self) {
-        self.kept.clear();
-        self.kept.shrink_to(16 * 1024);
-        self.fits = [true; 2];
-        self.events = 0;
-        self.id = None;
-        self.status = 0;
-        self.wrong = None;
-    }
-
-    pub(crate) fn status(&mut self, status: u16) {
-        self.status = status;
-    }
-
-    /// Takes body bytes; returns how many events they completed.
-    pub(crate) fn body(&mut self, expected: &Expected, bytes: &[u8]) -> u64 {
-        if self.kept.len() + bytes.len() > KEPT_BYTES_MAX {
-            self.wrong("the answer does not end".into());
-            return 0;
-        }
-        let Shape::Events(lists) = &expected.shape else {
-            self.kept.extend_from_slice(bytes);
-            return 0;
-        };
-        if self.status != 200 {
-            self.kept.extend_from_slice(bytes);
-            return 0;
-        }
-        if self.kept.is_empty() {
-            let used = self.take_events(expected.strictness, lists, bytes);
-            self.kept.extend_from_slice(&bytes[used.1..]);
-            return used.0;
-        }
-        let mut kept = std::mem::take(&mut self.kept);
-        kept.extend_from_slice(bytes);
-        let (events, used) = self.take_events(expected.strictness, lists, &kept);
-        kept.drain(..used);
-        self.kept = kept;
-        events
-    }
-
-    /// Judges the whole events at the front of `bytes`: how many, and their length.
-    fn take_events(
-        &mut self,
-        strictness: Strictness,
-        lists: &[Vec<Vec<u8>>; 2],
-        bytes: &[u8],
-    ) -> (u64, usize) {
-        let (mut events, mut at) = (0, 0);
-        while let Some(length) = memmem::find(&bytes[at..], b"\n\n") {
-            let event = &bytes[at..at + length + 2];
-            at += length + 2;
-            if event.first() == Some(&b':') {
-                continue;
-            }
-            events += 1;
-            if strictness == Strictness::Bytes {
-                self.judge_event(lists, event);
-            }
-            self.events += 1;
-        }
-        (events, at)
-    }
-
-    fn judge_event(&mut self, lists: &[Vec<Vec<u8>>; 2], event: &[u8]) {
-        let mut id = self.id;
-        for (list, fits) in lists.iter().zip(&mut self.fits) {
-            let same = list
-                .get(self.events)
-                .is_some_and(|wanted| equal(wanted, event, &mut id));
-            *fits = *fits && same;
-        }
-        self.id = id;
-        if self.fits == [false; 2] {
-            let wanted = lists[0]
-                .get(self.events)
-                .map_or(b"nothing".as_slice(), Vec::as_slice);
-            let text = format!("event {}: {}", self.events, difference(wanted, event));
-            self.wrong(text);
-        }
-    }
-
-    fn wrong(&mut self, text: String) {
-        if self.wrong.is_none() {
-            self.wrong = Some(text);
-        }
-    }
-
-    /// The verdict at the end of the body: the kind of error, and what was seen.
-    pub(crate) fn verdict(&mut self, expected: &Expected) -> Result<(), (&'static str, String)> {
-        if Some(self.status) == expected.also {
-            return Ok(());
-        }
-        if self.status != expected.status {
-            let text = String::from_utf8_lossy(&self.kept[..self.kept.len().min(300)]);
-            let kind = match self.status {
-                429 => "status 429",
-                400..=499 => "status 4xx",
-                502 => "status 502",
-                503 => "status 503",
-                500..=599 => "status 5xx",
-                _ => "status other",
-            };
-            return Err((kind, format!("status {}: {text}", self.status)));
-        }
-        if let Some(text) = self.wrong.take() {
-            return Err(("mismatch", text));
-        }
-        match &expected.shape {
-            Shape::Json(wanted)
-                if expected.strictness == Strictness::Bytes
-                    && expected.status == 200
-                    && !equal(wanted, &self.kept, &mut None) =>
-            {
-                return Err(("mismatch", difference(wanted, &self.kept)));
-            }
-            Shape::Events(lists) if expected.strictness == Strictness::Bytes => {
-                let complete =
-                    (0..2).any(|which| self.fits[which] && self.events == lists[which].len());
-                if !complete || !self.kept.is_empty() {
-                    let text = format!("{} of {} events", self.events, lists[0].len());
-                    return Err(("incomplete", text));
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-/// Equality but for the number of the answer.
-fn equal(wanted: &[u8], got: &[u8], id: &mut Option<[u8; ID_DIGITS]>) -> bool {
+/// Equality but for the number of the answer, which must be that of the parts before.
+fn equal(wanted: &[u8], got: &[u8], id: &mut Id) -> bool {
     if wanted == got {
         return true;
     }
-    let mark = b"\"chatcmpl-";
-    let Some(at) = memmem::find(wanted, mark).map(|at| at + mark.len()) else {
+    let Some(at) = memmem::find(wanted, ID_MARK).map(|at| at + ID_MARK.len()) else {
         return false;
     };
     let end = at + ID_DIGITS;
@@ -265,6 +202,42 @@ fn equal(wanted: &[u8], got: &[u8], id: &mut Option<[u8; ID_DIGITS]>) -> bool {
     }
 }
 
+/// The same but for members without a value, and the answer's number.
+fn same_meaning(wanted: &Value, got: &Value) -> bool {
+    match (wanted, got) {
+        (Value::Object(wanted), Value::Object(got)) => {
+            let there = |(name, value): (&String, &Value)| match got.get(name) {
+                Some(other) => same_meaning(value, other),
+                None => is_empty(value),
+            };
+            let known =
+                |(name, value): (&String, &Value)| wanted.contains_key(name) || is_empty(value);
+            wanted.iter().all(there) && got.iter().all(known)
+        }
+        (Value::Array(wanted), Value::Array(got)) => {
+            wanted.len() == got.len()
+                && wanted
+                    .iter()
+                    .zip(got)
+                    .all(|(wanted, got)| same_meaning(wanted, got))
+        }
+        (Value::String(wanted), Value::String(got)) => {
+            wanted == got || (wanted.starts_with("chatcmpl-") && got.starts_with("chatcmpl-"))
+        }
+        _ => wanted == got,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 fn difference(wanted: &[u8], got: &[u8]) -> String {
     let at = wanted.iter().zip(got).take_while(|(a, b)| a == b).count();
     let show = |bytes: &[u8]| {
@@ -278,51 +251,50 @@ fn difference(wanted: &[u8], got: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn verdict(stream: Option<bool>, sent: &[u8], cut: usize) -> Result<(), &'static str> {
+    fn expected(stream: Option<bool>) -> Expected {
         let mut scenario = Scenario::default();
         scenario.apply_model("mock-chunks-2");
-        let expected = Expected::chat("mock-chunks-2", &scenario, stream, Strictness::Bytes);
-        let mut judge = Judge::default();
-        judge.start();
-        judge.status(200);
-        judge.body(&expected, &sent[..cut]);
-        judge.body(&expected, &sent[cut..]);
-        judge.verdict(&expected).map_err(|(kind, _)| kind)
-    }
-
-    fn stream(id: u64, usage: bool, hide: bool) -> Vec<u8> {
-        let mut scenario = Scenario::default();
-        scenario.apply_model("mock-chunks-2");
-        let list = events("mock-chunks-2", &scenario, usage, !hide);
-        let text = String::from_utf8(list.concat()).expect("ASCII");
-        text.replace("chatcmpl-0000000000000000", &format!("chatcmpl-{id:016x}"))
-            .into_bytes()
+        Expected::chat("mock-chunks-2", &scenario, stream, Strictness::Bytes)
     }
 
     #[test]
-    fn streams_are_judged_wherever_they_are_cut() {
-        let sent = stream(77, false, false);
-        for cut in 0..sent.len() {
-            assert_eq!(verdict(Some(false), &sent, cut), Ok(()));
-        }
-        assert_eq!(verdict(Some(false), &stream(77, true, true), 10), Ok(()));
-        assert_eq!(verdict(Some(true), &stream(77, true, false), 10), Ok(()));
-        assert_eq!(
-            verdict(Some(true), &stream(77, false, false), 10),
-            Err("mismatch")
+    fn another_way_of_writing_is_learned_once() {
+        let mut expected = expected(Some(true));
+        let content = |n: u32, id: u32, extra: &str| {
+            let mut text = String::new();
+            script::filler(n, 8, &mut text);
+            format!(
+                "data: {{\"id\":\"chatcmpl-{id:016x}\",\"object\":\"chat.completion.chunk\",\
+                 \"created\":1700000000,\"model\":\"mock-chunks-2\",\"service_tier\":\"default\",\
+                 \"system_fingerprint\":\"fp_mock\",\"choices\":[{{\"index\":0,\"delta\":\
+                 {{\"content\":\"{text}\"}}{extra}}}]}}\n\n"
+            )
+        };
+        let mut judge = |n, id, extra: &str, known: &mut Id| {
+            expected
+                .judge(n as usize, content(n, id, extra).as_bytes(), known)
+                .is_ok()
+        };
+        assert!(judge(1, 5, "", &mut None), "null members may be left out");
+        assert!(
+            judge(2, 6, "", &mut None),
+            "what was learned holds for all content"
+        );
+        assert!(!judge(2, 6, ",\"x\":{}", &mut None), "but no third way");
+        let mut id = None;
+        assert!(judge(1, 7, "", &mut id) && judge(2, 7, "", &mut id));
+        assert!(
+            !judge(2, 8, "", &mut id),
+            "another number within the stream"
         );
     }
 
     #[test]
-    fn a_changed_byte_is_found() {
-        let mut sent = stream(77, false, false);
-        let last = sent.len() - 40;
-        sent[last] ^= 1;
-        assert!(verdict(Some(false), &sent, 0).is_err());
-        let mut two_ids = stream(77, false, false);
-        two_ids.truncate(two_ids.len() / 2);
-        let rest = stream(78, false, false);
-        two_ids.extend_from_slice(&rest[two_ids.len()..]);
-        assert!(verdict(Some(false), &two_ids, 0).is_err());
+    fn another_meaning_is_not_learned() {
+        let mut expected = expected(None);
+        let mut body = expected.parts[0].bytes.clone();
+        let at = memmem::find(&body, b"\"total_tokens\":").map_or(0, |at| at + 15);
+        body[at] ^= 1;
+        assert!(expected.judge(0, &body, &mut None).is_err());
     }
 }

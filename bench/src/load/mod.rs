@@ -5,6 +5,7 @@
 mod client;
 mod expect;
 mod figures;
+mod judge;
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -115,8 +116,8 @@ impl Question {
         }
     }
 
-    /// The whole request, with the headers that OpenAI's Python client sends.
-    pub(crate) fn request(&self, target: SocketAddr) -> Vec<u8> {
+    /// The body, in the order in which OpenAI's Python client writes it.
+    pub(crate) fn body(&self) -> String {
         let mut body = String::from(
             "{\"messages\":[{\"role\":\"system\",\"content\":\"You are a helpful assistant.\"},\
              {\"role\":\"user\",\"content\":\"",
@@ -134,6 +135,12 @@ impl Question {
         let filler = self.body_bytes.saturating_sub(body.len() + tail.len());
         script::filler(1, filler, &mut body);
         body.push_str(&tail);
+        body
+    }
+
+    /// The whole request, with the headers that OpenAI's Python client sends.
+    pub(crate) fn request(&self, target: SocketAddr) -> Vec<u8> {
+        let body = self.body();
         format!(
             "POST {} HTTP/1.1\r\nHost: {target}\r\nAccept-Encoding: identity\r\n\
              Connection: keep-alive\r\nAccept: application/json\r\nContent-Type: application/json\r\n\
