@@ -249,7 +249,9 @@ impl GatewayError {
     pub fn text(&self) -> String {
         let mut text = mask_secrets(&self.message).into_owned();
         let Some(note) = &self.note else { return text };
+        // Only where the text names the class: some providers' refusals keep the plainer wording.
         let hint = match self.class {
+            class if !text.contains(class.name()) => "",
             ErrorClass::ContextWindowExceeded => "context_window_fallback",
             ErrorClass::ContentPolicyViolation => "content_policy_fallback",
             _ => "",

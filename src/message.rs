@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::auth::key::KeyHash;
+use crate::directory::Account;
 use crate::snapshot::Snapshot;
 
 /// Coordinator to shard.
@@ -16,6 +18,13 @@ pub enum ToShard {
         /// Until when requests may go on.
         deadline: Instant,
     },
+    /// The answer to [`FromShard::LookUp`], and every change of a key since.
+    Account {
+        /// The key.
+        hash: KeyHash,
+        /// What it is now.
+        found: Found,
+    },
     /// The answer to [`FromShard::Admin`].
     Reply {
         /// The id it was asked with.
@@ -25,8 +34,24 @@ pub enum ToShard {
     },
 }
 
+/// What the coordinator knows of a key.
+#[derive(Clone)]
+pub enum Found {
+    /// Its account.
+    Account(Arc<Account>),
+    /// There is no such key.
+    Nobody,
+    /// The database cannot be asked now.
+    Away,
+}
+
 /// Shard to coordinator.
 pub enum FromShard {
+    /// Who has this key?
+    LookUp {
+        /// The key.
+        hash: KeyHash,
+    },
     /// A request that the coordinator's API answers.
     Admin {
         /// Names the answer.
@@ -59,7 +84,7 @@ pub enum AdminCaller {
     Admin,
     /// The gateway has no master key: LLM and information routes are open, admin routes refuse.
     Open,
-    /// Nobody known.
+    /// No proof that a shard can check: a virtual key, or nothing.
     Unknown,
 }
 

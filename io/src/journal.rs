@@ -244,6 +244,22 @@ impl Journal {
         Ok(self.end)
     }
 
+    /// Goes on in a segment after `place`, which was reached by a journal that is gone: places
+    /// must grow for those who remember them.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn skip_past(&mut self, place: Place) -> io::Result<()> {
+        if place <= self.end {
+            return Ok(());
+        }
+        self.end = Place {
+            segment: place.segment,
+            offset: self.end.offset,
+        };
+        self.next_segment()
+    }
+
     /// Up to where records are durable.
     #[must_use]
     pub fn end(&self) -> Place {
@@ -262,10 +278,16 @@ impl Journal {
         self.older_bytes + u64::from(self.end.offset) + self.waiting.len() as u64
     }
 
-    /// Whether it has reached its limit.
+    /// Whether what is not released has reached the limit.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.bytes() >= self.limits.total_bytes
+        let here = self.released.segment == self.end.segment;
+        let released = if here {
+            u64::from(self.released.offset)
+        } else {
+            0
+        };
+        self.bytes() - released >= self.limits.total_bytes
     }
 
     /// Hands durable records from `from` on to `take`, until it answers false or none is left.

@@ -19,6 +19,7 @@ use tower::ServiceExt;
 
 use crate::coordinator::Control;
 use crate::message::{AdminAnswer, AdminCaller, AdminRequest};
+use desk::Asker;
 
 /// Routes that need no key at all.
 const PUBLIC: &[&str] = &["/", "/routes", "/test"];
@@ -29,6 +30,11 @@ pub fn router(control: Arc<Control>) -> Router {
         .merge(api::models::routes())
         .merge(api::health::routes())
         .merge(api::config::routes())
+        .merge(
+            api::management()
+                .route_layer(middleware::from_fn(desk::askers_only))
+                .with_state(control.desk().clone()),
+        )
         .fallback(|| async { detail(StatusCode::NOT_FOUND, "Not Found") })
         .method_not_allowed_fallback(|| async {
             detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
@@ -89,17 +95,27 @@ async fn collect(response: Response) -> AdminAnswer {
 async fn guard(
     State(control): State<Arc<Control>>,
     Extension(caller): Extension<AdminCaller>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let path = request.uri().path();
-    let open = PUBLIC.contains(&path) || control.is_public(path);
-    if caller == AdminCaller::Unknown && !open {
-        return refused(
-            "Authentication Error, No api key passed in.",
-            StatusCode::UNAUTHORIZED,
-        );
+    let path = request.uri().path().to_owned();
+    if PUBLIC.contains(&path.as_str()) || control.is_public(&path) || caller == AdminCaller::Open {
+        return next.run(request).await;
     }
+    let asker = match caller {
+        AdminCaller::Admin => Asker::master(),
+        _ => match desk::identify(&control, request.headers(), &path).await {
+            Ok(asker) => asker,
+            Err(refusal) => return refusal.into_response(),
+        },
+    };
+    if let Err(refusal) = asker.may_call(&path, request.method() == Method::GET) {
+        return refusal.into_response();
+    }
+    if asker.is_admin() {
+        request.extensions_mut().insert(AdminCaller::Admin);
+    }
+    request.extensions_mut().insert(asker);
     next.run(request).await
 }
 

@@ -4,10 +4,27 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 /// The SHA-256 of a key: what is kept and compared.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
+    /// Reads 64 hexadecimal digits, the name of a key's row.
+    pub fn from_hex(text: &str) -> Option<KeyHash> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+        }
+        Some(KeyHash(bytes))
+    }
+
+    /// The name of the key's row: 64 hexadecimal digits.
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Hashes a key.
     pub fn of(key: &[u8]) -> KeyHash {
         KeyHash(Sha256::digest(key).into())

@@ -139,6 +139,7 @@ fn serve(
         log: log.clone(),
         source,
         lasting,
+        config: read.config,
         snapshot,
         hubs,
         listening,

@@ -3,6 +3,7 @@
 //! It reloads the configuration, keeps names resolved, answers the admin API and tells the shards; it
 //! never touches a connection of theirs, and no request waits for it unless it asks for the admin API.
 
+mod keys;
 mod origins;
 mod probe;
 mod reload;
@@ -20,6 +21,7 @@ use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin;
+use crate::admin::desk::Desk;
 use crate::log;
 use crate::message::{FromShard, ToShard};
 use crate::observe::log::Log;
@@ -63,7 +65,9 @@ pub struct Control {
     snapshot: Mutex<Arc<Snapshot>>,
     /// Reloads take turns.
     reloading: tokio::sync::Mutex<()>,
-    hubs: Vec<Hub>,
+    hubs: Arc<Vec<Hub>>,
+    /// Keys, teams, users: rows and accounts.
+    desk: Arc<Desk>,
     /// Where this gateway listens, for its own health calls.
     listening: SocketAddr,
     /// Proves that a health call is ours.
@@ -77,6 +81,11 @@ impl Control {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Keys, teams, users.
+    pub fn desk(&self) -> &Arc<Desk> {
+        &self.desk
     }
 
     /// `public_routes` names this path.
@@ -106,6 +115,8 @@ pub struct Start {
     pub source: Source,
     /// What the first snapshot was made with.
     pub lasting: Lasting,
+    /// The configuration that the first snapshot was made of.
+    pub config: shardgate_config::Config,
     /// The first snapshot.
     pub snapshot: Arc<Snapshot>,
     /// The shards' mailboxes.
@@ -123,13 +134,16 @@ pub struct Start {
 /// # Errors
 /// When signals cannot be handled or a mailbox cannot be watched.
 pub async fn run(start: Start) -> std::io::Result<Instant> {
+    let hubs = Arc::new(start.hubs);
+    let desk = keys::open(&start.log, &start.config, &hubs).await?;
     let control = Arc::new(Control {
+        desk,
         log: start.log,
         source: start.source,
         lasting: start.lasting,
         snapshot: Mutex::new(start.snapshot),
         reloading: tokio::sync::Mutex::new(()),
-        hubs: start.hubs,
+        hubs,
         listening: start.listening,
         probe_token: start.probe_token,
     });
@@ -142,6 +156,7 @@ pub async fn run(start: Start) -> std::io::Result<Instant> {
             bell(&control, shard)?,
         ));
     }
+    tokio::spawn(keys::hear(control.clone()));
     tokio::spawn(keep_resolved(control.clone()));
     tokio::spawn(reload_on_hangup(
         control.clone(),
@@ -160,7 +175,7 @@ pub async fn run(start: Start) -> std::io::Result<Instant> {
         "draining",
         seconds = start.drain_timeout.as_secs_f64()
     );
-    for hub in &control.hubs {
+    for hub in control.hubs.iter() {
         let _ = hub.send(ToShard::Drain { deadline });
     }
     wait_for_shards(&control, deadline).await;
@@ -186,6 +201,9 @@ async fn listen(
         hub.heard();
         while let Some(message) = hub.pop() {
             match message {
+                FromShard::LookUp { hash } => {
+                    tokio::spawn(keys::look_up(control.clone(), shard, hash));
+                }
                 FromShard::Admin { id, request } => {
                     let (control, router) = (control.clone(), router.clone());
                     tokio::spawn(async move {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Control, Lasting};
+use crate::admin::desk::Rules;
 use crate::log;
 use crate::snapshot::Snapshot;
 
@@ -96,6 +97,7 @@ impl Control {
             }
         };
         self.lasting.origins.resolve(true).await;
+        self.desk.set_rules(Rules::from_config(&read.config));
         let report = Report {
             models: snapshot.deployments.len(),
             version,

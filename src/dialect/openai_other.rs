@@ -118,6 +118,9 @@ pub fn rerank(body: &[u8], scan: &Scan, fresh_id: &str) -> (Vec<u8>, Option<Usag
             );
             if usage.prompt_tokens == 0 {
                 out.extend_from_slice(format!("\"input_tokens\":{total}").as_bytes());
+                if value("results").is_none() {
+                    out.extend_from_slice(b",\"output_tokens\":0");
+                }
             }
             out.extend_from_slice(b"}}");
         }

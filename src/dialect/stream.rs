@@ -253,8 +253,11 @@ impl StreamTap {
         members: &mut Members,
     ) -> EventAction {
         let Some(index) = usage else {
-            self.keep_head(data, chunk);
-            return if choices == 0 {
+            if choices > 0 {
+                self.keep_head(data, chunk);
+            }
+            // An empty chunk (Azure's verdict on the prompt) passes to those who expect empty chunks.
+            return if choices == 0 && !self.usage_asked {
                 EventAction::Hide
             } else {
                 EventAction::Replace

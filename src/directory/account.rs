@@ -262,7 +262,8 @@ impl Limit {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         Refused {
             denied,
-            retry_after: Some(Duration::from_secs(seconds.max(1))),
+            // A window's start is rounded up to its clock's tick.
+            retry_after: Some(Duration::from_secs(seconds.clamp(1, WINDOW.as_secs()))),
             limit_type: Some(kind),
         }
     }

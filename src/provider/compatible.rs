@@ -1,13 +1,19 @@
 //! The rules of each provider on the OpenAI wire: what it calls otherwise, does not take, or wants besides. A provider
 //! that is not named here gets the plain ones.
 
+use std::borrow::Cow;
+
+use memchr::memmem;
+
 use super::errors::ErrorStyle;
 use super::openai::Rules;
 use crate::dialect::openai_chat::messages::{Flatten, MessageRules};
 use crate::dialect::openai_chat::params::{Change, Param, Rule, python_repr};
 use crate::dialect::openai_chat::request::{Plan, RequestRules, StreamUsage};
 use crate::dialect::openai_chat::response::ResponseRules;
-use std::borrow::Cow;
+use crate::dialect::scan::Span;
+use crate::dialect::splice::Edits;
+use crate::dialect::walk;
 
 /// The rules of the provider of that name.
 pub(super) fn rules(name: &str) -> &'static Rules {
@@ -73,6 +79,7 @@ static AZURE: Rules = Rules {
     },
     response: ResponseRules {
         drop_last_filter: true,
+        stream_drops: &["prompt_filter_results"],
         ..ResponseRules::PLAIN
     },
     errors: ErrorStyle::Azure,
@@ -132,7 +139,7 @@ static DATABRICKS: Rules = Rules {
         ..RequestRules::PLAIN
     },
     response: ResponseRules {
-        choice_fields: false,
+        vendor_fields: false,
         ..ResponseRules::PLAIN
     },
     errors: ErrorStyle::Databricks,
@@ -186,6 +193,10 @@ static FIREWORKS: Rules = Rules {
         stream_false: true,
         ..RequestRules::PLAIN
     },
+    response: ResponseRules {
+        vendor_fields: false,
+        ..ResponseRules::PLAIN
+    },
     errors: ErrorStyle::Raw,
     ..Rules::PLAIN
 };
@@ -206,6 +217,7 @@ static GROQ: Rules = Rules {
     },
     response: ResponseRules {
         plain_service_tier: true,
+        vendor_fields: false,
         ..ResponseRules::PLAIN
     },
     errors: ErrorStyle::Raw,
@@ -220,14 +232,39 @@ static HOSTED_VLLM: Rules = Rules {
         ..RequestRules::PLAIN
     },
     errors: ErrorStyle::Raw,
+    key: Some("fake-api-key"),
+    keyless_embeddings: true,
     ..Rules::PLAIN
 };
 
 static JINA: Rules = Rules {
+    embeddings: &[(Param::Input, Rule::Value(jina_input))],
     errors: ErrorStyle::RawOnce,
     rerank: "/v1/rerank",
     ..Rules::PLAIN
 };
+
+/// Images come as data URLs and go as `{"image": base64}`.
+fn jina_input(value: &[u8]) -> Change {
+    const START: &[u8] = b"\"data:image/";
+    if memmem::find(value, START).is_none() {
+        return Change::Keep;
+    }
+    let mut edits = Edits::new();
+    for item in walk::elements(value, Span::new(0, value.len())) {
+        let text = item.of(value);
+        if let Some(comma) = memchr::memchr(b',', text).filter(|_| text.starts_with(START)) {
+            edits.replace_with(item, |out| {
+                out.extend_from_slice(b"{\"image\":\"");
+                out.extend_from_slice(&text[comma + 1..]);
+                out.push(b'}');
+            });
+        }
+    }
+    let mut out = Vec::with_capacity(value.len() + 16);
+    edits.copy_into(value, &mut out);
+    Change::Replace(Cow::Owned(out))
+}
 
 static MISTRAL: Rules = Rules {
     request: RequestRules {
@@ -288,6 +325,7 @@ static PERPLEXITY: Rules = Rules {
             (Param::LogitBias, Rule::Refuse),
             (Param::Seed, Rule::Refuse),
             (Param::ParallelToolCalls, Rule::Refuse),
+            (Param::N, Rule::Refuse),
         ],
         stream_usage: StreamUsage::Never,
         ..RequestRules::PLAIN
@@ -352,6 +390,11 @@ pub(super) fn model_rules(provider: &str, model: &str, plan: &mut Plan) {
             plan.refuse(&[Param::Stop, Param::FrequencyPenalty, Param::PresencePenalty]);
         }
         "xai" => plan.refuse(&[Param::ReasoningEffort]),
+        "mistral" if model.contains("magistral") => plan.set(Param::ReasoningEffort, Rule::Remove),
+        "mistral" => plan.refuse(&[Param::ReasoningEffort]),
+        "perplexity" if !model.contains("reasoning") && !model.contains("research") => {
+            plan.refuse(&[Param::ReasoningEffort]);
+        }
         _ => {}
     }
 }

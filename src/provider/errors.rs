@@ -136,6 +136,10 @@ fn outermost(body: &[u8]) -> Span {
 
 /// The error that a reply with a status of 400 or more means.
 pub fn from_reply(label: &str, style: ErrorStyle, reply: &Reply<'_>) -> GatewayError {
+    let style = match style {
+        ErrorStyle::Message if reply.operation == Operation::Responses => ErrorStyle::Raw,
+        style => style,
+    };
     let text = match style {
         ErrorStyle::Message | ErrorStyle::Azure => message_of(reply.body)
             .unwrap_or_else(|| Cow::Owned(format!("Error code: {}", reply.status))),
@@ -275,8 +279,10 @@ fn keep_filter_result(error: &mut GatewayError, body: &[u8], inner: Span) {
         return;
     };
     let result = String::from_utf8_lossy(result.of(body));
-    error.vendor_fields =
-        Some(format!(r#"{{"innererror":{result},"inner_error":{result}}}"#).into_boxed_str());
+    let whole = String::from_utf8_lossy(inner.of(body));
+    let fields =
+        format!(r#"{{"innererror":{result},"inner_error":{result},"azure_error":{whole}}}"#);
+    error.vendor_fields = Some(fields.into_boxed_str());
 }
 
 #[cfg(test)]

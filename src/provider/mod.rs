@@ -2,6 +2,7 @@
 //! in one sorted table, each with a builder that turns a deployment's parameters into a [`Provider`] of its own. Pure: no
 //! I/O, no clock, no configuration types. Bytes, time and ids are passed in.
 
+mod azure;
 mod base;
 mod compatible;
 pub mod errors;

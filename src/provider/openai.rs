@@ -33,6 +33,8 @@ pub(super) struct Rules {
     pub headers: &'static [(&'static str, &'static str)],
     /// The key where none is given; without one there is no `authorization`.
     pub key: Option<&'static str>,
+    /// Embeddings do not get that key.
+    pub keyless_embeddings: bool,
     /// The path of rerank.
     pub rerank: &'static str,
 }
@@ -46,6 +48,7 @@ impl Rules {
         errors: ErrorStyle::Message,
         headers: &[],
         key: None,
+        keyless_embeddings: false,
         rerank: "/rerank",
     };
 }
@@ -57,9 +60,11 @@ pub(super) struct OpenAiWire {
     pub(super) base: Base,
     pub(super) chat: Plan,
     pub(super) embeddings: Plan,
+    pub(super) images: Plan,
     pub(super) other: Plan,
     pub(super) headers: Vec<(String, String)>,
     model: String,
+    has_key: bool,
 }
 
 /// Builds a deployment of a provider that differs by its rules only.
@@ -103,9 +108,11 @@ impl OpenAiWire {
             base: setup.base.clone(),
             chat,
             embeddings,
+            images: other.clone(),
             other,
             headers,
             model: setup.model.to_owned(),
+            has_key: setup.key.is_some(),
         };
         for list in ["extra_headers", "headers"] {
             let Some(Value::Object(extra)) = setup.params.get(list) else {
@@ -147,6 +154,7 @@ impl OpenAiWire {
         match operation {
             Operation::Chat | Operation::Completions => &self.chat,
             Operation::Embeddings => &self.embeddings,
+            Operation::ImageGeneration => &self.images,
             _ => &self.other,
         }
     }
@@ -223,7 +231,11 @@ impl Provider for OpenAiWire {
             Operation::Rerank => self.rules.rerank,
             _ => operation.path(),
         };
-        Ok(self.route_to(operation, self.base.join(path)))
+        let mut route = self.route_to(operation, self.base.join(path));
+        if operation == Operation::Embeddings && !self.has_key && self.rules.keyless_embeddings {
+            route.headers.retain(|(name, _)| name != "authorization");
+        }
+        Ok(route)
     }
 
     fn request(

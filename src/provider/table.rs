@@ -1,10 +1,14 @@
 //! The table of providers, sorted by name.
 
-use super::{Entry, openai};
+use super::{Entry, azure, openai};
 
-/// A provider on the OpenAI wire.
+/// A provider, on the OpenAI wire unless it has a builder of its own.
 macro_rules! wire {
     ($name:literal, $label:literal, $base:expr, [$($base_env:literal),*], [$($key_env:literal),*], $host:expr) => {
+        wire!($name, $label, $base, [$($base_env),*], [$($key_env),*], $host, openai::build)
+    };
+    ($name:literal, $label:literal, $base:expr, [$($base_env:literal),*], [$($key_env:literal),*], $host:expr,
+     $build:expr) => {
         &Entry {
             name: $name,
             label: $label,
@@ -12,7 +16,7 @@ macro_rules! wire {
             base_env: &[$($base_env),*],
             key_env: &[$($key_env),*],
             host: $host,
-            build: openai::build,
+            build: $build,
         }
     };
 }
@@ -50,6 +54,24 @@ pub static PROVIDERS: &[&Entry] = &[
         [],
         ["ANYSCALE_API_KEY"],
         Some("api.endpoints.anyscale.com")
+    ),
+    wire!(
+        "azure",
+        "Azure",
+        None,
+        ["AZURE_API_BASE"],
+        ["AZURE_OPENAI_API_KEY", "AZURE_API_KEY"],
+        Some("openai.azure.com"),
+        azure::build
+    ),
+    wire!(
+        "azure_ai",
+        "Azure_ai",
+        None,
+        ["AZURE_AI_API_BASE"],
+        ["AZURE_AI_API_KEY"],
+        Some("services.ai.azure.com"),
+        azure::build_catalogue
     ),
     wire!(
         "baseten",

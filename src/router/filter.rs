@@ -3,7 +3,9 @@
 
 use super::decision::{Decision, Why};
 use super::failure::Cause;
-use super::{Candidate, Deployment, DeploymentIx, Facts, GroupIx, Live, Rng, Router, strategy};
+use super::{
+    Candidate, Deployment, DeploymentIx, Facts, GroupIx, Live, Needs, Rng, Router, strategy,
+};
 use crate::limit::{Micros, Reservation};
 use std::time::Duration;
 
@@ -11,7 +13,8 @@ use std::time::Duration;
 /// answers begin,
 const SILENCE_TIMES: u32 = 4;
 /// and for this long at least.
-const SILENCE_LEAST: Duration = Duration::from_secs(1);
+const SILENCE_LEAST: Duration = Duration::from_micros(SILENCE_LEAST_US);
+const SILENCE_LEAST_US: u64 = 1_000_000;
 
 /// What a choice is made for.
 pub(super) struct Search<'a> {
@@ -198,40 +201,70 @@ fn by_affinity(search: &Search<'_>, candidates: &[Candidate]) -> Option<usize> {
         .position(|c| search.router.deployment(c.deployment).mark == mark)
 }
 
+/// Lists who could serve, and keeps the best of them.
 fn gather(search: &Search<'_>, candidates: &mut Vec<Candidate>, tally: &mut Tally) {
     let group = search.router.group(search.group);
     let named = search.named.as_ref().map(std::slice::from_ref);
+    let asks_nothing = asks_nothing(search);
+    let (shard, now) = (search.live.shard(), search.now);
     for ix in named.unwrap_or(&group.deployments) {
         let deployment = search.router.deployment(*ix);
-        if !is_left(search, deployment, group.has_default, tally) {
-            continue;
-        }
         let live = &deployment.live;
-        let mut flaws = 0;
+        let calm = live.is_calm(now) && !live.cell(shard).is_quiet(SILENCE_LEAST_US, now);
+        let simple = calm && asks_nothing && !deployment.limited;
+        let found = if simple {
+            Some((0, false))
+        } else {
+            examine(search, deployment, tally)
+        };
+        let Some((mut flaws, probe)) = found else {
+            continue;
+        };
         if search.tried.contains(ix) {
             flaws |= flaw::TRIED;
         }
-        if !live.is_healthy() {
-            flaws |= flaw::UNHEALTHY;
-        }
-        if live.resting_until() > search.now {
-            flaws |= flaw::RESTING;
-        }
-        let silence = silence(search, deployment);
-        if silence == Silence::Hangs {
-            flaws |= flaw::SILENT;
-        }
-        if deployment.spec.lacks.meets(search.facts.needs) {
-            flaws |= flaw::UNABLE;
-        }
         candidates.push(Candidate {
             deployment: *ix,
-            order: deployment.spec.order.unwrap_or(i64::MAX),
+            order: deployment.order,
             flaws,
-            probe: silence == Silence::Probe,
+            probe,
             scratch: std::cell::Cell::new(0.0),
         });
     }
+}
+
+/// Whether the request and the settings ask for nothing that one deployment may lack.
+fn asks_nothing(search: &Search<'_>) -> bool {
+    let (settings, facts) = (search.router.settings(), search.facts);
+    !settings.tag_filtering
+        && !settings.pre_call_checks
+        && facts.region.is_none()
+        && facts.needs == Needs::NONE
+}
+
+/// Whether a deployment is left, with which flaws, and whether the request may probe it.
+fn examine(search: &Search<'_>, deployment: &Deployment, tally: &mut Tally) -> Option<(u8, bool)> {
+    let group = search.router.group(search.group);
+    if !is_left(search, deployment, group.has_default, tally) {
+        return None;
+    }
+    let live = &deployment.live;
+    let silence = silence(search, deployment);
+    let mut flaws = 0;
+    for (flawed, flaw) in [
+        (!live.is_healthy(), flaw::UNHEALTHY),
+        (silence == Silence::Hangs, flaw::SILENT),
+        (live.resting_until() > search.now, flaw::RESTING),
+        (
+            deployment.spec.lacks.meets(search.facts.needs),
+            flaw::UNABLE,
+        ),
+    ] {
+        if flawed {
+            flaws |= flaw;
+        }
+    }
+    Some((flaws, silence == Silence::Probe))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -275,11 +308,13 @@ fn answer_within(search: &Search<'_>, deployment: &Deployment) -> Option<Duratio
 
 /// Keeps those with the least flaws, and of those the ones of the lowest order.
 fn keep_best(candidates: &mut Vec<Candidate>) {
-    let Some(best) = candidates.iter().map(|c| (c.flaws, c.order)).min() else {
+    let rank = |candidate: &Candidate| (candidate.flaws, candidate.order);
+    let Some(first) = candidates.first().map(rank) else {
         return;
     };
-    if candidates.iter().any(|c| (c.flaws, c.order) != best) {
-        candidates.retain(|c| (c.flaws, c.order) == best);
+    if candidates.iter().any(|candidate| rank(candidate) != first) {
+        let best = candidates.iter().map(rank).min().unwrap_or(first);
+        candidates.retain(|candidate| rank(candidate) == best);
     }
 }
 
@@ -330,11 +365,11 @@ fn is_left(
         tally.opens(cooling);
         return false;
     }
-    has_room(deployment, expected_tokens(search, deployment), *now, tally)
+    !deployment.limited || has_room(search, deployment, tally)
 }
 
-fn has_room(deployment: &Deployment, tokens: u64, now: Micros, tally: &mut Tally) -> bool {
-    let (spec, live) = (&deployment.spec, &deployment.live);
+fn has_room(search: &Search<'_>, deployment: &Deployment, tally: &mut Tally) -> bool {
+    let (spec, live, now) = (&deployment.spec, &deployment.live, search.now);
     let full = |tally: &mut Tally, at: Micros| {
         tally.full += 1;
         tally.limited = true;
@@ -345,6 +380,7 @@ fn has_room(deployment: &Deployment, tokens: u64, now: Micros, tally: &mut Tally
         return full(tally, live.requests.ends(now));
     }
     if let Some(tpm) = spec.tpm
+        && let tokens = expected_tokens(search, deployment)
         && !live.tokens.has_room(tokens, now)
     {
         return full(

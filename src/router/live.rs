@@ -82,6 +82,15 @@ impl Cell {
             .store(n.saturating_sub(1), Ordering::Relaxed);
     }
 
+    /// Whether calls have waited for so many microseconds without any sign of life.
+    pub fn is_quiet(&self, for_us: u64, now: Micros) -> bool {
+        self.unanswered.load(Ordering::Relaxed) > 0
+            && now
+                .0
+                .saturating_sub(self.silent_since.load(Ordering::Relaxed))
+                >= for_us
+    }
+
     /// For how long calls have waited without any sign of life.
     pub fn silent_for(&self, now: Micros) -> Duration {
         match self.unanswered.load(Ordering::Relaxed) {
@@ -163,7 +172,10 @@ impl Cell {
 #[derive(Debug)]
 pub struct DeploymentLive {
     cells: Box<[Padded<Cell>]>,
-    cooling_until: Padded<AtomicU64>,
+    /// Until when something is the matter with it, whatever it is: the one word that a choice
+    /// reads when all is well.
+    uncalm_until: Padded<AtomicU64>,
+    cooling_until: AtomicU64,
     resting_until: AtomicU64,
     /// How often in a row it was found silent, and until when it is left alone for that.
     silences: AtomicU32,
@@ -184,7 +196,8 @@ impl DeploymentLive {
     fn new(shards: usize) -> DeploymentLive {
         DeploymentLive {
             cells: (0..shards.max(1)).map(|_| Padded::default()).collect(),
-            cooling_until: Padded::default(),
+            uncalm_until: Padded::default(),
+            cooling_until: AtomicU64::new(0),
             resting_until: AtomicU64::new(0),
             silences: AtomicU32::new(0),
             silent_until: AtomicU64::new(0),
@@ -254,12 +267,31 @@ impl DeploymentLive {
     /// Takes it out of rotation until then; a later end stays.
     pub fn cool_until(&self, until: Micros) {
         self.cooling_until.fetch_max(until.0, Ordering::Release);
+        self.uncalm_until.fetch_max(until.0, Ordering::Release);
     }
 
     /// Ends a cooldown at once.
     pub fn warm_up(&self) {
         self.cooling_until.store(0, Ordering::Release);
         self.resting_until.store(0, Ordering::Release);
+        self.look_calm();
+    }
+
+    /// Whether nothing is the matter with it: it is healthy, in rotation, and answers.
+    pub fn is_calm(&self, now: Micros) -> bool {
+        self.uncalm_until.load(Ordering::Acquire) <= now.0
+    }
+
+    /// Finds out anew until when something is the matter. Looks twice, so that what another shard
+    /// notes meanwhile is not lost.
+    fn look_calm(&self) {
+        let until = || {
+            let lasting = !self.is_healthy() || self.is_budget_spent() || self.is_silent();
+            let passing = self.cooling_until().max(self.resting_until());
+            if lasting { Micros::NEVER } else { passing }
+        };
+        self.uncalm_until.store(until().0, Ordering::Release);
+        self.uncalm_until.fetch_max(until().0, Ordering::AcqRel);
     }
 
     /// When it comes back; in the past when it is in rotation.
@@ -270,6 +302,7 @@ impl DeploymentLive {
     /// Asks to leave it alone until then while another can serve.
     pub fn rest_until(&self, until: Micros) {
         self.resting_until.fetch_max(until.0, Ordering::Release);
+        self.uncalm_until.fetch_max(until.0, Ordering::Release);
     }
 
     /// Until when it would rather be left alone.
@@ -279,7 +312,7 @@ impl DeploymentLive {
 
     /// Whether it hangs: it was found silent and has not answered since.
     pub fn is_silent(&self) -> bool {
-        self.silences.load(Ordering::Relaxed) > 0
+        self.silences.load(Ordering::Acquire) > 0
     }
 
     /// Leaves it alone for a while because it does not answer; longer each time in a row. Answers
@@ -294,7 +327,8 @@ impl DeploymentLive {
                 .compare_exchange(until, next.0, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok();
         if found {
-            self.silences.store(times + 1, Ordering::Relaxed);
+            self.silences.store(times + 1, Ordering::Release);
+            self.look_calm();
         }
         found
     }
@@ -302,8 +336,9 @@ impl DeploymentLive {
     /// It answered.
     pub fn note_life(&self) {
         if self.is_silent() {
-            self.silences.store(0, Ordering::Relaxed);
+            self.silences.store(0, Ordering::Release);
             self.silent_until.store(0, Ordering::Release);
+            self.look_calm();
         }
     }
 
@@ -314,7 +349,8 @@ impl DeploymentLive {
 
     /// What the last health check found.
     pub fn set_healthy(&self, healthy: bool) {
-        self.unhealthy.store(!healthy, Ordering::Relaxed);
+        self.unhealthy.store(!healthy, Ordering::Release);
+        self.look_calm();
     }
 
     /// Whether the last health check went well (or none was made).
@@ -324,7 +360,8 @@ impl DeploymentLive {
 
     /// Whether its budget, or its provider's, is spent.
     pub fn set_budget_spent(&self, spent: bool) {
-        self.budget_spent.store(spent, Ordering::Relaxed);
+        self.budget_spent.store(spent, Ordering::Release);
+        self.look_calm();
     }
 
     /// See `set_budget_spent`.
@@ -490,6 +527,26 @@ mod tests {
         assert_eq!(live.cooling_until(), Micros(10));
         live.warm_up();
         assert_eq!(live.cooling_until(), Micros(0));
+    }
+
+    #[test]
+    fn calm_is_when_nothing_is_the_matter() {
+        let live = live(1);
+        let at = Micros(10);
+        assert!(live.is_calm(at));
+        live.cool_until(Micros(20));
+        live.set_healthy(false);
+        assert!(!live.is_calm(at));
+        live.set_healthy(true);
+        assert!(!live.is_calm(at), "it still cools down");
+        assert!(live.is_calm(Micros(20)));
+        live.set_budget_spent(true);
+        assert!(!live.is_calm(Micros(30)));
+        live.set_budget_spent(false);
+        live.note_silence(Micros(30));
+        assert!(!live.is_calm(Micros(u64::MAX - 1)));
+        live.note_life();
+        assert!(live.is_calm(Micros(30)));
     }
 
     #[test]

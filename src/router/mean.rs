@@ -4,8 +4,11 @@
 use crate::limit::Micros;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// A mean loses half its weight in this time without a sample.
-const HALF_LIFE_US: u64 = 10_000_000;
+/// A mean loses half its weight in two to the power of this, in microseconds (8.4 s), without a
+/// sample. A power, because this is computed for every deployment at every choice.
+const HALF_LIFE_BITS: u32 = 23;
+/// What a mean weighs that has faded away: it still says something where nothing fresher does.
+const FADED_WEIGHT: f64 = 0.01;
 
 /// One shard's running mean. That shard writes, all read.
 #[derive(Debug, Default)]
@@ -39,15 +42,14 @@ impl Mean {
     }
 
     fn faded(&self, now: Micros) -> u32 {
-        let weight = self.weight.load(Ordering::Relaxed);
-        if weight == 0 {
-            return 0;
-        }
-        let halves = now.0.saturating_sub(self.last.load(Ordering::Relaxed)) / HALF_LIFE_US;
-        weight
-            .checked_shr(u32::try_from(halves).unwrap_or(u32::MAX))
-            .unwrap_or(0)
+        let age_us = now.0.saturating_sub(self.last.load(Ordering::Relaxed));
+        fade(self.weight.load(Ordering::Relaxed), age_us)
     }
+}
+
+fn fade(weight: u32, age_us: u64) -> u32 {
+    let halves = age_us >> HALF_LIFE_BITS;
+    if halves < 32 { weight >> halves } else { 0 }
 }
 
 /// The mean over all shards of what is younger than `ttl_us`. Fresh samples weigh more.
@@ -56,21 +58,27 @@ pub(super) fn merge<'a>(
     ttl_us: u64,
     now: Micros,
 ) -> Estimate {
-    let mut merged = Estimate::default();
+    let (mut sum, mut weights, mut last) = (0.0, 0.0, 0);
     for mean in means {
-        let last = mean.last.load(Ordering::Relaxed);
-        let unused = mean.weight.load(Ordering::Relaxed) == 0;
-        if unused || now.0.saturating_sub(last) >= ttl_us {
+        let weight = mean.weight.load(Ordering::Relaxed);
+        if weight == 0 {
             continue;
         }
-        // A faded mean still says something where nothing fresher does.
-        let weight = f64::from(mean.faded(now)).max(0.01);
-        let value = f64::from_bits(mean.value.load(Ordering::Relaxed));
-        merged.value = (merged.value * merged.weight + value * weight) / (merged.weight + weight);
-        merged.weight += weight;
-        merged.last = merged.last.max(Micros(last));
+        let newest = mean.last.load(Ordering::Relaxed);
+        let age_us = now.0.saturating_sub(newest);
+        if age_us < ttl_us {
+            let weight = f64::from(fade(weight, age_us)).max(FADED_WEIGHT);
+            sum += f64::from_bits(mean.value.load(Ordering::Relaxed)) * weight;
+            weights += weight;
+            last = last.max(newest);
+        }
     }
-    merged
+    let value = if weights > 0.0 { sum / weights } else { 0.0 };
+    Estimate {
+        value,
+        weight: weights,
+        last: Micros(last),
+    }
 }
 
 #[cfg(test)]

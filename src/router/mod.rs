@@ -14,8 +14,6 @@ mod failures;
 pub mod fallback;
 mod filter;
 mod journey;
-#[cfg(test)]
-mod journey_tests;
 mod live;
 mod mean;
 mod pattern;
@@ -67,6 +65,10 @@ pub struct Deployment {
     share: f64,
     mark: u32,
     is_default: bool,
+    /// `order`; without one it comes last.
+    order: i64,
+    /// Whether it has any limit.
+    limited: bool,
 }
 
 /// One group: the deployments of one name.
@@ -161,12 +163,14 @@ impl Router {
         let live = registry.deployment(&spec);
         let mark = affinity::mark(&spec.id);
         self.deployments.push(Deployment {
-            spec,
             group,
             live,
             share: 1.0,
             mark,
             is_default,
+            order: spec.order.unwrap_or(i64::MAX),
+            limited: spec.rpm.is_some() || spec.tpm.is_some() || spec.max_parallel.is_some(),
+            spec,
         });
     }
 

@@ -24,7 +24,7 @@ pub(super) fn network(call: &Call) -> Result<(), GatewayError> {
     )))
 }
 
-/// The master key, or nobody's where none is set. `Ok(None)`: our own health call.
+/// The master key's holder, anybody where none is set, or somebody with another key.
 pub(super) fn key(
     shared: &Shared,
     call: &Call,
@@ -40,7 +40,10 @@ pub(super) fn key(
     let key = presented(|name| request.header(name), settings.key_header.as_deref());
     match key {
         Ok(key) if master.matches(key) => Ok(AdminCaller::Admin),
-        Ok(key) => Err(fault::unauthorized(unknown_key(key))),
+        Ok(key) if key.starts_with(b"sk-") => Ok(AdminCaller::Unknown),
+        Ok(_) => Err(fault::unauthorized(
+            "Authentication Error, LiteLLM Virtual Key expected: a key starts with 'sk-'.",
+        )),
         Err(NoKey::Missing) => Err(fault::unauthorized(
             "Authentication Error, No api key passed in.".to_owned(),
         )),
@@ -49,15 +52,6 @@ pub(super) fn key(
                 .to_owned(),
         )),
     }
-}
-
-/// Never says the key again.
-fn unknown_key(key: &[u8]) -> String {
-    if key.starts_with(b"sk-") {
-        return "Authentication Error, Invalid proxy server token passed. The key is not known here."
-            .to_owned();
-    }
-    "Authentication Error, LiteLLM Virtual Key expected: a key starts with 'sk-'.".to_owned()
 }
 
 /// The coordinator's own health call, which proves it by a token that only this process knows.

@@ -153,6 +153,10 @@ pub(super) async fn error(
         env!("CARGO_PKG_VERSION").as_bytes(),
     );
     header(&mut out, "x-litellm-response-cost", b"0");
+    super::callers::headers(shard, call, &mut out);
+    for (name, value) in &call.refusal_headers {
+        header(&mut out, name, value.as_bytes());
+    }
     if let Some(wait) = error.retry_after {
         header_u64(&mut out, "retry-after", wait.as_secs_f64().ceil() as u64);
     }

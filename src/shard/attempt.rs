@@ -164,6 +164,9 @@ impl Work<'_> {
         let index = attempt.deployment.0 as usize;
         self.call.route.deployment = Some(index);
         note_route(self.call, journey);
+        if journey.attempted_fallbacks() > 0 {
+            super::callers::may_fall_back(self.call, index)?;
+        }
         let began = Instant::now();
         let deadline = began + attempt.timeout;
         let model = journey
@@ -177,6 +180,9 @@ impl Work<'_> {
                 self.call.route.upstream += first_byte;
                 journey.first_byte(router, &self.shard.live, self.shard.now());
                 let served = respond::send(self, answered, deadline).await;
+                self.call.used = served
+                    .usage
+                    .map(|usage| usage.prompt_tokens + usage.completion_tokens);
                 outcome = match served.failed {
                     None if served.client_left => Outcome::ClientGone,
                     None => Outcome::Success(Success {

@@ -27,6 +27,8 @@ pub(super) struct Asked {
     pub operation: Operation,
     /// The model as the client named it, or the default of its kind.
     pub model: String,
+    /// The caller's own name for it, where that is an alias of its key or team.
+    pub alias: Option<String>,
     pub stream: bool,
     /// The client asked for the usage event itself.
     pub include_usage: bool,
@@ -63,6 +65,7 @@ pub(super) fn read(
     Ok(Asked {
         operation,
         model,
+        alias: None,
         stream: facts.stream,
         include_usage: usage.is_some_and(|options| options.include_usage == Some(true)),
         facts,
@@ -97,6 +100,7 @@ fn read_form(
     Ok(Asked {
         operation,
         model,
+        alias: None,
         stream,
         include_usage: false,
         facts,

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use shardgate_io::http1::server::{Connection, Request};
 
 use super::Shard;
+use crate::directory::{Account, Permit};
 use crate::id::RequestId;
+use crate::limit::Nano;
 use crate::snapshot::Snapshot;
 
 /// A request being served. Its snapshot stays the one it began with.
@@ -32,6 +34,16 @@ pub(super) struct Call {
     pub route: Route,
     /// The answer's status, once it is known; 499 for a client that left.
     pub status: u16,
+    /// Whose virtual key the request carries; none for the master key.
+    pub account: Option<Arc<Account>>,
+    /// What the request holds of limits and budgets until it ends.
+    pub permit: Option<Permit>,
+    /// Tokens that the answer's usage names, once it is known.
+    pub used: Option<u64>,
+    /// Headers of the refusal: which limit, and until when.
+    pub refusal_headers: Vec<(&'static str, String)>,
+    /// What the call cost, in billionths of a dollar.
+    pub cost: Nano,
 }
 
 /// Which deployment served, and how it came to it.
@@ -73,7 +85,19 @@ impl Call {
             cors: request.header("origin").is_some(),
             route: Route::default(),
             status: 0,
+            account: None,
+            permit: None,
+            used: None,
+            cost: 0,
+            refusal_headers: Vec::new(),
             snapshot,
+        }
+    }
+
+    /// Gives back what the request held: always, exactly once, whatever became of it.
+    pub(super) fn settle(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            permit.settle(self.used.unwrap_or(0), self.cost);
         }
     }
 

@@ -96,7 +96,7 @@ fn context<'a>(work: &Work<'a>, outgoing: &Outgoing) -> AnswerContext<'a> {
     let settings = &work.call.snapshot.settings;
     AnswerContext {
         operation: work.asked.operation,
-        requested_model: &work.asked.model,
+        requested_model: work.asked.alias.as_ref().unwrap_or(&work.asked.model),
         keep_upstream_model: !settings.requested_model,
         usage_asked: outgoing.usage_asked || settings.always_include_stream_usage == Some(true),
         now_unix_s: work.now_unix_s,

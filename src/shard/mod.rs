@@ -9,6 +9,7 @@ mod answer;
 mod attempt;
 mod body;
 mod call;
+mod callers;
 mod exchange;
 mod fault;
 mod mock;
@@ -81,6 +82,7 @@ pub struct Shard {
     itself: Weak<Shard>,
     mailbox: Mailbox<FromShard, ToShard>,
     asked: RefCell<admin::Asked>,
+    callers: callers::Table,
     drained_by: Cell<Option<Instant>>,
 }
 
@@ -125,6 +127,7 @@ pub async fn run(
         itself: itself.clone(),
         mailbox,
         asked: RefCell::default(),
+        callers: callers::Table::default(),
         drained_by: Cell::new(None),
     });
     spawn("the mailbox", listen(shard.clone(), closer));
@@ -160,6 +163,7 @@ async fn listen(shard: Rc<Shard>, closer: TcpListener) {
     while let Some(message) = shard.mailbox.next().await {
         match message {
             ToShard::Snapshot(snapshot) => shard.adopt(snapshot),
+            ToShard::Account { hash, found } => shard.callers.heard(hash, found),
             ToShard::Reply { id, answer } => shard.asked.borrow_mut().answered(id, answer),
             ToShard::Drain { deadline } => {
                 shard.drained_by.set(Some(deadline));

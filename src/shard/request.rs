@@ -7,7 +7,7 @@ use shardgate_io::http1::head::Method;
 use shardgate_io::http1::server::{After, BodyError, Connection, Request};
 
 use super::call::Call;
-use super::{Shard, admin, admit, answer, attempt, body, fault};
+use super::{Shard, admin, admit, answer, attempt, body, callers, fault};
 use crate::endpoint::{self, Endpoint};
 use crate::error::GatewayError;
 use crate::log;
@@ -18,6 +18,7 @@ use crate::provider::Operation;
 pub(super) async fn serve(shard: &Shard, connection: &mut Connection, request: Request) -> After {
     let mut call = Call::begin(shard, connection, &request);
     let after = answered(shard, &mut call, connection, request).await;
+    call.settle();
     logged(shard, &call, connection);
     after
 }
@@ -119,8 +120,10 @@ async fn llm(
     operation: Operation,
     model: Option<String>,
 ) -> After {
-    if let Err(error) = admit::key(&shard.shared, call, &request) {
-        return answer::error(shard, call, connection, &error, true).await;
+    match callers::authenticate(shard, call, connection, &request).await {
+        Ok(Some(())) => {}
+        Ok(None) => return gone(call),
+        Err(error) => return answer::error(shard, call, connection, &error, true).await,
     }
     if let Err(error) = read_body(call, connection, &mut request).await {
         return unread(shard, call, connection, error).await;
@@ -130,7 +133,9 @@ async fn llm(
         Ok(place) => place,
         Err(error) => return answer::error(shard, call, connection, &error, false).await,
     };
-    match body::read(call, operation, model, &request) {
+    let asked = body::read(call, operation, model, &request)
+        .and_then(|asked| callers::admit(shard, call, asked));
+    match asked {
         Ok(asked) => attempt::until_answered(shard, call, connection, request, asked).await,
         Err(error) => answer::error(shard, call, connection, &error, false).await,
     }

@@ -41,17 +41,23 @@ struct Heads {
 }
 
 impl Deployment {
-    /// Makes a deployment of a checked entry.
+    /// Makes a deployment of a checked entry; `defaults` (`default_litellm_params`) fill what it
+    /// leaves open.
     ///
     /// # Errors
     /// Why its provider cannot be called, with what to change.
     pub fn build(
         entry: &ModelEntry,
+        defaults: &Map<String, Value>,
         origins: &Origins,
         env: &dyn Fn(&str) -> Option<String>,
         verify: bool,
     ) -> Result<Deployment, String> {
-        let target = Target::from_params(&entry.litellm_params, env)?;
+        let mut params = entry.litellm_params.clone();
+        for (name, value) in defaults {
+            params.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        let target = Target::from_params(&params, env)?;
         let base = &target.base;
         let origin = origins.intern(base.tls, verify, &base.host, base.port)?;
         let id = entry.id().map_or_else(|| stable_id(entry), str::to_owned);

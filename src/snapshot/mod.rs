@@ -9,7 +9,6 @@ mod settings;
 
 use std::collections::{BTreeSet, HashMap};
 
-use serde_json::Value;
 use shardgate_config::Config;
 
 pub use deployment::{Deployment, head_bytes};
@@ -30,9 +29,18 @@ pub struct Snapshot {
     pub deployments: Vec<Deployment>,
     /// The names that `/models` lists, sorted.
     pub public_models: BTreeSet<String>,
+    /// Groups of `model_info.access_groups`, and the model groups in them.
+    pub access_groups: HashMap<String, BTreeSet<String>>,
 }
 
 impl Snapshot {
+    /// A model group belongs to an access group.
+    pub fn in_access_group(&self, access: &str, model: &str) -> bool {
+        self.access_groups
+            .get(access)
+            .is_some_and(|models| models.contains(model))
+    }
+
     /// How many groups the deployments form.
     pub fn groups(&self) -> usize {
         self.deployments
@@ -58,11 +66,17 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
         None => std::env::var(name).ok(),
     };
     let settings = Settings::from_config(config)?;
-    let verify = config.litellm.ssl_verify != Value::Bool(false);
+    let (verify, _) = config.upstream_verification();
     let mut errors = Vec::new();
     let mut deployments = Vec::with_capacity(config.models.len());
     for (at, entry) in config.models.iter().enumerate() {
-        match Deployment::build(entry, &lasting.origins, &env, verify) {
+        match Deployment::build(
+            entry,
+            &config.router.default_litellm_params,
+            &lasting.origins,
+            &env,
+            verify,
+        ) {
             Ok(deployment) => deployments.push(deployment),
             Err(error) => errors.push(format!(
                 "line {}: model_list[{at}] ({}): {error}",
@@ -81,19 +95,33 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
         router,
         deployments,
         public_models,
+        access_groups: access_groups(config),
     })
+}
+
+fn access_groups(config: &Config) -> HashMap<String, BTreeSet<String>> {
+    let mut groups: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for entry in &config.models {
+        let named = entry
+            .model_info
+            .get("access_groups")
+            .and_then(Value::as_array);
+        for name in named.into_iter().flatten().filter_map(Value::as_str) {
+            groups
+                .entry(name.to_owned())
+                .or_default()
+                .insert(entry.model_name.clone());
+        }
+    }
+    groups
 }
 
 /// Group names and visible aliases; a bare `*` is no name.
 fn public_models(config: &Config) -> BTreeSet<String> {
     let groups = config.models.iter().map(|entry| entry.model_name.clone());
-    let aliases = config
-        .general
-        .model_group_alias
-        .iter()
-        .chain(&config.router.model_group_alias);
+    let aliases = config.model_group_alias().into_iter();
     let shown = aliases
         .filter(|(_, alias)| !alias.hidden)
-        .map(|(name, _)| name.clone());
+        .map(|(name, _)| name);
     groups.chain(shown).filter(|name| name != "*").collect()
 }

@@ -35,8 +35,7 @@ fn deployment(config: &Config, entry: &ModelEntry, made: &Deployment) -> Deploym
     };
     let parallel = entry
         .max_parallel_requests()
-        .or(config.general.max_parallel_requests)
-        .or(config.router.default_max_parallel_requests);
+        .or(config.max_parallel_requests());
     let window = ["max_input_tokens", "max_tokens"]
         .iter()
         .find_map(|name| entry.model_info.get(*name).and_then(Value::as_u64));
@@ -89,8 +88,7 @@ fn lacks(entry: &ModelEntry) -> Needs {
 
 /// `router_settings.model_group_alias` wins over general_settings'.
 fn aliases(config: &Config) -> Vec<AliasSpec> {
-    let mut all = config.general.model_group_alias.clone();
-    all.extend(config.router.model_group_alias.clone());
+    let all = config.model_group_alias();
     all.into_iter()
         .map(|(alias, to)| AliasSpec {
             alias,
@@ -101,33 +99,22 @@ fn aliases(config: &Config) -> Vec<AliasSpec> {
 }
 
 fn settings(config: &Config) -> RouterSettings {
-    let (router, litellm, general) = (&config.router, &config.litellm, &config.general);
-    let retries = router
-        .num_retries
-        .or(litellm.num_retries)
-        .or(general.num_retries);
-    let allowed_fails = router.allowed_fails.or(litellm.allowed_fails);
+    let router = &config.router;
     let first =
         |ours: &[Fallback], theirs: &[Fallback]| table(if ours.is_empty() { theirs } else { ours });
-    let defaults = match router.default_fallbacks.is_empty() {
-        true => &litellm.default_fallbacks,
-        false => &router.default_fallbacks,
-    };
     RouterSettings {
         strategy: strategy(config),
         latency: latency(config),
-        fallbacks: first(&router.fallbacks, &litellm.fallbacks),
-        default_fallbacks: defaults.iter().flat_map(|entry| entry.to.clone()).collect(),
-        context_window_fallbacks: first(
-            &router.context_window_fallbacks,
-            &litellm.context_window_fallbacks,
-        ),
-        content_policy_fallbacks: first(
-            &router.content_policy_fallbacks,
-            &litellm.content_policy_fallbacks,
-        ),
+        fallbacks: table(config.fallbacks()),
+        default_fallbacks: config
+            .default_fallbacks()
+            .iter()
+            .flat_map(|entry| entry.to.clone())
+            .collect(),
+        context_window_fallbacks: table(config.context_window_fallbacks()),
+        content_policy_fallbacks: table(config.content_policy_fallbacks()),
         max_fallbacks: small(router.max_fallbacks),
-        num_retries: retries.map(small),
+        num_retries: config.num_retries().map(small),
         retry_policy: router
             .retry_policy
             .as_ref()
@@ -138,17 +125,14 @@ fn settings(config: &Config) -> RouterSettings {
             .iter()
             .map(|(group, policy)| (group.clone(), retry_policy(policy)))
             .collect(),
-        retry_after: router.retry_after.unwrap_or(general.retry_after),
-        allowed_fails: allowed_fails.map(small),
+        retry_after: config.retry_after(),
+        allowed_fails: config.allowed_fails().map(small),
         allowed_fails_policy: router.allowed_fails_policy.as_ref().map(fails_policy),
-        cooldown_time: router
-            .cooldown_time
-            .or(litellm.cooldown_time)
-            .unwrap_or(COOLDOWN),
+        cooldown_time: config.cooldown_time().unwrap_or(COOLDOWN),
         disable_cooldowns: router.disable_cooldowns,
         timeout: router.timeout,
         stream_timeout: router.stream_timeout,
-        request_timeout: litellm.request_timeout,
+        request_timeout: config.litellm.request_timeout,
         pre_call_checks: router.enable_pre_call_checks,
         prompt_caching: router
             .optional_pre_call_checks
@@ -158,7 +142,11 @@ fn settings(config: &Config) -> RouterSettings {
         tags_match_any: router.tag_filtering_match_any,
         default_priority: router.default_priority.and_then(|p| i32::try_from(p).ok()),
         polling_interval: router.polling_interval,
-        ..RouterSettings::default()
+        queue_max: small(router.max_queued_requests),
+        retry_budget_ratio: router.retry_budget_ratio,
+        retry_budget_floor: small(router.retry_budget_floor),
+        mid_stream_fallback: false,
+        hedging: false,
     }
 }
 

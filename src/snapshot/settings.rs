@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use shardgate_config::{Config, ResponseModel};
 use shardgate_io::{http1, net, pool};
 
@@ -13,6 +12,18 @@ use crate::auth::network::Network;
 pub struct Settings {
     /// The hash of `master_key`.
     pub master_key: Option<KeyHash>,
+    /// `default_team_disabled`: a key without a team is refused.
+    pub team_required: bool,
+    /// `litellm_settings.budget_exceeded_status_code`
+    pub budget_status: u16,
+    /// `user_api_key_cache_ttl`: how long a key is believed without another look.
+    pub key_ttl: Duration,
+    /// `allow_requests_on_db_unavailable`
+    pub pass_without_database: bool,
+    /// `allowed_routes`
+    pub allowed_routes: Option<Vec<String>>,
+    /// `admin_only_routes`
+    pub admin_only_routes: Vec<String>,
     /// `litellm_key_header_name`, lower-case.
     pub key_header: Option<String>,
     /// `public_routes`.
@@ -80,11 +91,7 @@ impl Settings {
         let general = &config.general;
         let litellm = &config.litellm;
         let mut errors = Vec::new();
-        let trusted = general
-            .trusted_proxies
-            .as_ref()
-            .or(general.trusted_proxy_ranges.as_ref());
-        let mut networks = |name: &str, list: Option<&Vec<String>>| {
+        let mut networks = |name: &str, list: Option<&[String]>| {
             list.map(|list| {
                 list.iter()
                     .filter_map(|text| {
@@ -96,13 +103,23 @@ impl Settings {
                     .collect()
             })
         };
-        let allowed_ips = networks("general_settings.allowed_ips", general.allowed_ips.as_ref());
-        let trusted_proxies = networks("general_settings.trusted_proxies", trusted);
+        let allowed_ips = networks(
+            "general_settings.allowed_ips",
+            general.allowed_ips.as_deref(),
+        );
+        let trusted_proxies =
+            networks("general_settings.trusted_proxies", config.trusted_proxies());
         let settings = Settings {
             master_key: general
                 .master_key
                 .as_ref()
                 .map(|key| KeyHash::of(key.expose().as_bytes())),
+            team_required: general.default_team_disabled,
+            budget_status: u16::try_from(litellm.budget_exceeded_status_code).unwrap_or(422),
+            key_ttl: general.user_api_key_cache_ttl,
+            pass_without_database: general.allow_requests_on_db_unavailable,
+            allowed_routes: general.allowed_routes.clone(),
+            admin_only_routes: general.admin_only_routes.clone(),
             key_header: general
                 .litellm_key_header_name
                 .as_ref()
@@ -118,15 +135,21 @@ impl Settings {
                 head_timeout: general.request_head_timeout,
                 body_timeout: general.request_body_timeout,
                 idle_timeout: general.keepalive_timeout,
-                ..http1::server::Settings::default()
+                send_timeout: general.response_send_timeout,
+                limits: http1::head::Limits {
+                    head_bytes_max: size(general.max_request_head_bytes),
+                    headers_max: size(general.max_request_headers),
+                },
             },
             connect: net::Connect {
                 force_ipv4: litellm.force_ipv4,
-                ..net::Connect::default()
+                timeout: config.router.connect_timeout,
             },
             pool: pool::Limits {
                 age_max: config.router.client_ttl,
-                ..pool::Limits::default()
+                idle_max: config.router.upstream_idle_timeout,
+                idle_count_max: size(config.router.max_idle_connections),
+                live_max: size(config.router.max_upstream_connections),
             },
             forward_openai_org_id: general.forward_openai_org_id,
             forward_client_headers: general.forward_client_headers_to_llm_api,
@@ -142,11 +165,7 @@ impl Settings {
             image_generation_model: general.image_generation_model.clone(),
             json_logs: litellm.json_logs,
             verbose: litellm.set_verbose,
-            access_log: general
-                .unknown
-                .get("access_log")
-                .and_then(Value::as_bool)
-                .unwrap_or(true),
+            access_log: general.access_log,
             root_path: root_path(),
             timeout: config.router.timeout,
         };
@@ -156,6 +175,10 @@ impl Settings {
             Err(errors)
         }
     }
+}
+
+fn size(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 fn megabytes(count: f64) -> usize {

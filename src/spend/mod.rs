@@ -4,7 +4,10 @@
 //! configuration type. Only [`ledger`] touches files, on the coordinator's side of the ring.
 
 pub mod cost;
+pub mod ledger;
 pub mod meter;
 pub mod money;
 pub mod price;
+pub mod record;
+pub mod row;
 pub mod usage;

@@ -8,6 +8,7 @@
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::money::Money;
+use crate::dialect::usage::Usage;
 
 /// What a call is billed for. What the provider did not say is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -395,6 +396,25 @@ impl Wire {
             .total_tokens
             .0
             .max(out.prompt.saturating_add(out.completion));
+    }
+}
+
+/// What a dialect's tap saw; it does not see the finer points (lifetimes of cache writes, images,
+/// tools, tiers), for which the usage object itself is read.
+impl From<&Usage> for Quantities {
+    fn from(usage: &Usage) -> Quantities {
+        Quantities {
+            prompt: usage.prompt_tokens,
+            completion: usage.completion_tokens,
+            total: usage.total_tokens,
+            cached: usage.cached_tokens,
+            cache_write: usage.cache_creation_tokens,
+            reasoning: usage.reasoning_tokens,
+            audio_in: usage.audio_prompt_tokens,
+            audio_out: usage.audio_completion_tokens,
+            queries: usage.search_units,
+            ..Quantities::default()
+        }
     }
 }
 

@@ -96,58 +96,51 @@ fn series(served: &[Served], duration_s: f64) -> Vec<(f64, f64)> {
     points
 }
 
+/// Where seconds and milliseconds lie on the plot; milliseconds on a logarithmic scale.
+struct Axes {
+    duration_s: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Axes {
+    const END: f64 = WIDTH - RIGHT;
+
+    fn of(duration_s: f64, all: &[Vec<(f64, f64)>]) -> Axes {
+        let values = || all.iter().flatten().map(|(_, value)| value.log10());
+        let low = values().fold(f64::INFINITY, f64::min).floor();
+        let high = values()
+            .fold(f64::NEG_INFINITY, f64::max)
+            .ceil()
+            .max(low + 1.0);
+        Axes {
+            duration_s,
+            low,
+            high,
+        }
+    }
+
+    fn x(&self, at_s: f64) -> f64 {
+        LEFT + at_s.min(self.duration_s) / self.duration_s * (Axes::END - LEFT)
+    }
+
+    fn y(&self, value_ms: f64) -> f64 {
+        TOP + (self.high - value_ms.log10()) / (self.high - self.low) * LINES_HEIGHT
+    }
+}
+
 fn lines(out: &mut String, scenario: &Scenario, runs: &[Run]) {
     let all: Vec<Vec<(f64, f64)>> = runs
         .iter()
         .map(|(_, served)| series(served, scenario.duration_s))
         .collect();
-    let values = || all.iter().flatten().map(|(_, value)| value.log10());
-    let low = values().fold(f64::INFINITY, f64::min).floor();
-    let high = values()
-        .fold(f64::NEG_INFINITY, f64::max)
-        .ceil()
-        .max(low + 1.0);
-    let right = WIDTH - RIGHT;
-    let x = |at_s: f64| LEFT + at_s / scenario.duration_s * (right - LEFT);
-    let y = |value: f64| TOP + (high - value.log10()) / (high - low) * LINES_HEIGHT;
-    for (_, change) in scenario.changes() {
-        let (from, to) = (x(change.at_s), x(change.until_s.min(scenario.duration_s)));
-        let wide = to - from;
-        let _ = writeln!(
-            out,
-            "<rect x=\"{from:.1}\" y=\"{TOP}\" width=\"{wide:.1}\" height=\"{LINES_HEIGHT}\" \
-             fill=\"#f3e9dc\"/>"
-        );
-    }
-    let mut power = low;
-    while power <= high {
-        let value = 10f64.powf(power);
-        line(out, (LEFT, y(value)), (right, y(value)), "stroke=\"#ddd\"");
-        text(
-            out,
-            LEFT - 6.0,
-            y(value) + 4.0,
-            "end",
-            &format!("{value:.0}"),
-        );
-        power += 1.0;
-    }
-    for step in 0..=6 {
-        let at_s = scenario.duration_s * f64::from(step) / 6.0;
-        text(
-            out,
-            x(at_s),
-            TOP + LINES_HEIGHT + 18.0,
-            "middle",
-            &format!("{at_s:.0} s"),
-        );
-    }
+    let axes = Axes::of(scenario.duration_s, &all);
+    frame(out, scenario, &axes);
     for (index, ((name, _), points)) in runs.iter().zip(&all).enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
-        let path: String = points
-            .iter()
-            .map(|(at, value)| format!("{:.1},{:.1} ", x(*at), y(*value)))
-            .collect();
+        let place =
+            |(at_s, value): &(f64, f64)| format!("{:.1},{:.1} ", axes.x(*at_s), axes.y(*value));
+        let path: String = points.iter().map(place).collect();
         let dash = if index == 0 {
             " stroke-dasharray=\"4 3\""
         } else {
@@ -162,11 +155,52 @@ fn lines(out: &mut String, scenario: &Scenario, runs: &[Run]) {
         let style = format!("stroke=\"{colour}\" stroke-width=\"3\"");
         line(
             out,
-            (right + 10.0, at - 4.0),
-            (right + 28.0, at - 4.0),
+            (Axes::END + 10.0, at - 4.0),
+            (Axes::END + 28.0, at - 4.0),
             &style,
         );
-        text(out, right + 34.0, at, "start", name);
+        text(out, Axes::END + 34.0, at, "start", name);
+    }
+}
+
+/// The grid, its labels, and the times in which something is other than usual.
+fn frame(out: &mut String, scenario: &Scenario, axes: &Axes) {
+    for (_, change) in scenario.changes() {
+        let from = axes.x(change.at_s);
+        let wide = axes.x(change.until_s) - from;
+        let _ = writeln!(
+            out,
+            "<rect x=\"{from:.1}\" y=\"{TOP}\" width=\"{wide:.1}\" height=\"{LINES_HEIGHT}\" \
+             fill=\"#f3e9dc\"/>"
+        );
+    }
+    let mut power = axes.low;
+    while power <= axes.high {
+        let value = 10f64.powf(power);
+        line(
+            out,
+            (LEFT, axes.y(value)),
+            (Axes::END, axes.y(value)),
+            "stroke=\"#ddd\"",
+        );
+        text(
+            out,
+            LEFT - 6.0,
+            axes.y(value) + 4.0,
+            "end",
+            &format!("{value:.0}"),
+        );
+        power += 1.0;
+    }
+    for step in 0..=6 {
+        let at_s = scenario.duration_s * f64::from(step) / 6.0;
+        text(
+            out,
+            axes.x(at_s),
+            TOP + LINES_HEIGHT + 18.0,
+            "middle",
+            &format!("{at_s:.0} s"),
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use super::general_maps::{
     A_KEY_MANAGEMENT, A_PASS_THROUGH, A_PROVIDER_BUDGET, A_SERVICE_ACCOUNT, ALERTING_ARGS, JWT,
 };
 use crate::row::Default::{EmptyMap, Means, Number as Num, Texts, Unset};
-use crate::row::Effect::Later;
+use crate::row::Effect::{InForce, Later};
 use crate::row::Kind::{
     Aliases, Any, Bool, Choice, Either, Integer, Known, List, Many, Map, Network, Number, Period,
     Python, Seconds, Secret, SecretUrl, Table as In, Text,
@@ -25,28 +25,28 @@ const ON: Default = Default::Bool(true);
 #[rustfmt::skip] // A row is read as a whole.
 const ROWS: &[Row] = &[
     // Default models.
-    row(Later, "completion_model", Text, Unset,
+    row(InForce, "completion_model", Text, Unset,
         "The model of completions that name none.")
         .example("gpt-4o"),
-    row(Later, "embedding_model", Text, Unset,
+    row(InForce, "embedding_model", Text, Unset,
         "The model of embeddings that name none.")
         .example("fast"),
-    row(Later, "moderation_model", Text, Unset,
+    row(InForce, "moderation_model", Text, Unset,
         "The model of moderations that name none.")
         .example("fast"),
-    row(Later, "image_generation_model", Text, Unset,
+    row(InForce, "image_generation_model", Text, Unset,
         "The model of every image request, whatever the request names.")
         .example("fast"),
     row(Later, "infer_model_from_keys", Bool, OFF,
         "A key bound to one model (or whose first model it is) routes there, over the body's \
          `model`."),
     // Authentication.
-    row(Later, "master_key",
+    row(InForce, "master_key",
         Secret, Means("an open gateway: everybody may call, nobody may administer"),
         "The key of the administrator. With it set every LLM route needs a valid key and the admin \
          routes need this one.")
         .env(&["PROXY_MASTER_KEY", "LITELLM_MASTER_KEY"]).example("os.environ/LITELLM_MASTER_KEY"),
-    row(Later, "litellm_key_header_name", Text, Unset,
+    row(InForce, "litellm_key_header_name", Text, Unset,
         "A header that carries the key, besides the usual ones.")
         .example("x-my-key"),
     row(Later, "enable_jwt_auth", Bool, OFF,
@@ -60,18 +60,18 @@ const ROWS: &[Row] = &[
     row(Later, "admin_only_routes", List(&Text), Texts(&[]),
         "Prefixes of routes that only an administrator may call.")
         .example("[/model/new]"),
-    row(Later, "public_routes", List(&Text), Texts(&[]),
+    row(InForce, "public_routes", List(&Text), Texts(&[]),
         "Routes that need no key.")
         .example("[/health/readiness]"),
-    row(Later, "allowed_ips", List(&Network), Unset,
+    row(InForce, "allowed_ips", List(&Network), Unset,
         "The only clients that are served; others get 403 before their body is read.")
         .example("[10.0.0.0/8, \"2001:db8::/32\"]"),
-    row(Later, "use_x_forwarded_for", Bool, OFF,
+    row(InForce, "use_x_forwarded_for", Bool, OFF,
         "The client's address is the one in `X-Forwarded-For`."),
-    row(Later, "trusted_proxies", List(&Network), Unset,
+    row(InForce, "trusted_proxies", List(&Network), Unset,
         "The peers whose `X-Forwarded-For` is believed.")
         .example("[10.0.0.0/8]").ours(),
-    row(Later, "trusted_proxy_ranges", List(&Network), Unset,
+    row(InForce, "trusted_proxy_ranges", List(&Network), Unset,
         "LiteLLM's name of `trusted_proxies`, which wins.")
         .example("[10.0.0.0/8]"),
     row(Later, "enforce_user_param", Bool, OFF,
@@ -117,7 +117,7 @@ const ROWS: &[Row] = &[
         "Who may sign in to the admin UI."),
     row(Later, "disable_master_key_return", Bool, OFF,
         "The admin UI's login never answers the master key."),
-    row(Later, "litellm_license", Secret, Unset,
+    row(InForce, "litellm_license", Secret, Unset,
         "Accepted and ignored: nothing here needs a licence.")
         .example("none"),
     // Database.
@@ -125,7 +125,7 @@ const ROWS: &[Row] = &[
         SecretUrl(&["postgresql", "postgres", "sqlite"]), Means("an embedded SQLite file"),
         "The Postgres that holds keys, teams and spend.")
         .env(&["DATABASE_URL"]).example("os.environ/DATABASE_URL"),
-    row(Later, "database_type", Known(&["postgres", "dynamo_db"]), Unset,
+    row(InForce, "database_type", Known(&["postgres", "dynamo_db"]), Unset,
         "Accepted for old files; only Postgres and the embedded store exist.")
         .example("postgres"),
     row(Later, "database_connection_pool_limit", Integer(1, 10_000), Default::Integer(100),
@@ -191,33 +191,36 @@ const ROWS: &[Row] = &[
         "A Python function that makes or refuses a new key.")
         .example("my_keys.generate"),
     // Limits.
-    row(Later, "max_parallel_requests", Integer(1, i64::MAX), Unset,
+    row(InForce, "max_parallel_requests", Integer(1, i64::MAX), Unset,
         "Concurrent calls per deployment that sets none itself; wins over \
          `router_settings.default_max_parallel_requests`.")
         .example("100"),
-    row(Later, "global_max_parallel_requests", Integer(1, i64::MAX), Unset,
+    row(InForce, "global_max_parallel_requests", Integer(1, i64::MAX), Unset,
         "Concurrent requests over all shards; more get 429 with `retry-after` at once.")
         .example("1000"),
-    row(Later, "max_request_size_mb", Number(0.0, 1_048_576.0), Num(10.0),
+    row(InForce, "max_request_size_mb", Number(0.0, 1_048_576.0), Num(10.0),
         "Megabytes of a request's body; a larger one gets 413 as soon as that is known."),
-    row(Later, "max_response_size_mb", Number(0.0, 1_048_576.0), Num(10.0),
+    row(InForce, "max_response_size_mb", Number(0.0, 1_048_576.0), Num(10.0),
         "Megabytes of an answer (of one event, in a stream); a larger one becomes 502."),
-    row(Later, "request_head_timeout", Seconds(0.00001, SECONDS_MAX), Num(10.0),
+    row(InForce, "request_head_timeout", Seconds(0.00001, SECONDS_MAX), Num(10.0),
         "A client has this long to send a request's head.")
         .ours(),
-    row(Later, "request_body_timeout", Seconds(0.00001, SECONDS_MAX), Num(60.0),
+    row(InForce, "request_body_timeout", Seconds(0.00001, SECONDS_MAX), Num(60.0),
         "A request's body may pause this long between two reads.")
         .ours(),
-    row(Later, "response_send_timeout", Seconds(0.00001, SECONDS_MAX), Num(300.0),
+    row(InForce, "response_send_timeout", Seconds(0.00001, SECONDS_MAX), Num(300.0),
         "A client may leave its answer unread this long; then the connection is closed.")
         .ours(),
-    row(Later, "max_request_head_bytes", Integer(1024, 1_048_576), Default::Integer(65_536),
+    row(InForce, "access_log", Bool, ON,
+        "One log line per request, written by a thread of its own: no request waits for it.")
+        .ours(),
+    row(InForce, "max_request_head_bytes", Integer(1024, 1_048_576), Default::Integer(65_536),
         "Bytes of a request's head; a longer one gets 431.")
         .ours(),
-    row(Later, "max_request_headers", Integer(1, 256), Default::Integer(128),
+    row(InForce, "max_request_headers", Integer(1, 256), Default::Integer(128),
         "Header lines of a request; more get 431.")
         .ours(),
-    row(Later, "keepalive_timeout", Seconds(0.00001, SECONDS_MAX), Num(75.0),
+    row(InForce, "keepalive_timeout", Seconds(0.00001, SECONDS_MAX), Num(75.0),
         "An idle client connection is closed after this.")
         .ours(),
     row(Later, "fail_closed_rate_limit_enforcement", Bool, OFF,
@@ -253,9 +256,9 @@ const ROWS: &[Row] = &[
         "How often a spend report goes out through the alerting methods.")
         .example("7d"),
     // Headers, credentials, the rest.
-    row(Later, "forward_openai_org_id", Bool, OFF,
+    row(InForce, "forward_openai_org_id", Bool, OFF,
         "The client's `OpenAI-Organization` reaches openai upstreams."),
-    row(Later, "forward_client_headers_to_llm_api", Bool, OFF,
+    row(InForce, "forward_client_headers_to_llm_api", Bool, OFF,
         "The client's `x-*` headers go upstream; ours and credentials never do."),
     row(Later, "use_client_credentials_pass_through_routes", Bool, OFF,
         "Pass-through routes take the client's own provider credentials, without a virtual key."),
@@ -270,12 +273,12 @@ const ROWS: &[Row] = &[
         "What may be spent per provider; a spent provider's deployments are skipped until its \
          reset.")
         .example("{openai: {budget_limit: 100, time_period: 1d}}"),
-    row(Later, "model_group_alias", Aliases, EmptyMap,
+    row(InForce, "model_group_alias", Aliases, EmptyMap,
         "Other names of model groups, as in `router_settings`, which wins.")
         .example("{fast: gpt-4o}"),
-    row(Later, "retry_after", Seconds(0.0, SECONDS_MAX), Num(0.0),
+    row(InForce, "retry_after", Seconds(0.0, SECONDS_MAX), Num(0.0),
         "The least wait before a retry; a provider's `Retry-After` wins."),
-    row(Later, "num_retries", Integer(0, 100), Unset,
+    row(InForce, "num_retries", Integer(0, 100), Unset,
         "Retries, where `router_settings.num_retries` is not set.")
         .example("3"),
     row(Later, "pass_through_endpoints", List(&A_PASS_THROUGH), Texts(&[]),
@@ -287,11 +290,11 @@ const ROWS: &[Row] = &[
         "Which MCP servers a user sees."),
     row(Later, "proxy_batch_polling_interval", Seconds(1.0, SECONDS_MAX), Num(6000.0),
         "How often it is looked at whether a batch is done."),
-    row(Later, "always_include_stream_usage", Bool, Unset,
+    row(InForce, "always_include_stream_usage", Bool, Unset,
         "True: every stream ends with its usage, asked for or not. False: the usage is never asked \
          for upstream unless the client does.")
         .example("true"),
-    row(Later, "response_model", Choice(&["requested", "upstream"]), Default::Text("requested"),
+    row(InForce, "response_model", Choice(&["requested", "upstream"]), Default::Text("requested"),
         "`model` in answers: what the client asked for, or what the upstream answered. The \
          upstream's name is always in `x-litellm-upstream-model`.")
         .ours(),

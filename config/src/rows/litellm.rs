@@ -2,7 +2,7 @@
 
 use super::litellm_maps::{CACHE_PARAMS, KEY_GENERATION, KEY_PARAMS};
 use crate::row::Default::{EmptyMap, Means, Texts, Unset};
-use crate::row::Effect::Later;
+use crate::row::Effect::{InForce, Later};
 use crate::row::Kind::{
     Any, Bool, Either, Fallbacks, Integer, Known, List, Many, Map, Number, Period, Seconds,
     Table as In, Text,
@@ -86,38 +86,38 @@ const ROWS: &[Row] = &[
          are repaired."),
     row(Later, "enable_preview_features", Bool, OFF,
         "Turns on what the documentation calls preview."),
-    row(Later, "set_verbose", Bool, OFF,
+    row(InForce, "set_verbose", Bool, OFF,
         "Logs at level DEBUG, payloads redacted.")
         .env(&["LITELLM_VERBOSE"]),
-    row(Later, "json_logs", Bool, OFF,
+    row(InForce, "json_logs", Bool, OFF,
         "Each log line is a JSON object.")
         .env(&["LITELLM_JSON_LOGS"]),
-    row(Later, "telemetry", Bool, OFF,
+    row(InForce, "telemetry", Bool, OFF,
         "Accepted; nothing is ever sent home."),
     // Network, requests.
-    row(Later, "request_timeout",
+    row(InForce, "request_timeout",
         Seconds(0.00001, SECONDS_MAX), Means("600, less where `stream_timeout` is less"),
         "One upstream call, its stream included; then 408.")
         .example("600"),
-    row(Later, "num_retries", Integer(0, 100), Unset,
+    row(InForce, "num_retries", Integer(0, 100), Unset,
         "Retries, where neither router_settings nor general_settings say it.")
         .example("3"),
-    row(Later, "allowed_fails", Integer(0, i64::MAX), Unset,
+    row(InForce, "allowed_fails", Integer(0, i64::MAX), Unset,
         "As `router_settings.allowed_fails`, which wins.")
         .example("3"),
-    row(Later, "cooldown_time", Seconds(0.0, SECONDS_MAX), Unset,
+    row(InForce, "cooldown_time", Seconds(0.0, SECONDS_MAX), Unset,
         "As `router_settings.cooldown_time`, which wins.")
         .example("30"),
-    row(Later, "drop_params", Bool, OFF,
+    row(InForce, "drop_params", Bool, OFF,
         "Parameters the provider does not know are dropped instead of refused."),
-    row(Later, "force_ipv4", Bool, OFF,
+    row(InForce, "force_ipv4", Bool, OFF,
         "Upstreams are dialled over IPv4 only."),
-    row(Later, "ssl_verify", Either(&[Bool, Text]), Default::Bool(true),
+    row(InForce, "ssl_verify", Either(&[Bool, Text]), Default::Bool(true),
         "False: upstream certificates are not checked. A path: the file of the roots."),
     row(Later, "ssl_certificate", Text, Unset,
         "The client certificate shown to upstreams.")
         .example("/etc/shardgate/client.pem"),
-    row(Later, "forward_traceparent_to_llm_provider", Bool, OFF,
+    row(InForce, "forward_traceparent_to_llm_provider", Bool, OFF,
         "`traceparent` and `tracestate` go upstream."),
     row(Later, "add_function_to_prompt", Bool, OFF,
         "Tools are described in the prompt where the provider has none."),
@@ -156,16 +156,16 @@ const ROWS: &[Row] = &[
         "Groups shown without a key.")
         .example("[gpt-4o]"),
     // Fallbacks.
-    row(Later, "fallbacks", Fallbacks, Texts(&[]),
+    row(InForce, "fallbacks", Fallbacks, Texts(&[]),
         "As `router_settings.fallbacks`, which wins.")
         .example("[{gpt-4o: [fast]}]"),
-    row(Later, "default_fallbacks", Fallbacks, Texts(&[]),
+    row(InForce, "default_fallbacks", Fallbacks, Texts(&[]),
         "As `router_settings.default_fallbacks`, which wins.")
         .example("[fast]"),
-    row(Later, "content_policy_fallbacks", Fallbacks, Texts(&[]),
+    row(InForce, "content_policy_fallbacks", Fallbacks, Texts(&[]),
         "As `router_settings.content_policy_fallbacks`, which wins.")
         .example("[{gpt-4o: [fast]}]"),
-    row(Later, "context_window_fallbacks", Fallbacks, Texts(&[]),
+    row(InForce, "context_window_fallbacks", Fallbacks, Texts(&[]),
         "As `router_settings.context_window_fallbacks`, which wins.")
         .example("[{gpt-4o: [fast]}]"),
     // Spend, keys.

@@ -23,10 +23,10 @@ pub static MODEL_ENTRY: Table = Table {
              request's body; the client's own value wins."),
         row(InForce, "model_info", In(&MODEL_INFO), EmptyMap,
             "Facts about the deployment, answered by `/model/info`."),
-        row(Later, "tpm", Integer(1, i64::MAX), Unset,
+        row(InForce, "tpm", Integer(1, i64::MAX), Unset,
             "Tokens per minute; as `litellm_params.tpm`, which wins.")
             .example("100000"),
-        row(Later, "rpm", Integer(1, i64::MAX), Unset,
+        row(InForce, "rpm", Integer(1, i64::MAX), Unset,
             "Requests per minute; as `litellm_params.rpm`, which wins.")
             .example("600"),
     ],
@@ -47,42 +47,42 @@ const MONEY: crate::row::Kind = Number(0.0, f64::MAX);
 
 #[rustfmt::skip] // A row is read as a whole.
 const PARAMS: &[Row] = &[
-    row(Later, "model", Name, Required,
+    row(InForce, "model", Name, Required,
         "`provider/model`. The provider decides wire format, URL and authentication. Without a \
          prefix it is inferred from the known model names, else `openai`.")
         .example("openai/gpt-4o"),
-    row(Later, "api_key", Secret, Means("the provider's environment variable"),
+    row(InForce, "api_key", Secret, Means("the provider's environment variable"),
         "The upstream credential, sent in the provider's own header.")
         .example("os.environ/OPENAI_API_KEY"),
-    row(Later, "api_base", Url(HTTP), Means("the provider's URL"),
+    row(InForce, "api_base", Url(HTTP), Means("the provider's URL"),
         "Where the provider is, with or without a trailing slash and `/v1`; a path prefix is \
          kept.")
         .example("https://api.openai.com/v1"),
-    row(Later, "base_url", Url(HTTP), Unset,
+    row(InForce, "base_url", Url(HTTP), Unset,
         "Another name of `api_base`, which wins.")
         .example("https://api.openai.com/v1"),
-    row(Later, "api_version", Text, Means("the provider's"),
+    row(InForce, "api_version", Text, Means("the provider's"),
         "The version of the API, for Azure and those like it.")
         .example("2024-10-21"),
-    row(Later, "custom_llm_provider", Text, Means("the prefix of `model`"),
+    row(InForce, "custom_llm_provider", Text, Means("the prefix of `model`"),
         "The provider, where `model` does not say it.")
         .example("openai"),
     row(Later, "deployment_id", Text, Unset,
         "Azure's name of the deployment, where it is not the model.")
         .example("my-deployment"),
-    row(Later, "organization", Many(&Text), Unset,
+    row(InForce, "organization", Many(&Text), Unset,
         "`OpenAI-Organization` of the upstream call.")
         .example("org-example"),
-    row(Later, "extra_headers", Map(&Text), Unset,
+    row(InForce, "extra_headers", Map(&Text), Unset,
         "Headers added to the upstream call.")
         .example("{x-team: search}"),
-    row(Later, "extra_body", Map(&Any), Unset,
+    row(InForce, "extra_body", Map(&Any), Unset,
         "Fields added to the upstream body.")
         .example("{}"),
     row(Later, "litellm_credential_name", Text, Unset,
         "The entry of `credential_list` to take credentials from.")
         .example("azure-eu"),
-    row(Later, "azure_ad_token", Secret, Unset,
+    row(InForce, "azure_ad_token", Secret, Unset,
         "A bearer token of Microsoft Entra instead of `api_key`.")
         .example("os.environ/AZURE_AD_TOKEN"),
     row(Later, "tenant_id", Text, Unset,
@@ -133,36 +133,36 @@ const PARAMS: &[Row] = &[
     row(Later, "project_id", Text, Unset,
         "watsonx: the project. Vertex: another name of `vertex_project`.")
         .example("my-project"),
-    row(Later, "region_name", Text, Unset,
+    row(InForce, "region_name", Text, Unset,
         "The deployment's region, for region-bound requests.")
         .example("eu"),
-    row(Later, "temperature", Number(0.0, 100.0), Unset,
+    row(InForce, "temperature", Number(0.0, 100.0), Unset,
         "Default of the request; the client's value wins.")
         .example("0.2"),
-    row(Later, "max_tokens", Integer(1, i64::MAX), Unset,
+    row(InForce, "max_tokens", Integer(1, i64::MAX), Unset,
         "Default of the request; the client's value wins.")
         .example("1024"),
-    row(Later, "rpm", Integer(1, i64::MAX), Unset,
+    row(InForce, "rpm", Integer(1, i64::MAX), Unset,
         "Requests per minute, over all shards and instances. A full deployment is skipped; when \
          all are full the client gets 429 with `retry-after`.")
         .example("600"),
-    row(Later, "tpm", Integer(1, i64::MAX), Unset,
+    row(InForce, "tpm", Integer(1, i64::MAX), Unset,
         "Tokens per minute, likewise.")
         .example("100000"),
-    row(Later, "weight", Number(0.0, f64::MAX), Means("1"),
+    row(InForce, "weight", Number(0.0, f64::MAX), Means("1"),
         "Share of the group's traffic under `simple-shuffle`.")
         .example("7"),
-    row(Later, "max_parallel_requests",
+    row(InForce, "max_parallel_requests",
         Integer(1, i64::MAX), Means("general_settings, then router_settings"),
         "Concurrent calls to this deployment. Excess waits up to the request's timeout, then 429.")
         .example("100"),
-    row(Later, "timeout", Seconds(0.00001, SECONDS_MAX), Means("the router's"),
+    row(InForce, "timeout", Seconds(0.00001, SECONDS_MAX), Means("the router's"),
         "One call to this deployment; wins over the router's.")
         .example("60"),
-    row(Later, "stream_timeout", Seconds(0.00001, SECONDS_MAX), Means("the router's"),
+    row(InForce, "stream_timeout", Seconds(0.00001, SECONDS_MAX), Means("the router's"),
         "One streamed call to this deployment; wins over the router's.")
         .example("120"),
-    row(Later, "request_timeout", Seconds(0.00001, SECONDS_MAX), Unset,
+    row(InForce, "request_timeout", Seconds(0.00001, SECONDS_MAX), Unset,
         "Another name of `timeout`, which wins.")
         .example("60"),
     row(Later, "max_retries", Integer(0, 100), Unset,
@@ -171,28 +171,28 @@ const PARAMS: &[Row] = &[
     row(Later, "num_retries", Integer(0, 100), Unset,
         "Another name of `max_retries`, which wins.")
         .example("2"),
-    row(Later, "cooldown_time", Seconds(0.0, SECONDS_MAX), Means("the router's"),
+    row(InForce, "cooldown_time", Seconds(0.0, SECONDS_MAX), Means("the router's"),
         "How long this deployment cools down; wins over the router's.")
         .example("5"),
-    row(Later, "tags", List(&Text), Unset,
+    row(InForce, "tags", List(&Text), Unset,
         "Tags that requests may ask for, see `router_settings.enable_tag_filtering`.")
         .example("[premium]"),
     row(Later, "tag_regex", List(&Text), Unset,
         "Patterns on request headers that stand for tags.")
         .example("[\"^User-Agent: curl\"]"),
-    row(Later, "order", Integer(0, i64::MAX), Unset,
+    row(InForce, "order", Integer(0, i64::MAX), Unset,
         "Deployments of a lower order are used first.")
         .example("1"),
-    row(Later, "mock_response", Either(&[Text, Map(&Any)]), Unset,
+    row(InForce, "mock_response", Either(&[Text, Map(&Any)]), Unset,
         "A canned answer; no upstream is called.")
         .example("Hello"),
-    row(Later, "drop_params", Bool, Unset,
+    row(InForce, "drop_params", Bool, Unset,
         "Parameters the provider does not know are dropped instead of refused.")
         .example("true"),
-    row(Later, "additional_drop_params", List(&Text), Unset,
+    row(InForce, "additional_drop_params", List(&Text), Unset,
         "Parameters that are always dropped.")
         .example("[user]"),
-    row(Later, "allowed_openai_params", List(&Text), Unset,
+    row(InForce, "allowed_openai_params", List(&Text), Unset,
         "Parameters that are passed on although the provider is not known to take them.")
         .example("[tools]"),
     row(Later, "configurable_clientside_auth_params", List(&Any), Unset,
@@ -206,10 +206,10 @@ const PARAMS: &[Row] = &[
     row(Later, "budget_duration", Period, Unset,
         "The period of `max_budget`.")
         .example("1d"),
-    row(Later, "input_cost_per_token", MONEY, Means("the price map"),
+    row(InForce, "input_cost_per_token", MONEY, Means("the price map"),
         "USD per prompt token.")
         .example("0.0000025"),
-    row(Later, "output_cost_per_token", MONEY, Means("the price map"),
+    row(InForce, "output_cost_per_token", MONEY, Means("the price map"),
         "USD per answered token.")
         .example("0.00001"),
     row(Later, "input_cost_per_second", MONEY, Means("the price map"),
@@ -235,24 +235,24 @@ pub static MODEL_INFO: Table = Table {
     doc: "Facts about the deployment. Keys without a row are answered unchanged.",
     open: true,
     rows: &[
-        row(Later, "id", Text, Means("a hash of the entry, the same over restarts"),
+        row(InForce, "id", Text, Means("a hash of the entry, the same over restarts"),
             "The deployment's id, in `x-litellm-model-id`, logs, metrics and spend rows.")
             .example("gpt-4o-eu-1"),
-        row(Later, "mode", Choice(MODES), Means("inferred"),
+        row(InForce, "mode", Choice(MODES), Means("inferred"),
             "What the deployment does: decides the health probe and the endpoints that may use \
              it.")
             .example("chat"),
-        row(Later, "input_cost_per_token", MONEY, Means("the price map"),
+        row(InForce, "input_cost_per_token", MONEY, Means("the price map"),
             "USD per prompt token.")
             .example("0.0000025"),
-        row(Later, "output_cost_per_token", MONEY, Means("the price map"),
+        row(InForce, "output_cost_per_token", MONEY, Means("the price map"),
             "USD per answered token.")
             .example("0.00001"),
-        row(Later, "max_tokens", Integer(1, i64::MAX), Means("the price map"),
+        row(InForce, "max_tokens", Integer(1, i64::MAX), Means("the price map"),
             "The context window that the pre-call check uses; `max_input_tokens` wins where it is \
              given.")
             .example("128000"),
-        row(Later, "max_input_tokens", Integer(1, i64::MAX), Means("the price map"),
+        row(InForce, "max_input_tokens", Integer(1, i64::MAX), Means("the price map"),
             "Tokens of a prompt.")
             .example("128000"),
         row(Later, "max_output_tokens", Integer(1, i64::MAX), Means("the price map"),
@@ -262,7 +262,7 @@ pub static MODEL_INFO: Table = Table {
             "The model to look up costs and windows by, for an alias or an Azure deployment's \
              name.")
             .example("gpt-4o"),
-        row(Later, "metadata", Any, Unset,
+        row(InForce, "metadata", Any, Unset,
             "Anything; answered unchanged.")
             .example("{team: search}"),
         row(Later, "access_groups", List(&Text), Unset,

@@ -3,7 +3,7 @@
 use super::general_maps::A_PROVIDER_BUDGET;
 use super::litellm_maps::{REDIS, REDIS_KWARGS};
 use crate::row::Default::{EmptyMap, Means, Number as Num, Texts, Unset};
-use crate::row::Effect::Later;
+use crate::row::Effect::{InForce, Later};
 use crate::row::Kind::{
     Aliases, Any, Bool, Choice, Fallbacks, Integer, Known, List, Map, Number, Seconds, Secret,
     SecretUrl, Table as In, Text,
@@ -32,28 +32,28 @@ const OFF: Default = Default::Bool(false);
 
 #[rustfmt::skip] // A row is read as a whole.
 const ROWS: &[Row] = &[
-    row(Later, "routing_strategy", Choice(STRATEGIES), Default::Text("simple-shuffle"),
+    row(InForce, "routing_strategy", Choice(STRATEGIES), Default::Text("simple-shuffle"),
         "How one of a group's deployments is chosen.")
         .example("latency-based-routing"),
-    row(Later, "routing_strategy_args", In(&STRATEGY_ARGS), EmptyMap,
+    row(InForce, "routing_strategy_args", In(&STRATEGY_ARGS), EmptyMap,
         "Arguments of the strategy; one that it does not know is an error."),
     row(Later, "custom_routing_strategy_path", Text, Unset,
         "The Python strategy of `routing_strategy: custom`.")
         .example("my_router.strategy"),
-    row(Later, "model_group_alias", Aliases, EmptyMap,
+    row(InForce, "model_group_alias", Aliases, EmptyMap,
         "Other names of model groups. `{model: group, hidden: true}` keeps the alias out of \
          `/models`.")
         .example("{fast: gpt-4o, secret: {model: gpt-4o, hidden: true}}"),
-    row(Later, "default_litellm_params", Map(&Any), EmptyMap,
+    row(InForce, "default_litellm_params", Map(&Any), EmptyMap,
         "Defaults of every request's body; the deployment's and the client's own win.")
         .example("{temperature: 0.2}"),
-    row(Later, "default_max_parallel_requests", Integer(1, i64::MAX), Unset,
+    row(InForce, "default_max_parallel_requests", Integer(1, i64::MAX), Unset,
         "Concurrent calls per deployment, where nothing else says it.")
         .example("100"),
-    row(Later, "default_priority", Integer(0, i64::MAX), Unset,
+    row(InForce, "default_priority", Integer(0, i64::MAX), Unset,
         "The priority of requests that bring none; lower is sooner.")
         .example("10"),
-    row(Later, "polling_interval", Seconds(0.0, 60.0), Num(0.003),
+    row(InForce, "polling_interval", Seconds(0.0, 60.0), Num(0.003),
         "How late a queued request may notice a free slot, at most."),
     row(Later, "caching_groups", List(&List(&Text)), Texts(&[]),
         "Groups whose members share cached answers.")
@@ -81,53 +81,53 @@ const ROWS: &[Row] = &[
         .example("os.environ/REDIS_URL"),
     row(Later, "cache_kwargs", In(&REDIS_KWARGS), EmptyMap,
         "More settings of that Redis."),
-    row(Later, "client_ttl", Seconds(0.0, SECONDS_MAX), Num(3600.0),
+    row(InForce, "client_ttl", Seconds(0.0, SECONDS_MAX), Num(3600.0),
         "An upstream connection is not used again past this age."),
-    row(Later, "connect_timeout", Seconds(0.00001, SECONDS_MAX), Num(10.0),
+    row(InForce, "connect_timeout", Seconds(0.00001, SECONDS_MAX), Num(10.0),
         "Reaching an upstream, its TLS included.")
         .ours(),
-    row(Later, "upstream_idle_timeout", Seconds(0.0, SECONDS_MAX), Num(90.0),
+    row(InForce, "upstream_idle_timeout", Seconds(0.0, SECONDS_MAX), Num(90.0),
         "An upstream connection that idles longer is closed.")
         .ours(),
-    row(Later, "max_idle_connections", Integer(0, 1_000_000), Default::Integer(512),
+    row(InForce, "max_idle_connections", Integer(0, 1_000_000), Default::Integer(512),
         "Idle connections that a shard keeps per upstream.")
         .ours(),
-    row(Later, "max_upstream_connections", Integer(1, 1_000_000), Default::Integer(16_384),
+    row(InForce, "max_upstream_connections", Integer(1, 1_000_000), Default::Integer(16_384),
         "Connections of a shard per upstream; further requests wait for one.")
         .ours(),
     row(Later, "cache_responses", Bool, OFF,
         "A second cache in each shard's memory, in front of the configured one."),
-    row(Later, "enable_pre_call_checks", Bool, OFF,
+    row(InForce, "enable_pre_call_checks", Bool, OFF,
         "Deployments whose context window the prompt exceeds are skipped."),
     row(Later, "optional_pre_call_checks", List(&Known(PRE_CALL_CHECKS)), Texts(&[]),
         "More checks before a call.")
         .example("[prompt_caching]"),
-    row(Later, "enable_tag_filtering", Bool, OFF,
+    row(InForce, "enable_tag_filtering", Bool, OFF,
         "Requests with tags use the deployments that have one of them, or the tag `default`."),
-    row(Later, "tag_filtering_match_any", Bool, Default::Bool(true),
+    row(InForce, "tag_filtering_match_any", Bool, Default::Bool(true),
         "One common tag is enough; false: all of the request's tags are needed."),
-    row(Later, "allowed_fails", Integer(0, i64::MAX), Means("1"),
+    row(InForce, "allowed_fails", Integer(0, i64::MAX), Means("1"),
         "More failures than this within a minute cool a deployment down.")
         .example("3"),
-    row(Later, "cooldown_time", Seconds(0.0, SECONDS_MAX), Means("5"),
+    row(InForce, "cooldown_time", Seconds(0.0, SECONDS_MAX), Means("5"),
         "How long a deployment is out of rotation.")
         .example("30"),
-    row(Later, "disable_cooldowns", Bool, OFF,
+    row(InForce, "disable_cooldowns", Bool, OFF,
         "No deployment is ever taken out of rotation for failures."),
-    row(Later, "retry_policy", In(&RETRY_POLICY), Unset,
+    row(InForce, "retry_policy", In(&RETRY_POLICY), Unset,
         "Retries by kind of error."),
-    row(Later, "allowed_fails_policy", In(&ALLOWED_FAILS_POLICY), Unset,
+    row(InForce, "allowed_fails_policy", In(&ALLOWED_FAILS_POLICY), Unset,
         "Failures within a minute that are borne, by kind of error."),
-    row(Later, "model_group_retry_policy", Map(&A_RETRY_POLICY), EmptyMap,
+    row(InForce, "model_group_retry_policy", Map(&A_RETRY_POLICY), EmptyMap,
         "`retry_policy` of single groups; wins over it.")
         .example("{gpt-4o: {RateLimitErrorRetries: 5}}"),
-    row(Later, "max_queued_requests", Integer(0, 10_000_000), Default::Integer(10_000),
+    row(InForce, "max_queued_requests", Integer(0, 10_000_000), Default::Integer(10_000),
         "Requests that may wait for a slot in one group, over all shards; the next gets 429.")
         .ours(),
-    row(Later, "retry_budget_ratio", Number(0.0, 100.0), Num(0.2),
+    row(InForce, "retry_budget_ratio", Number(0.0, 100.0), Num(0.2),
         "The share that retries may add to a group's load: 0.2 is a fifth.")
         .ours(),
-    row(Later, "retry_budget_floor", Integer(0, 1_000_000), Default::Integer(10),
+    row(InForce, "retry_budget_floor", Integer(0, 1_000_000), Default::Integer(10),
         "Retries a second that a group may make whatever its load.")
         .ours(),
     row(Later, "mid_stream_fallback", Bool, OFF,
@@ -136,34 +136,34 @@ const ROWS: &[Row] = &[
     row(Later, "hedging", Bool, OFF,
         "A second call is made when the first has not answered as soon as 95 of 100 do.")
         .ours(),
-    row(Later, "fallbacks", Fallbacks, Texts(&[]),
+    row(InForce, "fallbacks", Fallbacks, Texts(&[]),
         "What is tried, in order, when a group has failed.")
         .example("[{gpt-4o: [fast]}]"),
-    row(Later, "content_policy_fallbacks", Fallbacks, Texts(&[]),
+    row(InForce, "content_policy_fallbacks", Fallbacks, Texts(&[]),
         "What is tried when a prompt breaks the provider's content policy.")
         .example("[{gpt-4o: [fast]}]"),
-    row(Later, "context_window_fallbacks", Fallbacks, Texts(&[]),
+    row(InForce, "context_window_fallbacks", Fallbacks, Texts(&[]),
         "What is tried when a prompt is too long.")
         .example("[{gpt-4o: [fast]}]"),
-    row(Later, "default_fallbacks", Fallbacks, Texts(&[]),
+    row(InForce, "default_fallbacks", Fallbacks, Texts(&[]),
         "What is tried for groups that have no fallbacks of their own.")
         .example("[fast]"),
-    row(Later, "max_fallbacks", Integer(0, 1000), Default::Integer(5),
+    row(InForce, "max_fallbacks", Integer(0, 1000), Default::Integer(5),
         "Fallbacks that are tried; then the last error is answered."),
-    row(Later, "num_retries", Integer(0, 100), Means("3"),
+    row(InForce, "num_retries", Integer(0, 100), Means("3"),
         "Calls after the first one failed. Wins over general_settings and litellm_settings.")
         .example("3"),
-    row(Later, "retry_after", Seconds(0.0, SECONDS_MAX), Unset,
+    row(InForce, "retry_after", Seconds(0.0, SECONDS_MAX), Unset,
         "The least wait before a retry; wins over general_settings.")
         .example("1"),
-    row(Later, "timeout", Seconds(0.00001, SECONDS_MAX), Num(600.0),
+    row(InForce, "timeout", Seconds(0.00001, SECONDS_MAX), Num(600.0),
         "A whole request, its retries and fallbacks included."),
-    row(Later, "stream_timeout", Seconds(0.00001, SECONDS_MAX), Means("`timeout`"),
+    row(InForce, "stream_timeout", Seconds(0.00001, SECONDS_MAX), Means("`timeout`"),
         "A whole stream; past it the stream ends with an error event.")
         .example("600"),
-    row(Later, "debug_level", Choice(&["DEBUG", "INFO"]), Default::Text("INFO"),
+    row(InForce, "debug_level", Choice(&["DEBUG", "INFO"]), Default::Text("INFO"),
         "What the router logs."),
-    row(Later, "set_verbose", Bool, OFF,
+    row(InForce, "set_verbose", Bool, OFF,
         "The router logs more.")
         .instead("`router_settings.debug_level: DEBUG`"),
     row(Later, "provider_budget_config", Map(&A_PROVIDER_BUDGET), EmptyMap,
@@ -179,7 +179,7 @@ const ROWS: &[Row] = &[
         "How long a caller stays with a deployment, where a check asks for it."),
     row(Later, "enable_weighted_failover", Bool, OFF,
         "A retry goes to the rest of the group by weight."),
-    row(Later, "enable_pre_call_check", Bool, OFF,
+    row(InForce, "enable_pre_call_check", Bool, OFF,
         "A slip in LiteLLM's own pages.")
         .instead("`router_settings.enable_pre_call_checks`"),
     row(Later, "search_tools", List(&Any), Unset,
@@ -208,13 +208,13 @@ static STRATEGY_ARGS: Table = Table {
     doc: "Arguments of the routing strategy.",
     open: true,
     rows: &[
-        row(Later, "ttl", Seconds(0.0, SECONDS_MAX), Unset,
+        row(InForce, "ttl", Seconds(0.0, SECONDS_MAX), Unset,
             "latency: how long a measurement counts. usage: how long a minute's count is kept.")
             .example("300"),
-        row(Later, "lowest_latency_buffer", Number(0.0, 1000.0), Unset,
+        row(InForce, "lowest_latency_buffer", Number(0.0, 1000.0), Unset,
             "latency: deployments within this fraction of the fastest share the traffic.")
             .example("0.1"),
-        row(Later, "max_latency_list_size", Integer(1, 100_000), Unset,
+        row(InForce, "max_latency_list_size", Integer(1, 100_000), Unset,
             "latency: measurements kept per deployment.")
             .example("10"),
     ],
@@ -254,22 +254,22 @@ static RETRY_POLICY: Table = Table {
     doc: "Retries by kind of error.",
     open: false,
     rows: &[
-        row(Later, "AuthenticationErrorRetries", RETRIES, Means("3"),
+        row(InForce, "AuthenticationErrorRetries", RETRIES, Means("3"),
             "401 and 403.")
             .example("1"),
-        row(Later, "TimeoutErrorRetries", RETRIES, Means("3"),
+        row(InForce, "TimeoutErrorRetries", RETRIES, Means("3"),
             "Timeouts.")
             .example("2"),
-        row(Later, "RateLimitErrorRetries", RETRIES, Means("3"),
+        row(InForce, "RateLimitErrorRetries", RETRIES, Means("3"),
             "429.")
             .example("3"),
-        row(Later, "ContentPolicyViolationErrorRetries", RETRIES, Means("4"),
+        row(InForce, "ContentPolicyViolationErrorRetries", RETRIES, Means("4"),
             "Refused by the content policy.")
             .example("0"),
-        row(Later, "InternalServerErrorRetries", RETRIES, Means("4"),
+        row(InForce, "InternalServerErrorRetries", RETRIES, Means("4"),
             "5xx.")
             .example("4"),
-        row(Later, "BadRequestErrorRetries", RETRIES, Means("0"),
+        row(InForce, "BadRequestErrorRetries", RETRIES, Means("0"),
             "400.")
             .example("0"),
     ],
@@ -284,22 +284,22 @@ static ALLOWED_FAILS_POLICY: Table = Table {
     doc: "Failures within a minute that are borne, by kind of error.",
     open: false,
     rows: &[
-        row(Later, "BadRequestErrorAllowedFails", FAILS, Means("1000"),
+        row(InForce, "BadRequestErrorAllowedFails", FAILS, Means("1000"),
             "400.")
             .example("1000"),
-        row(Later, "AuthenticationErrorAllowedFails", FAILS, Means("10"),
+        row(InForce, "AuthenticationErrorAllowedFails", FAILS, Means("10"),
             "401 and 403.")
             .example("10"),
-        row(Later, "TimeoutErrorAllowedFails", FAILS, Means("12"),
+        row(InForce, "TimeoutErrorAllowedFails", FAILS, Means("12"),
             "Timeouts.")
             .example("12"),
-        row(Later, "RateLimitErrorAllowedFails", FAILS, Means("10000"),
+        row(InForce, "RateLimitErrorAllowedFails", FAILS, Means("10000"),
             "429.")
             .example("10000"),
-        row(Later, "ContentPolicyViolationErrorAllowedFails", FAILS, Means("15"),
+        row(InForce, "ContentPolicyViolationErrorAllowedFails", FAILS, Means("15"),
             "Refused by the content policy.")
             .example("15"),
-        row(Later, "InternalServerErrorAllowedFails", FAILS, Means("20"),
+        row(InForce, "InternalServerErrorAllowedFails", FAILS, Means("20"),
             "5xx.")
             .example("20"),
     ],
@@ -311,7 +311,7 @@ static ROUTER_GENERAL: Table = Table {
     doc: "Odds and ends of the router.",
     open: false,
     rows: &[
-        row(Later, "async_only_mode", Bool, OFF,
+        row(InForce, "async_only_mode", Bool, OFF,
             "Accepted; there is no other mode."),
         row(Later, "pass_through_all_models", Bool, OFF,
             "A model that is in no group is called as it is named."),

@@ -162,6 +162,8 @@ pub struct GeneralSettings {
     /// A client may leave its answer unread this long; then the connection is closed.
     #[serde(with = "seconds")]
     pub response_send_timeout: Duration,
+    /// One log line per request.
+    pub access_log: bool,
     /// Bytes of a request's head; a longer one gets 431.
     pub max_request_head_bytes: u64,
     /// Header lines of a request; more get 431.

@@ -4,6 +4,7 @@
 mod answer;
 mod asker;
 mod fields;
+mod identify;
 mod rules;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,6 +14,7 @@ pub use asker::{Asker, Who};
 pub use fields::{
     budget_fields, expiry, fold_metadata, page, pages, pick, put, required, reset_at, texts_of,
 };
+pub use identify::{askers_only, identify};
 pub use rules::Rules;
 
 use crate::directory::Directory;

@@ -68,6 +68,7 @@ params! {
     Model "model",
     Messages "messages",
     Metadata "metadata",
+    Input "input",
     DropParams "drop_params",
     AllowedParams "allowed_openai_params",
     AdditionalDropParams "additional_drop_params",
@@ -207,51 +208,44 @@ pub fn is_gateway_setting(name: &str) -> bool {
         || NAMES.binary_search(&name).is_ok()
 }
 
-/// A JSON value as Python prints it, for messages that quote values: `{'a': True}`.
+/// A JSON value as Python prints it, for messages that quote values: `{'a': True, 'b': None}`.
 pub fn python_repr(raw: &[u8]) -> String {
-    let mut out = String::with_capacity(raw.len());
-    let mut in_string = false;
     let text = String::from_utf8_lossy(raw);
-    let mut letters = text.chars().peekable();
-    let mut word = String::new();
-    while let Some(letter) = letters.next() {
-        if in_string {
-            match letter {
-                '"' => {
-                    in_string = false;
-                    out.push('\'');
-                }
-                '\\' => {
-                    out.push(letter);
-                    out.extend(letters.next());
-                }
-                _ => out.push(letter),
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_ref();
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => string_length(rest),
+            _ if first.is_ascii_alphabetic() => {
+                rest.bytes().take_while(u8::is_ascii_alphabetic).count()
             }
-            continue;
+            _ => first.len_utf8(),
+        };
+        let (token, after) = rest.split_at(length);
+        match token {
+            "true" => out.push_str("True"),
+            "false" => out.push_str("False"),
+            "null" => out.push_str("None"),
+            "," => out.push_str(", "),
+            ":" => out.push_str(": "),
+            " " | "\n" | "\r" | "\t" => {}
+            _ if first == '"' => out.push_str(&format!("'{}'", token.trim_matches('"'))),
+            _ => out.push_str(token),
         }
-        if letter.is_ascii_alphabetic() && word.is_empty() && matches!(letter, 't' | 'f' | 'n') {
-            word.push(letter);
-            while letters.peek().is_some_and(char::is_ascii_alphabetic) {
-                word.extend(letters.next());
-            }
-            out.push_str(match word.as_str() {
-                "true" => "True",
-                "false" => "False",
-                "null" => "None",
-                other => other,
-            });
-            word.clear();
-            continue;
-        }
-        match letter {
-            '"' => {
-                in_string = true;
-                out.push('\'');
-            }
-            _ => out.push(letter),
-        }
+        rest = after;
     }
     out
+}
+
+/// The length of the JSON string at the start of `text`, quotes included.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
 }
 
 #[cfg(test)]

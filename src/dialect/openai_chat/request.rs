@@ -365,7 +365,7 @@ impl Pass<'_> {
         match self.plan.rules[param as usize] {
             Rule::Keep => {}
             Rule::Remove => self.remove(index, param),
-            Rule::Refuse if walk::is_null(self.body, self.value(index)) => {
+            Rule::Refuse if is_harmless(param, self.value(index).of(self.body)) => {
                 self.remove(index, param)
             }
             Rule::Refuse => {
@@ -536,6 +536,11 @@ impl Pass<'_> {
             })
             .collect()
     }
+}
+
+/// Whether an unsupported parameter can go without a word: clients send `n: 1` and nulls for defaults.
+fn is_harmless(param: Param, value: &[u8]) -> bool {
+    value == b"null" || param == Param::N && value == b"1" || param == Param::User
 }
 
 /// Whether a client may set that header upstream: nothing of framing, connection or credentials.

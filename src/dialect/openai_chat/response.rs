@@ -12,8 +12,9 @@ use crate::dialect::walk;
 /// What distinguishes a provider's answers.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseRules {
-    /// Every choice gets `provider_specific_fields`, empty if need be.
-    pub choice_fields: bool,
+    /// Vendor fields of choices and messages move under `provider_specific_fields`, which every choice gets. Else they
+    /// stay, and nulls of a choice go.
+    pub vendor_fields: bool,
     /// `service_tier` values that OpenAI does not know become `auto`.
     pub plain_service_tier: bool,
     /// Members of stream chunks that are left out.
@@ -25,7 +26,7 @@ pub struct ResponseRules {
 impl ResponseRules {
     /// What most providers get.
     pub const PLAIN: Self = Self {
-        choice_fields: true,
+        vendor_fields: true,
         plain_service_tier: false,
         stream_drops: &[],
         drop_last_filter: false,
@@ -99,7 +100,7 @@ fn edit_choice(
     let mut has_vendor_fields = false;
     for (index, field) in fields.iter().enumerate() {
         match walk::name_of(body, *field) {
-            b"message" => edit_message(body, field.value, edits),
+            b"message" => edit_message(body, field.value, rules, edits),
             b"finish_reason" => {
                 if read.finish_reason.is_none() {
                     read.finish_reason = decode_string(field.value.of(body))
@@ -107,12 +108,17 @@ fn edit_choice(
                 }
                 edit_finish_reason(body, field.value, edits);
             }
+            _ if !rules.vendor_fields => {
+                if walk::is_null(body, field.value) {
+                    members.remove(index);
+                }
+            }
             b"index" | b"logprobs" | b"text" => {}
             b"provider_specific_fields" => has_vendor_fields = true,
             _ => moved.push(index),
         }
     }
-    if !has_vendor_fields && (rules.choice_fields || !moved.is_empty()) {
+    if !has_vendor_fields && rules.vendor_fields {
         move_members(body, &fields, &moved, &mut members);
     }
     members.apply(choice, &fields, edits);
@@ -135,7 +141,7 @@ fn move_members(body: &[u8], fields: &[Field], moved: &[usize], members: &mut Me
     moved.iter().for_each(|&index| members.remove(index));
 }
 
-fn edit_message(body: &[u8], message: Span, edits: &mut Edits) {
+fn edit_message(body: &[u8], message: Span, rules: &ResponseRules, edits: &mut Edits) {
     let fields: Vec<Field> = walk::members(body, message).collect();
     let mut members = Members::new();
     let mut moved = Vec::new();
@@ -145,7 +151,11 @@ fn edit_message(body: &[u8], message: Span, edits: &mut Edits) {
     for (index, field) in fields.iter().enumerate() {
         match walk::name_of(body, *field) {
             b"content" => content = Some(field.value),
+            b"reasoning_content" | b"thinking_blocks" if walk::is_null(body, field.value) => {
+                members.remove(index)
+            }
             b"reasoning_content" => reasoning = Some(None),
+            _ if !rules.vendor_fields => {}
             b"reasoning" => {
                 if reasoning.is_none() && !walk::is_null(body, field.value) {
                     reasoning = Some(Some(field.value));

@@ -8,12 +8,11 @@
 use super::{Candidate, Choice, Rng, Strategy};
 use crate::limit::Micros;
 use crate::router::mean::{Estimate, merge};
-use std::time::Duration;
 
 /// A deployment that runs other calls but was never measured gets one in so many choices.
 const EXPLORE_ONE_IN: usize = 20;
 /// A measurement older than this is checked again,
-const STALE: Duration = Duration::from_secs(10);
+const STALE_US: u64 = 10_000_000;
 /// by one in so many choices.
 const PROBE_ONE_IN: usize = 50;
 
@@ -79,7 +78,7 @@ fn measure(choice: &Choice<'_>, candidate: &Candidate, ttl_us: u64) -> Estimate 
 }
 
 fn is_stale(last: Micros, now: Micros) -> bool {
-    now.since(last) > STALE
+    now.0.saturating_sub(last.0) > STALE_US
 }
 
 /// One of the candidates that satisfy, each as likely as the others.

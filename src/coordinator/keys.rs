@@ -1,0 +1,158 @@
+//! The coordinator's part in keys: the store is opened, shards are answered, changes are passed on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardgate_config::Config;
+
+use super::{Control, Hub};
+use crate::admin::desk::{Desk, Rules};
+use crate::auth::key::KeyHash;
+use crate::directory::{Account, Directory, Push};
+use crate::log;
+use crate::message::{Found, ToShard};
+use crate::observe::log::Log;
+use crate::store::{Postgres, PostgresOptions, Sqlite, Store};
+
+/// The embedded store's file, in the working folder; `SHARDGATE_DATABASE_FILE` names another.
+const FILE: &str = "shardgate.db";
+
+/// Opens the store that the configuration names and prepares its tables.
+///
+/// # Errors
+/// When it cannot be used as it is.
+pub(super) async fn open(
+    log: &Log,
+    config: &Config,
+    hubs: &Arc<Vec<Hub>>,
+) -> std::io::Result<Arc<Desk>> {
+    let store = choose(log, config).map_err(std::io::Error::other)?;
+    prepare(log, config, store.as_ref()).await?;
+    let general = &config.general;
+    let master = general.master_key.as_ref().map_or("", |key| key.expose());
+    let salt = std::env::var("LITELLM_SALT_KEY").unwrap_or_else(|_| master.to_owned());
+    let push = push(log.clone(), hubs.clone());
+    let directory = Arc::new(Directory::new(store, &salt, hubs.len(), push));
+    Ok(Arc::new(Desk::new(directory, Rules::from_config(config))))
+}
+
+fn choose(log: &Log, config: &Config) -> Result<Arc<dyn Store>, String> {
+    let general = &config.general;
+    if let Some(url) = &general.database_url {
+        let options = PostgresOptions {
+            url: url.expose().to_owned(),
+            connections_max: usize::try_from(general.database_connection_pool_limit).unwrap_or(100),
+            timeout: general.database_connection_timeout,
+        };
+        let postgres = Postgres::new(&options).map_err(|error| error.to_string())?;
+        return Ok(Arc::new(postgres));
+    }
+    let named = std::env::var_os("SHARDGATE_DATABASE_FILE").map(PathBuf::from);
+    // Without a master key nobody can make keys: nothing would be in the file.
+    let path = named.or_else(|| general.master_key.as_ref().map(|_| PathBuf::from(FILE)));
+    let opened = Sqlite::open(path.as_deref()).or_else(|error| {
+        log!(
+            log,
+            Warn,
+            "store",
+            what = "keys are kept in memory only",
+            why = error
+        );
+        Sqlite::open(None)
+    });
+    Ok(Arc::new(opened.map_err(|error| error.to_string())?))
+}
+
+/// Creates what the schema lacks, or says what that is. A database that is away is no reason not
+/// to start: it is tried again while we run.
+async fn prepare(log: &Log, config: &Config, store: &dyn Store) -> std::io::Result<()> {
+    if config.general.disable_prisma_schema_update {
+        return match store.missing().await {
+            Ok(missing) if missing.is_empty() => Ok(()),
+            Ok(missing) => Err(std::io::Error::other(format!(
+                "the database lacks {}; general_settings.disable_prisma_schema_update forbids to \
+                 add it (shardgate db migrate)",
+                missing.join(", ")
+            ))),
+            Err(error) => {
+                log!(
+                    log,
+                    Error,
+                    "store",
+                    what = "the schema could not be checked",
+                    why = error
+                );
+                Ok(())
+            }
+        };
+    }
+    match store.migrate().await {
+        Ok(made) => {
+            log!(log, Info, "store", kind = store.name(), made = made.len());
+            Ok(())
+        }
+        Err(error) => {
+            log!(
+                log,
+                Error,
+                "store",
+                what = "the schema could not be prepared",
+                why = error
+            );
+            Ok(())
+        }
+    }
+}
+
+fn push(log: Log, hubs: Arc<Vec<Hub>>) -> Push {
+    Box::new(move |token: &str, account: Option<Arc<Account>>| {
+        let Some(hash) = KeyHash::from_hex(token) else {
+            return;
+        };
+        let found = account.map_or(Found::Nobody, Found::Account);
+        for (shard, hub) in hubs.iter().enumerate() {
+            let message = ToShard::Account {
+                hash,
+                found: found.clone(),
+            };
+            if hub.send(message).is_err() {
+                log!(
+                    log,
+                    Error,
+                    "change_not_delivered",
+                    shard = shard,
+                    key = token
+                );
+            }
+        }
+    })
+}
+
+/// Tells one shard who has a key.
+pub(super) async fn look_up(control: Arc<Control>, shard: usize, hash: KeyHash) {
+    let found = match control.desk.directory.look_up(&hash.hex()).await {
+        Ok(Some(account)) => Found::Account(account),
+        Ok(None) => Found::Nobody,
+        Err(error) => {
+            log!(
+                control.log,
+                Error,
+                "store",
+                what = "a key could not be looked up",
+                why = error
+            );
+            Found::Away
+        }
+    };
+    let _ = control.hubs[shard].send(ToShard::Account { hash, found });
+}
+
+/// Passes on what other instances change, as long as there are any.
+pub(super) async fn hear(control: Arc<Control>) {
+    const PAUSE: Duration = Duration::from_millis(1);
+    while let Some(text) = control.desk.directory.next_change().await {
+        control.desk.directory.heard(&text).await;
+        tokio::time::sleep(PAUSE).await;
+    }
+}

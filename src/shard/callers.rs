@@ -1,0 +1,326 @@
+//! Callers on a shard: who carries which virtual key, what it may call, and what it takes of its
+//! limits and budgets.
+//!
+//! Keys are known from the shard's own table. A key that was never seen is asked for once, the
+//! requests that carry it wait together; "no" is remembered for a moment. An old entry goes on
+//! serving while it is asked for again, so that no request waits for a database that is away.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use shardgate_io::http1::encode::{header, header_u64};
+use shardgate_io::http1::server::{Connection, Request, Woke};
+
+use super::body::Asked;
+use super::call::Call;
+use super::{Shard, admit, fault};
+use crate::auth::caller::Denied;
+use crate::auth::key::{KeyHash, presented};
+use crate::auth::route;
+use crate::directory::{Account, Demand, Moment, Refused};
+use crate::error::{ErrorClass, Fault, GatewayError};
+use crate::limit::dollars;
+use crate::message::{AdminCaller, Found, FromShard};
+
+/// Keys that a shard remembers as unknown, at most; then it forgets them all.
+const NOBODIES_MAX: usize = 100_000;
+/// How long "no" is remembered.
+const NOBODY_LASTS: Duration = Duration::from_secs(5);
+/// How long a request waits to hear who its key belongs to.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The keys that a shard has heard of.
+#[derive(Default)]
+pub(super) struct Table {
+    known: RefCell<HashMap<KeyHash, Known>>,
+    nobodies: RefCell<HashMap<KeyHash, Instant>>,
+    asked: RefCell<HashMap<KeyHash, Rc<RefCell<Question>>>>,
+}
+
+struct Known {
+    account: std::sync::Arc<Account>,
+    /// When it was last asked for.
+    asked: Instant,
+}
+
+#[derive(Default)]
+struct Question {
+    found: Option<Found>,
+    wakers: Vec<Waker>,
+}
+
+impl Table {
+    /// What the coordinator says of a key, asked or not.
+    pub(super) fn heard(&self, hash: KeyHash, found: Found) {
+        match &found {
+            Found::Account(account) => {
+                let known = Known {
+                    account: account.clone(),
+                    asked: Instant::now(),
+                };
+                self.known.borrow_mut().insert(hash, known);
+                self.nobodies.borrow_mut().remove(&hash);
+            }
+            Found::Nobody => {
+                self.known.borrow_mut().remove(&hash);
+                let mut nobodies = self.nobodies.borrow_mut();
+                if nobodies.len() >= NOBODIES_MAX {
+                    nobodies.clear();
+                }
+                nobodies.insert(hash, Instant::now());
+            }
+            // Whom we know goes on.
+            Found::Away => {}
+        }
+        if let Some(question) = self.asked.borrow_mut().remove(&hash) {
+            let mut question = question.borrow_mut();
+            question.found = Some(found);
+            question.wakers.drain(..).for_each(Waker::wake);
+        }
+    }
+}
+
+impl Shard {
+    /// What is known of a key, without asking; an old entry is asked for beside.
+    fn recalled(&self, hash: KeyHash, ttl: Duration) -> Option<Found> {
+        if let Some(known) = self.callers.known.borrow_mut().get_mut(&hash) {
+            if known.asked.elapsed() >= ttl {
+                known.asked = Instant::now();
+                // A full mailbox: it is asked for again after the next ttl.
+                let _ = self.mailbox.send(FromShard::LookUp { hash });
+            }
+            return Some(Found::Account(known.account.clone()));
+        }
+        let nobodies = self.callers.nobodies.borrow();
+        let said = nobodies.get(&hash)?;
+        (said.elapsed() < NOBODY_LASTS).then_some(Found::Nobody)
+    }
+
+    /// Asks who has a key; all who ask meanwhile share the answer. `None`: the client left.
+    async fn look_up(
+        &self,
+        connection: &mut Connection,
+        hash: KeyHash,
+    ) -> Result<Option<Found>, GatewayError> {
+        let open = self.callers.asked.borrow().get(&hash).cloned();
+        let question = match open {
+            Some(question) => question,
+            None => {
+                if self.mailbox.send(FromShard::LookUp { hash }).is_err() {
+                    return Err(fault::overloaded(
+                        "too many unknown keys are being looked up",
+                    ));
+                }
+                let question = Rc::new(RefCell::new(Question::default()));
+                self.callers
+                    .asked
+                    .borrow_mut()
+                    .insert(hash, question.clone());
+                question
+            }
+        };
+        let answer = std::future::poll_fn(|cx| {
+            let mut question = question.borrow_mut();
+            match &question.found {
+                Some(found) => Poll::Ready(found.clone()),
+                None => {
+                    question.wakers.push(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        });
+        match connection.wait_for(answer, Instant::now() + PATIENCE).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Woke::Gone) => Ok(None),
+            Err(_) => {
+                self.callers.asked.borrow_mut().remove(&hash);
+                Ok(Some(Found::Away))
+            }
+        }
+    }
+}
+
+/// Finds out who calls. `None`: the client left meanwhile.
+pub(super) async fn authenticate(
+    shard: &Shard,
+    call: &mut Call,
+    connection: &mut Connection,
+    request: &Request,
+) -> Result<Option<()>, GatewayError> {
+    match admit::key(&shard.shared, call, request)? {
+        AdminCaller::Admin | AdminCaller::Open => return global_routes(call, true).map(Some),
+        AdminCaller::Unknown => {}
+    }
+    let snapshot = call.snapshot.clone();
+    let settings = &snapshot.settings;
+    let key = presented(|name| request.header(name), settings.key_header.as_deref());
+    // The caller is unknown because it brought a key that is not the master's.
+    let Ok(key) = key else {
+        return Err(fault::unauthorized("No api key passed in."));
+    };
+    let hash = KeyHash::of(key);
+    let found = match shard.recalled(hash, settings.key_ttl) {
+        Some(found) => found,
+        None => match shard.look_up(connection, hash).await? {
+            Some(found) => found,
+            None => return Ok(None),
+        },
+    };
+    match found {
+        Found::Account(account) => {
+            let now_us = wall_us();
+            let caller = &account.caller;
+            caller
+                .usable(now_us, settings.team_required)
+                .map_err(denied)?;
+            caller.may_use_route(&call.path).map_err(denied)?;
+            global_routes(call, false)?;
+            call.account = Some(account);
+            Ok(Some(()))
+        }
+        Found::Nobody => Err(denied(Denied::unknown(&hash.hex()))),
+        Found::Away if settings.pass_without_database => Ok(Some(())),
+        Found::Away => Err(denied(Denied::no_database())),
+    }
+}
+
+/// `allowed_routes` and `admin_only_routes` of the configuration.
+fn global_routes(call: &Call, admin: bool) -> Result<(), GatewayError> {
+    let settings = &call.snapshot.settings;
+    let path = &call.path;
+    if let Some(allowed) = &settings.allowed_routes
+        && !admin
+        && !route::listed(allowed, path)
+    {
+        return Err(fault::forbidden(format!(
+            "Access forbidden: Route {path} not allowed"
+        )));
+    }
+    if !admin
+        && settings
+            .admin_only_routes
+            .iter()
+            .any(|head| path.starts_with(head))
+    {
+        return Err(fault::forbidden(format!(
+            "user not allowed to access this route. Route={path} is an admin only route"
+        )));
+    }
+    Ok(())
+}
+
+/// The model that a caller asks for is its to use, and there is room in its limits and budgets.
+pub(super) fn admit(
+    shard: &Shard,
+    call: &mut Call,
+    mut asked: Asked,
+) -> Result<Asked, GatewayError> {
+    let Some(account) = call.account.clone() else {
+        return Ok(asked);
+    };
+    let snapshot = call.snapshot.clone();
+    let resolved = account.caller.resolve(&asked.model).to_owned();
+    if resolved != asked.model {
+        asked.alias = Some(std::mem::replace(&mut asked.model, resolved));
+    }
+    let in_group = |group: &str, model: &str| snapshot.in_access_group(group, model);
+    account
+        .caller
+        .may_use_model(&asked.model, &in_group)
+        .map_err(denied)?;
+    let demand = Demand {
+        model: &asked.model,
+        tokens: asked.facts.input_tokens + asked.facts.output_tokens_max.unwrap_or(0),
+        worst: None,
+    };
+    let moment = Moment {
+        now: shard.now(),
+        wall_us: wall_us(),
+    };
+    let status = snapshot.settings.budget_status;
+    match account.admit(shard.index, moment, demand, status) {
+        Ok(permit) => {
+            call.permit = Some(permit);
+            Ok(asked)
+        }
+        Err(refused) => Err(over_limit(call, refused)),
+    }
+}
+
+/// A fallback leads to another model: it must be the caller's to use as well.
+pub(super) fn may_fall_back(call: &Call, deployment: usize) -> Result<(), GatewayError> {
+    let Some(account) = &call.account else {
+        return Ok(());
+    };
+    let snapshot = &call.snapshot;
+    let in_group = |group: &str, model: &str| snapshot.in_access_group(group, model);
+    let group = &snapshot.deployments[deployment].group;
+    account
+        .caller
+        .may_use_model(group, &in_group)
+        .map_err(denied)
+}
+
+/// What an answer's head says of the caller.
+pub(super) fn headers(shard: &Shard, call: &Call, out: &mut Vec<u8>) {
+    let Some(account) = &call.account else { return };
+    let caller = &account.caller;
+    let spend = dollars(account.spend.spent());
+    header(out, "x-litellm-key-spend", format!("{spend:?}").as_bytes());
+    if let Some(max) = caller.max_budget {
+        header(
+            out,
+            "x-litellm-key-max-budget",
+            format!("{max:?}").as_bytes(),
+        );
+    }
+    if let Some(limit) = caller.tpm_limit {
+        header_u64(out, "x-litellm-key-tpm-limit", limit);
+    }
+    if let Some(limit) = caller.rpm_limit {
+        header_u64(out, "x-litellm-key-rpm-limit", limit);
+    }
+    for (name, value) in account.headers(&call.route.group, shard.now()) {
+        header_u64(out, &name, value);
+    }
+}
+
+fn over_limit(call: &mut Call, refused: Refused) -> GatewayError {
+    let mut error = denied(refused.denied);
+    error.retry_after = refused.retry_after;
+    if let Some(kind) = refused.limit_type {
+        call.refusal_headers
+            .push(("rate_limit_type", kind.to_owned()));
+        if let Some(wait) = refused.retry_after {
+            let reset = wall_us() / crate::auth::calendar::SECOND_US;
+            let reset = reset + i64::try_from(wait.as_secs()).unwrap_or(0);
+            call.refusal_headers.push(("reset_at", reset.to_string()));
+        }
+    }
+    error
+}
+
+/// A verdict as the error that becomes an answer.
+fn denied(denied: Denied) -> GatewayError {
+    let class = match denied.status {
+        401 => ErrorClass::Authentication,
+        403 => ErrorClass::PermissionDenied,
+        429 => ErrorClass::RateLimit,
+        503 => ErrorClass::ServiceUnavailable,
+        _ => ErrorClass::BudgetExceeded,
+    };
+    let mut error = GatewayError::new(class, denied.text)
+        .with_status(denied.status)
+        .with_kind(denied.kind);
+    error.param = denied.param.map(str::to_owned);
+    error.fault = Fault::Client;
+    error.retryable = false;
+    error
+}
+
+fn wall_us() -> i64 {
+    crate::store::now_us()
+}

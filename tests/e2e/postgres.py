@@ -1,0 +1,71 @@
+"""A real Postgres in a temporary folder, as a user that is not root, gone with its object."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+
+def binaries():
+    """The folder with initdb and postgres; None when they are not installed."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    folders += [Path(p) for p in os.environ.get("PATH", "").split(os.pathsep)]
+    return next((f for f in folders if (f / "initdb").exists() and (f / "postgres").exists()), None)
+
+
+class Postgres:
+    def __init__(self):
+        self.bin = binaries()
+        if self.bin is None:
+            raise FileNotFoundError("no initdb and postgres on this machine")
+        self.folder = Path(tempfile.mkdtemp(prefix="shardgate-pg-"))
+        self.prefix = []
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "nobody")
+            self.prefix = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self._run("initdb", "-A", "trust", "-U", "litellm", "--no-sync", "-D", self.folder / "data")
+        self.process = None
+        self.start()
+
+    def _run(self, program, *args):
+        command = [*self.prefix, str(self.bin / program), *map(str, args)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
+
+    def start(self):
+        command = [*self.prefix, str(self.bin / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port),
+                   "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", str(self.folder)]
+        log = open(self.folder / "log", "ab")
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            if subprocess.run(["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]).returncode == 0:
+                return
+            time.sleep(0.05)
+        raise AssertionError("Postgres did not start:\n" + (self.folder / "log").read_text())
+
+    def stop(self):
+        if self.process:
+            subprocess.run([*self.prefix, str(self.bin / "pg_ctl"), "-D", str(self.folder / "data"), "stop",
+                            "-m", "immediate", "-s"], check=False, cwd=self.folder)
+            self.process.wait(20)
+            self.process = None
+
+    def close(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def url(self):
+        return f"postgresql://litellm@127.0.0.1:{self.port}/postgres?connection_limit=5"
+
+    def query(self, sql):
+        """Rows as lists of texts."""
+        done = subprocess.run(["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "litellm", "-d", "postgres",
+                               "-AtF", "\t", "-c", sql], check=True, capture_output=True, text=True)
+        return [line.split("\t") for line in done.stdout.splitlines()]
