@@ -2,6 +2,8 @@
 //! gets of the recorded answer. Where we differ on purpose, `tests/golden/DIFFERENCES.md` says so and why; a case that
 //! differs without standing there fails, and so does one that stands there and no longer differs.
 
+#![expect(clippy::unwrap_used, reason = "what is unexpected fails the test")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

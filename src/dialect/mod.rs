@@ -7,5 +7,6 @@ pub mod openai_other;
 pub mod scan;
 pub mod splice;
 pub mod stream;
+pub mod template;
 pub mod usage;
 pub mod walk;

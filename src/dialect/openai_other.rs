@@ -1,10 +1,10 @@
 //! Answers of the OpenAI wire besides chat: text completions, embeddings, images, moderations, responses, rerank.
 
 use super::openai_chat::response::finish_reason as plain_reason;
-use super::scan::{Field, Scan, Span, decode_string};
+use super::scan::{Scan, Span, decode_string};
 use super::splice::{Edits, Members};
 use super::usage::Usage;
-use super::walk;
+use super::walk::{self, FieldList};
 use crate::error::push_json_string;
 
 /// What an answer is.
@@ -52,7 +52,8 @@ fn complete_usage(body: &[u8], span: Span, kind: Kind, usage: Option<&Usage>, ed
     let Some(usage) = usage.filter(|_| matches!(kind, Kind::Completions | Kind::Embeddings)) else {
         return;
     };
-    let fields: Vec<Field> = walk::members(body, span).collect();
+    let list = FieldList::of(body, span);
+    let fields = list.as_slice();
     let has = |name: &str| {
         fields
             .iter()
@@ -72,7 +73,7 @@ fn complete_usage(body: &[u8], span: Span, kind: Kind, usage: Option<&Usage>, ed
             members.add(name, b"null");
         }
     }
-    members.apply(span, &fields, edits);
+    members.apply(span, fields, edits);
 }
 
 /// Why the first choice of a text completion ended.

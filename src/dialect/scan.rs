@@ -129,7 +129,7 @@ pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
             at: 0,
         });
     }
-    if let Err(error) = std::str::from_utf8(body) {
+    if let Err(error) = simdutf8::compat::from_utf8(body) {
         return Err(ScanError {
             kind: ScanErrorKind::Utf8,
             at: error.valid_up_to(),
@@ -314,6 +314,16 @@ fn hex4(bytes: &[u8]) -> Option<u16> {
         value = value << 4 | u16::try_from(char::from(byte).to_digit(16)?).ok()?;
     }
     Some(value)
+}
+
+/// Where the string that has its inside at `at` ends: its closing quote. `None` when it is no valid string, UTF-8 apart.
+pub(super) fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut reader = Reader {
+        bytes,
+        at: at.checked_sub(1)?,
+    };
+    reader.string().ok()?;
+    Some(reader.at - 1)
 }
 
 /// The cursor of the pass. The bytes are valid UTF-8.

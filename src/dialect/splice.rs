@@ -47,6 +47,10 @@ impl Edits {
 
     /// Puts what `write` appends in the place of `span`.
     pub fn replace_with(&mut self, span: Span, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.list.capacity() == 0 {
+            self.list.reserve(8);
+            self.arena.reserve(256);
+        }
         let from = self.arena.len() as u32;
         write(&mut self.arena);
         let edit = Edit {
@@ -88,6 +92,14 @@ impl Edits {
         let rest = self.list.iter().map(|edit| edit.end).max().unwrap_or(0);
         let tail = original.get(rest as usize..).unwrap_or_default();
         edited.chain([tail]).filter(|piece| !piece.is_empty())
+    }
+
+    /// Where the byte at `position`, which must not lie in an edited range, stands in the edited body.
+    pub fn moved(&self, position: u32) -> usize {
+        let before = self.list.iter().take_while(|edit| edit.start <= position);
+        before.fold(position as usize, |at, edit| {
+            at + (edit.to - edit.from) as usize - (edit.end - edit.start) as usize
+        })
     }
 
     /// Appends the edited body to `out`.
@@ -182,6 +194,9 @@ impl Members {
 
     /// Adds a member whose value `write` appends.
     pub fn add_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.added.capacity() == 0 {
+            self.added.reserve(96);
+        }
         if !self.added.is_empty() {
             self.added.push(b',');
         }

@@ -6,8 +6,9 @@ use std::borrow::Cow;
 use super::openai_chat::response::{ResponseRules, edit_finish_reason, finish_reason};
 use super::scan::{Field, Scan, Span, decode_string, scan};
 use super::splice::{Edits, Members};
+use super::template::Template;
 use super::usage::Usage;
-use super::walk;
+use super::walk::{self, FieldList};
 use crate::error::{ErrorClass, GatewayError, push_json_string};
 
 /// What the relay does with an event.
@@ -38,6 +39,9 @@ pub enum StreamKind {
     Opaque,
 }
 
+/// The start of an event's line.
+const DATA: &[u8] = b"data: ";
+
 /// The state of one stream.
 #[derive(Debug)]
 pub struct StreamTap {
@@ -55,7 +59,12 @@ pub struct StreamTap {
     finish_reason: Option<String>,
     has_content: bool,
     is_done: bool,
+    /// The chunk at hand says more than text: a finish reason, usage, reasoning under two names.
+    is_last: bool,
     edits: Edits,
+    template: Template,
+    /// The strings of the event at hand that the next one may differ in.
+    strings: Vec<Span>,
 }
 
 impl StreamTap {
@@ -84,7 +93,10 @@ impl StreamTap {
             finish_reason: None,
             has_content: false,
             is_done: false,
+            is_last: false,
             edits: Edits::new(),
+            template: Template::default(),
+            strings: Vec::new(),
         }
     }
 
@@ -100,6 +112,10 @@ impl StreamTap {
         }
         if data.is_empty() || self.kind == StreamKind::Opaque {
             return EventAction::Pass;
+        }
+        if let Some(has_text) = self.template.apply(data, out) {
+            self.has_content |= has_text;
+            return EventAction::Replace;
         }
         let chunk = match scan(data) {
             Ok(chunk) => chunk,
@@ -194,6 +210,8 @@ impl StreamTap {
     fn chunk(&mut self, data: &[u8], chunk: &Scan, out: &mut Vec<u8>) -> EventAction {
         let mut edits = std::mem::take(&mut self.edits);
         edits.clear();
+        self.strings.clear();
+        self.is_last = false;
         let mut members = Members::new();
         let mut choices = 0usize;
         let mut usage_index = None;
@@ -214,6 +232,7 @@ impl StreamTap {
                     self.usage = Usage::read(data, field.value);
                     usage_index = Some(index);
                 }
+                b"obfuscation" => self.strings.push(field.value),
                 b"x_groq" => self.groq(data, field.value, index, &mut members),
                 b"id"
                 | b"object"
@@ -235,9 +254,23 @@ impl StreamTap {
         let action = self.place_usage(data, chunk, choices, usage_index, &mut members);
         if matches!(action, EventAction::Replace) {
             members.apply(chunk.object, chunk.fields(), &mut edits);
-            out.extend_from_slice(b"data: ");
+            out.extend_from_slice(DATA);
             edits.copy_into(data, out);
             out.extend_from_slice(b"\n\n");
+        }
+        // Only chunks that changed nothing but `has_content` may be repeated unseen.
+        if choices == 1
+            && usage_index.is_none()
+            && !self.is_last
+            && self.kind != StreamKind::Responses
+        {
+            let moved = self
+                .strings
+                .iter()
+                .map(|span| (*span, DATA.len() + edits.moved(span.start)));
+            self.template.remember(data, out, moved);
+        } else {
+            self.template.forget();
         }
         self.edits = edits;
         action
@@ -351,6 +384,7 @@ impl StreamTap {
     /// Groq's envelope: its usage is ours, the rest is left out.
     fn groq(&mut self, data: &[u8], span: Span, index: usize, members: &mut Members) {
         members.remove(index);
+        self.is_last = true;
         let Some(usage) = walk::member(data, span, "usage") else {
             return;
         };
@@ -362,8 +396,7 @@ impl StreamTap {
     }
 
     fn choice(&mut self, data: &[u8], choice: Span, edits: &mut Edits) {
-        let mut fields = FieldList::default();
-        fields.fill(data, choice);
+        let fields = FieldList::of(data, choice);
         let mut members = Members::new();
         let mut finished = false;
         for (index, field) in fields.as_slice().iter().enumerate() {
@@ -373,9 +406,10 @@ impl StreamTap {
             }
             match walk::name_of(data, *field) {
                 b"delta" => self.delta(data, field.value, edits),
-                b"text" => self.has_content |= field.value.end - field.value.start > 2,
+                b"text" => self.text(field.value),
                 b"finish_reason" => {
                     finished = true;
+                    self.is_last = true;
                     if self.finish_reason.is_none()
                         && let Some(reason) = decode_string(field.value.of(data))
                     {
@@ -397,8 +431,7 @@ impl StreamTap {
     }
 
     fn delta(&mut self, data: &[u8], delta: Span, edits: &mut Edits) {
-        let mut fields = FieldList::default();
-        fields.fill(data, delta);
+        let fields = FieldList::of(data, delta);
         let mut members = Members::new();
         let mut reasoning = None;
         for (index, field) in fields.as_slice().iter().enumerate() {
@@ -410,16 +443,18 @@ impl StreamTap {
                 b"role" => {}
                 b"tool_calls" => {
                     self.has_content = true;
-                    walk::elements(data, field.value).for_each(|call| edit_call(data, call, edits));
+                    for call in walk::elements(data, field.value) {
+                        edit_call(data, call, edits);
+                        self.strings
+                            .extend(walk::path(data, call, &["function", "arguments"]));
+                    }
                 }
                 b"reasoning" => {
                     self.has_content = true;
+                    self.is_last = true;
                     reasoning = Some(field.value).filter(|_| reasoning.is_none());
                 }
-                b"reasoning_content" => {
-                    self.has_content = true;
-                    reasoning = None;
-                }
+                b"content" | b"reasoning_content" => self.text(field.value),
                 _ => self.has_content |= field.value.end - field.value.start > 2,
             }
         }
@@ -432,6 +467,12 @@ impl StreamTap {
             members.add("reasoning_content", reasoning.of(data));
         }
         members.apply(delta, fields.as_slice(), edits);
+    }
+
+    /// A text of the answer, which the next chunk will have in the same place.
+    fn text(&mut self, span: Span) {
+        self.has_content |= span.end - span.start > 2;
+        self.strings.push(span);
     }
 
     fn response_event(
@@ -481,8 +522,7 @@ impl StreamTap {
 /// Tool calls have a type in every delta.
 fn edit_call(data: &[u8], call: Span, edits: &mut Edits) {
     let has_type = walk::member(data, call, "type").is_some_and(|kind| !walk::is_null(data, kind));
-    let mut fields = FieldList::default();
-    fields.fill(data, call);
+    let fields = FieldList::of(data, call);
     let mut members = Members::new();
     for (index, field) in fields.as_slice().iter().enumerate() {
         if walk::is_null(data, field.value) {
@@ -495,34 +535,189 @@ fn edit_call(data: &[u8], call: Span, edits: &mut Edits) {
     members.apply(call, fields.as_slice(), edits);
 }
 
-/// The members of a small object without an allocation.
-#[derive(Default)]
-struct FieldList {
-    inline: [Field; 12],
-    more: Vec<Field>,
-    count: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl FieldList {
-    fn fill(&mut self, data: &[u8], span: Span) {
-        for field in walk::members(data, span) {
-            if self.count < self.inline.len() {
-                self.inline[self.count] = field;
-            } else {
-                if self.count == self.inline.len() {
-                    self.more.extend_from_slice(&self.inline);
-                }
-                self.more.push(field);
-            }
-            self.count += 1;
-        }
+    static RULES: ResponseRules = ResponseRules::PLAIN;
+
+    fn tap(kind: StreamKind, usage_asked: bool) -> StreamTap {
+        StreamTap::new(kind, &RULES, "OpenAI", Some("alias"), usage_asked)
     }
 
-    fn as_slice(&self) -> &[Field] {
-        if self.count <= self.inline.len() {
-            &self.inline[..self.count]
-        } else {
-            &self.more
+    fn chunk(choice: &str, more: &str) -> String {
+        format!(
+            r#"{{"id":"c1","created":1,"model":"up","choices":[{{"index":0,{choice}}}]{more}}}"#
+        )
+    }
+
+    /// The text that is relayed for `events`, `!` for an error.
+    fn relayed(tap: &mut StreamTap, events: &[String]) -> Vec<String> {
+        let mut out = Vec::new();
+        let relay = |event: &String| match tap.event(b"", event.as_bytes(), &mut out) {
+            EventAction::Pass => event.clone(),
+            EventAction::Replace | EventAction::Done => String::from_utf8(out.clone()).unwrap(),
+            EventAction::Hide => String::new(),
+            EventAction::Error(error) => format!("!{error}"),
+        };
+        events.iter().map(relay).collect()
+    }
+
+    fn stream() -> Vec<String> {
+        let mut events = vec![chunk(
+            r#""delta":{"role":"assistant","content":""},"finish_reason":null"#,
+            "",
+        )];
+        for text in ["a", "", "b \\\"q\\\" \\n", "日本", "c"] {
+            events.push(chunk(
+                &format!(r#""delta":{{"content":"{text}"}},"finish_reason":null,"logprobs":null"#),
+                "",
+            ));
+        }
+        for text in ["{", "\\\"x\\\"", "}"] {
+            let call = format!(r#"{{"index":0,"function":{{"arguments":"{text}"}}}}"#);
+            events.push(chunk(
+                &format!(r#""delta":{{"tool_calls":[{call}]}},"finish_reason":null"#),
+                "",
+            ));
+        }
+        for pad in ["x", "yy", ""] {
+            events.push(chunk(
+                r#""delta":{"content":"p"}"#,
+                &format!(r#","obfuscation":"{pad}""#),
+            ));
+        }
+        events.push(chunk(r#""delta":{},"finish_reason":"stop""#, ""));
+        events.push(r#"{"id":"c1","model":"up","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#.to_owned());
+        events.push("[DONE]".to_owned());
+        events
+    }
+
+    #[test]
+    fn a_template_makes_no_difference() {
+        let events = stream();
+        let mut whole = tap(StreamKind::Chat, false);
+        let mut slow = tap(StreamKind::Chat, false);
+        for event in &events {
+            slow.template.forget();
+            let one = std::slice::from_ref(event);
+            assert_eq!(relayed(&mut whole, one), relayed(&mut slow, one), "{event}");
+            assert_eq!(whole.has_content(), slow.has_content());
+        }
+        assert_eq!(whole.finish_reason(), Some("stop"));
+        assert_eq!(whole.usage().map(|usage| usage.total_tokens), Some(7));
+        assert!(whole.is_done());
+    }
+
+    #[test]
+    fn chunks_get_the_alias_and_lose_their_nulls() {
+        let events = stream();
+        let out = relayed(&mut tap(StreamKind::Chat, false), &events);
+        assert_eq!(
+            out[1],
+            "data: {\"id\":\"c1\",\"created\":1,\"model\":\"alias\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n"
+        );
+        assert!(
+            out[6].contains(r#""arguments":"{"},"type":"function"}"#),
+            "{}",
+            out[6]
+        );
+        assert_eq!(out[events.len() - 2], "", "nobody asked for usage");
+        let asked = relayed(&mut tap(StreamKind::Chat, true), &events);
+        assert!(
+            asked[events.len() - 2].contains("\"prompt_tokens\":3"),
+            "{}",
+            asked[events.len() - 2]
+        );
+    }
+
+    #[test]
+    fn usage_beside_a_choice_gets_a_chunk_of_its_own() {
+        let usage = r#","usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}"#;
+        let events = [
+            chunk(r#""delta":{"content":"a"},"finish_reason":"stop""#, usage),
+            "[DONE]".to_owned(),
+        ];
+        let out = relayed(&mut tap(StreamKind::Chat, true), &events);
+        assert!(!out[0].contains("usage"), "{}", out[0]);
+        assert!(
+            out[1].starts_with("data: {\"id\":\"c1\",\"created\":1,\"model\":\"alias\",")
+                && out[1].ends_with("data: [DONE]\n\n")
+        );
+        let out = relayed(&mut tap(StreamKind::Chat, false), &events);
+        assert_eq!(out[1], "data: [DONE]\n\n");
+    }
+
+    #[test]
+    fn an_error_in_a_stream_is_an_error() {
+        let events =
+            [r#"{"error":{"message":"down","type":"server_error","code":null}}"#.to_owned()];
+        let out = relayed(&mut tap(StreamKind::Chat, false), &events);
+        assert_eq!(
+            out[0],
+            "!litellm.APIConnectionError: APIConnectionError: OpenAIException - down"
+        );
+        let out = relayed(&mut tap(StreamKind::Chat, false), &["{\"id\":".to_owned()]);
+        assert!(
+            out[0].starts_with("!litellm.APIConnectionError"),
+            "{}",
+            out[0]
+        );
+    }
+
+    #[test]
+    fn the_end_is_told_from_a_cut() {
+        let mut out = Vec::new();
+        let mut cut = tap(StreamKind::Chat, false);
+        relayed(&mut cut, &stream()[..3]);
+        assert!(!cut.ended(&mut out) && out.is_empty());
+        let mut finished = tap(StreamKind::Chat, false);
+        relayed(&mut finished, &stream()[..13]);
+        assert!(finished.ended(&mut out));
+        assert_eq!(out, b"data: [DONE]\n\n");
+    }
+
+    #[test]
+    fn responses_keep_their_events_and_get_the_alias() {
+        let mut tap = tap(StreamKind::Responses, false);
+        let mut out = Vec::new();
+        let created =
+            br#"{"type":"response.created","response":{"id":"r","model":"up","usage":null}}"#;
+        assert!(matches!(
+            tap.event(b"response.created", created, &mut out),
+            EventAction::Replace
+        ));
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"model\":\"alias\",\"usage\":null}}\n\n"
+        );
+        let delta = br#"{"type":"response.output_text.delta","delta":"x"}"#;
+        assert!(matches!(
+            tap.event(b"response.output_text.delta", delta, &mut out),
+            EventAction::Pass
+        ));
+        let completed = br#"{"type":"response.completed","response":{"model":"up","usage":{"input_tokens":2,"output_tokens":5}}}"#;
+        tap.event(b"response.completed", completed, &mut out);
+        assert_eq!(
+            tap.usage()
+                .map(|usage| (usage.prompt_tokens, usage.completion_tokens)),
+            Some((2, 5))
+        );
+        assert!(tap.has_content() && tap.ended(&mut out));
+    }
+
+    #[test]
+    fn damaged_chunks_do_no_harm() {
+        let mut out = Vec::new();
+        for event in stream() {
+            for at in 0..event.len() {
+                let mut damaged = event.clone().into_bytes();
+                for byte in [b'{', b'"', b']', 0] {
+                    damaged[at] = byte;
+                    tap(StreamKind::Chat, true).event(b"", &damaged, &mut out);
+                }
+                tap(StreamKind::Chat, true).event(b"", &event.as_bytes()[..at], &mut out);
+            }
         }
     }
 }

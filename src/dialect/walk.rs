@@ -64,6 +64,44 @@ fn inside(body: &[u8], span: Span, open: u8) -> usize {
     }
 }
 
+/// The members of an object, noted without an allocation when it is small.
+#[derive(Debug, Default)]
+pub struct FieldList {
+    inline: [Field; 12],
+    more: Vec<Field>,
+    count: usize,
+}
+
+impl FieldList {
+    /// The members of the object under `span`; none when it is no object.
+    pub fn of(body: &[u8], span: Span) -> Self {
+        let mut list = Self::default();
+        members(body, span).for_each(|field| list.push(field));
+        list
+    }
+
+    /// The members in order.
+    pub fn as_slice(&self) -> &[Field] {
+        if self.count <= self.inline.len() {
+            &self.inline[..self.count]
+        } else {
+            &self.more
+        }
+    }
+
+    fn push(&mut self, field: Field) {
+        if self.count < self.inline.len() {
+            self.inline[self.count] = field;
+        } else {
+            if self.count == self.inline.len() {
+                self.more.extend_from_slice(&self.inline);
+            }
+            self.more.push(field);
+        }
+        self.count += 1;
+    }
+}
+
 /// See [`members`].
 #[derive(Clone, Debug)]
 pub struct Members<'b> {

@@ -3,9 +3,9 @@
 
 use memchr::memmem;
 
-use crate::dialect::scan::{Field, Span};
+use crate::dialect::scan::Span;
 use crate::dialect::splice::{Edits, Members};
-use crate::dialect::walk;
+use crate::dialect::walk::{self, FieldList};
 
 /// What happens to lists of content parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,8 @@ pub fn edit(body: &[u8], span: Span, rules: &MessageRules, edits: &mut Edits) {
 }
 
 fn edit_message(body: &[u8], message: Span, rules: &MessageRules, edits: &mut Edits) {
-    let fields: Vec<Field> = walk::members(body, message).collect();
+    let list = FieldList::of(body, message);
+    let fields = list.as_slice();
     let mut members = Members::new();
     for (index, field) in fields.iter().enumerate() {
         match walk::name_of(body, *field) {
@@ -73,7 +74,7 @@ fn edit_message(body: &[u8], message: Span, rules: &MessageRules, edits: &mut Ed
             _ => {}
         }
     }
-    members.apply(message, &fields, edits);
+    members.apply(message, fields, edits);
 }
 
 /// Puts the joined text of a list's text parts in the list's place.
@@ -116,7 +117,8 @@ pub fn edit_tools(body: &[u8], span: Span, drops: &[&str], edits: &mut Edits) {
         match body.get(value.start as usize) {
             Some(b'[') => open.extend(walk::elements(body, value).map(|item| (item, false))),
             Some(b'{') => {
-                let fields: Vec<Field> = walk::members(body, value).collect();
+                let list = FieldList::of(body, value);
+                let fields = list.as_slice();
                 let mut members = Members::new();
                 for (index, field) in fields.iter().enumerate() {
                     let name = walk::name_of(body, *field);
@@ -126,7 +128,7 @@ pub fn edit_tools(body: &[u8], span: Span, drops: &[&str], edits: &mut Edits) {
                         open.push((field.value, name == b"properties"));
                     }
                 }
-                members.apply(value, &fields, edits);
+                members.apply(value, fields, edits);
             }
             _ => {}
         }

@@ -593,3 +593,179 @@ fn lists(list: &[u8], name: &str) -> bool {
             == Some(name.as_bytes())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::scan::scan;
+    use serde_json::json;
+
+    const RULES: RequestRules = RequestRules {
+        params: &[
+            (Param::MaxCompletionTokens, Rule::Rename(Param::MaxTokens)),
+            (Param::Seed, Rule::Refuse),
+            (Param::LogitBias, Rule::Refuse),
+            (Param::User, Rule::Remove),
+        ],
+        ..RequestRules::PLAIN
+    };
+
+    fn edited(
+        params: &Value,
+        options: &PlanOptions<'_>,
+        body: &str,
+    ) -> Result<String, GatewayError> {
+        let plan = Plan::new("host", "up", &RULES, params.as_object().unwrap());
+        let fields = scan(body.as_bytes()).unwrap();
+        let edited = plan.apply(body.as_bytes(), &fields, options)?;
+        Ok(String::from_utf8(edited.body.to_vec(body.as_bytes())).unwrap())
+    }
+
+    fn check(params: Value, body: &str, expected: &str) {
+        assert_eq!(
+            edited(&params, &PlanOptions::default(), body).unwrap(),
+            expected
+        );
+    }
+
+    #[test]
+    fn the_model_and_only_what_must_changes() {
+        check(
+            json!({"model": "x", "api_key": "k", "rpm": 3}),
+            r#"{ "model" : "alias", "foo":{"bar":[1]}, "temperature":0.5 }"#,
+            r#"{ "model" : "up", "foo":{"bar":[1]}, "temperature":0.5 }"#,
+        );
+        check(
+            json!({}),
+            r#"{"messages":[]}"#,
+            r#"{"messages":[],"model":"up"}"#,
+        );
+    }
+
+    #[test]
+    fn the_client_wins_over_the_deployment() {
+        let params = json!({"temperature": 0.7, "max_tokens": 9, "top_k": 4, "extra_body": {"vendor": true}});
+        check(
+            params.clone(),
+            r#"{"model":"a","temperature":0}"#,
+            r#"{"model":"up","temperature":0,"vendor":true,"max_tokens":9,"top_k":4}"#,
+        );
+        check(
+            params,
+            r#"{"model":"a","temperature":1,"max_completion_tokens":5,"top_k":null,"vendor":0}"#,
+            r#"{"model":"up","temperature":1,"max_tokens":5,"top_k":null,"vendor":0}"#,
+        );
+    }
+
+    #[test]
+    fn what_is_for_the_gateway_stays_here() {
+        check(
+            json!({"additional_drop_params": ["top_p", "vendor"]}),
+            r#"{"metadata":{"tags":[]},"model":"a","num_retries":2,"top_p":1,"vendor":1,"litellm_x":1,"user":"u"}"#,
+            r#"{"model":"up"}"#,
+        );
+        check(
+            json!({}),
+            r#"{"model":"a","extra_body":{"top_k":3,"model":"evil","api_key":"k"},"extra_headers":{"X-A":"b","Host":"c"}}"#,
+            r#"{"model":"up","top_k":3}"#,
+        );
+    }
+
+    #[test]
+    fn unsupported_parameters_are_refused_dropped_or_allowed() {
+        let body = r#"{"model":"a","logit_bias":{},"seed":1}"#;
+        let error = edited(&json!({}), &PlanOptions::default(), body).unwrap_err();
+        assert_eq!(
+            (error.status, error.class),
+            (400, ErrorClass::UnsupportedParams)
+        );
+        assert!(
+            error.message.contains(
+                "host does not support parameters: ['logit_bias', 'seed'], for model=up."
+            ),
+            "{error}"
+        );
+        check(json!({"drop_params": true}), body, r#"{"model":"up"}"#);
+        let global = PlanOptions {
+            drop_params: true,
+            ..PlanOptions::default()
+        };
+        assert_eq!(
+            edited(&json!({}), &global, body).unwrap(),
+            r#"{"model":"up"}"#
+        );
+        check(
+            json!({"allowed_openai_params": ["seed", "logit_bias"]}),
+            body,
+            r#"{"model":"up","logit_bias":{},"seed":1}"#,
+        );
+        check(
+            json!({}),
+            r#"{"model":"a","seed":1,"allowed_openai_params":["seed"]}"#,
+            r#"{"model":"up","seed":1}"#,
+        );
+        check(
+            json!({}),
+            r#"{"model":"a","seed":null}"#,
+            r#"{"model":"up"}"#,
+        );
+        check(
+            json!({}),
+            r#"{"model":"a","seed":3,"drop_params":true}"#,
+            r#"{"model":"up"}"#,
+        );
+    }
+
+    #[test]
+    fn streams_are_asked_for_their_usage() {
+        let ask = |options: &str, expected: &str| {
+            check(
+                json!({}),
+                &format!(r#"{{"model":"a","stream":true{options}}}"#),
+                &format!(r#"{{"model":"up","stream":true{expected}}}"#),
+            );
+        };
+        ask("", r#","stream_options":{"include_usage":true}"#);
+        ask(
+            r#","stream_options":{}"#,
+            r#","stream_options":{"include_usage":true}"#,
+        );
+        ask(
+            r#","stream_options":null"#,
+            r#","stream_options":{"include_usage":true}"#,
+        );
+        ask(
+            r#","stream_options":{"x":1}"#,
+            r#","stream_options":{"include_usage":true,"x":1}"#,
+        );
+        ask(
+            r#","stream_options":{"include_usage":false}"#,
+            r#","stream_options":{"include_usage":true}"#,
+        );
+        check(
+            json!({}),
+            r#"{"model":"a","stream":false}"#,
+            r#"{"model":"up","stream":false}"#,
+        );
+        let never = PlanOptions {
+            stream_usage: Some(false),
+            ..PlanOptions::default()
+        };
+        assert_eq!(
+            edited(&json!({}), &never, r#"{"model":"a","stream":true}"#).unwrap(),
+            r#"{"model":"up","stream":true}"#
+        );
+    }
+
+    #[test]
+    fn a_wildcard_deployment_names_its_model_per_request() {
+        let options = PlanOptions {
+            model: Some("own \"name\""),
+            ..PlanOptions::default()
+        };
+        assert_eq!(
+            edited(&json!({}), &options, r#"{"model":"a"}"#).unwrap(),
+            r#"{"model":"own \"name\""}"#
+        );
+    }
+}

@@ -7,7 +7,7 @@ use memchr::memmem;
 use crate::dialect::scan::{Field, Scan, Span, decode_string};
 use crate::dialect::splice::{Edits, Members};
 use crate::dialect::usage::Usage;
-use crate::dialect::walk;
+use crate::dialect::walk::{self, FieldList};
 
 /// What distinguishes a provider's answers.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +94,8 @@ fn edit_choice(
     edits: &mut Edits,
     read: &mut Read,
 ) {
-    let fields: Vec<Field> = walk::members(body, choice).collect();
+    let list = FieldList::of(body, choice);
+    let fields = list.as_slice();
     let mut members = Members::new();
     let mut moved = Vec::new();
     let mut has_vendor_fields = false;
@@ -119,9 +120,9 @@ fn edit_choice(
         }
     }
     if !has_vendor_fields && rules.vendor_fields {
-        move_members(body, &fields, &moved, &mut members);
+        move_members(body, fields, &moved, &mut members);
     }
-    members.apply(choice, &fields, edits);
+    members.apply(choice, fields, edits);
 }
 
 /// Takes the members at `moved` out and puts them under `provider_specific_fields`.
@@ -142,7 +143,8 @@ fn move_members(body: &[u8], fields: &[Field], moved: &[usize], members: &mut Me
 }
 
 fn edit_message(body: &[u8], message: Span, rules: &ResponseRules, edits: &mut Edits) {
-    let fields: Vec<Field> = walk::members(body, message).collect();
+    let list = FieldList::of(body, message);
+    let fields = list.as_slice();
     let mut members = Members::new();
     let mut moved = Vec::new();
     let mut reasoning = None;
@@ -174,9 +176,9 @@ fn edit_message(body: &[u8], message: Span, rules: &ResponseRules, edits: &mut E
         _ => {}
     }
     if !has_vendor_fields && !moved.is_empty() {
-        move_members(body, &fields, &moved, &mut members);
+        move_members(body, fields, &moved, &mut members);
     }
-    members.apply(message, &fields, edits);
+    members.apply(message, fields, edits);
 }
 
 /// Reasoning that stands in the content gets a field of its own: `<think>...</think>` at its start, or a list of parts.
@@ -273,7 +275,8 @@ fn join(body: &[u8], strings: &[Span], out: &mut Vec<u8>) {
 
 /// Nulls go; reasoning tokens that a vendor states beside the details go into them.
 fn edit_usage(body: &[u8], span: Span, usage: Option<&Usage>, edits: &mut Edits) {
-    let fields: Vec<Field> = walk::members(body, span).collect();
+    let list = FieldList::of(body, span);
+    let fields = list.as_slice();
     let mut members = Members::new();
     let mut reasoning = None;
     let mut has_details = false;
@@ -300,7 +303,7 @@ fn edit_usage(body: &[u8], span: Span, usage: Option<&Usage>, edits: &mut Edits)
             );
         });
     }
-    members.apply(span, &fields, edits);
+    members.apply(span, fields, edits);
 }
 
 /// OpenAI's name for a vendor's reason; `None` when it is OpenAI's already, or unknown.
