@@ -91,6 +91,18 @@ pub enum SearchSize {
     High,
 }
 
+impl SearchSize {
+    /// From `search_context_size`; what nobody knows is the vendors' default.
+    #[must_use]
+    pub fn named(name: &str) -> SearchSize {
+        match name {
+            "low" => SearchSize::Low,
+            "high" => SearchSize::High,
+            _ => SearchSize::Medium,
+        }
+    }
+}
+
 /// The tier of service, which has prices of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -337,11 +349,7 @@ impl Wire {
             geo_us: *self.inference_geo.0 == *"us",
             fast: *self.speed.0 == *"fast",
             stated: self.cost.0,
-            search_size: match self.search_context_size.0.as_ref() {
-                "low" => SearchSize::Low,
-                "high" => SearchSize::High,
-                _ => SearchSize::Medium,
-            },
+            search_size: SearchSize::named(&self.search_context_size.0),
             ..Quantities::default()
         };
         details.for_each(|Map(details)| out.add_prompt(details));
@@ -386,39 +394,60 @@ impl Wire {
         out.completion = self
             .completion_tokens
             .map_or(self.output_tokens.0, |Count(count)| count);
-        let sum = out.prompt.saturating_add(out.completion);
-        // xAI counts reasoning beside the completion; its total gives that away.
-        let beside = out.reasoning > 0 && self.total_tokens.0 == sum.saturating_add(out.reasoning);
-        if beside {
-            out.completion = out.completion.saturating_add(out.reasoning);
-        }
-        out.total = self
-            .total_tokens
-            .0
-            .max(out.prompt.saturating_add(out.completion));
+        out.add_reasoning_beside(self.total_tokens.0);
     }
 }
 
-/// What a dialect's tap saw; it does not see the finer points (lifetimes of cache writes, images,
-/// tools, tiers), for which the usage object itself is read.
+/// What a dialect's tap saw.
 impl From<&Usage> for Quantities {
     fn from(usage: &Usage) -> Quantities {
-        Quantities {
+        let long = usage.cache_creation_1h_tokens;
+        let mut out = Quantities {
             prompt: usage.prompt_tokens,
             completion: usage.completion_tokens,
             total: usage.total_tokens,
             cached: usage.cached_tokens,
-            cache_write: usage.cache_creation_tokens,
+            cached_audio: usage.cached_audio_tokens,
+            cached_image: usage.cached_image_tokens,
+            cache_write: usage.cache_creation_tokens.saturating_sub(long),
+            cache_write_1h: long,
             reasoning: usage.reasoning_tokens,
             audio_in: usage.audio_prompt_tokens,
+            image_in: usage.image_prompt_tokens,
             audio_out: usage.audio_completion_tokens,
+            image_out: usage.image_completion_tokens,
+            citation: usage.citation_tokens,
+            characters_in: usage.characters,
             queries: usage.search_units,
+            web_searches: usage.web_searches,
+            search_size: SearchSize::named(usage.search_context_size.as_str()),
+            tier: Tier::named(usage.service_tier.as_str()),
+            geo_us: usage.inference_geo.as_str() == "us",
+            fast: usage.speed.as_str() == "fast",
+            input_us: Money::parse(usage.seconds.as_str()).map_or(0, micros),
+            stated: Money::parse(usage.cost.as_str()).ok(),
             ..Quantities::default()
-        }
+        };
+        out.add_reasoning_beside(usage.total_tokens);
+        out
     }
 }
 
+/// A number of seconds, read as exactly as money is, in microseconds.
+fn micros(seconds: Money) -> u64 {
+    u64::try_from(seconds.units() / 1_000_000_000_000_000_000).unwrap_or(u64::MAX)
+}
+
 impl Quantities {
+    /// xAI counts reasoning beside the completion; its total gives that away.
+    fn add_reasoning_beside(&mut self, total: u64) {
+        let sum = self.prompt.saturating_add(self.completion);
+        if self.reasoning > 0 && total == sum.saturating_add(self.reasoning) {
+            self.completion = self.completion.saturating_add(self.reasoning);
+        }
+        self.total = total.max(self.prompt.saturating_add(self.completion));
+    }
+
     fn add_prompt(&mut self, details: &PromptDetails) {
         let Map(lifetimes) = &details.cache_creation_token_details;
         let Map(cached) = &details.cached_tokens_details;
@@ -746,6 +775,31 @@ mod tests {
         );
         assert_eq!(from_openai(b"null"), None);
         assert_eq!(from_openai(b"[1"), None);
+    }
+
+    /// Both readers, where both read.
+    #[test]
+    fn the_tap_sees_the_same() {
+        for raw in [
+            r#"{"prompt_tokens":1566,"completion_tokens":20,"total_tokens":1586,
+                "prompt_tokens_details":{"cached_tokens":1408,"audio_tokens":3}}"#,
+            r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":115,
+                "completion_tokens_details":{"reasoning_tokens":100}}"#,
+            r#"{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3,"cost":0.0012,
+                "service_tier":"flex","server_tool_use":{"web_search_requests":2},
+                "search_context_size":"high","citation_tokens":4,"seconds":1.5}"#,
+            r#"{"prompt_tokens":4530,"completion_tokens":10,"total_tokens":4540,
+                "prompt_tokens_details":{"cached_tokens":3000,"cache_creation_tokens":1500,
+                "cache_creation_token_details":{"ephemeral_1h_input_tokens":1000}}}"#,
+        ] {
+            let span = crate::dialect::scan::Span::new(0, raw.len());
+            let usage = Usage::read(raw.as_bytes(), span).unwrap();
+            assert_eq!(
+                Some(Quantities::from(&usage)),
+                from_openai(raw.as_bytes()),
+                "of {raw}"
+            );
+        }
     }
 
     #[test]
