@@ -3,6 +3,7 @@
 //! cost. It links the very router that the gateway runs.
 
 mod behaviour;
+mod own;
 mod plot;
 mod report;
 mod scenario;
@@ -11,6 +12,7 @@ mod world;
 
 use report::Report;
 use scenario::Scenario;
+use shardgate::router::RouterSpec;
 use shardgate::router::strategy::STRATEGIES;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -25,6 +27,12 @@ pub(crate) struct RoutingArguments {
     /// Scenario files, or folders of them.
     #[arg(default_value = "bench/scenarios")]
     scenarios: Vec<PathBuf>,
+    /// Your own config.yaml in place of scenarios.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The model group of that config; the largest if not given.
+    #[arg(long, requires = "config")]
+    group: Option<String>,
     /// Only these strategies.
     #[arg(long)]
     strategy: Vec<String>,
@@ -43,26 +51,58 @@ pub(crate) struct RoutingArguments {
     out: Option<PathBuf>,
 }
 
+/// What is run: a scenario, and the router's entries where they come from elsewhere.
+struct Subject {
+    scenario: Scenario,
+    spec: Option<RouterSpec>,
+}
+
+impl Subject {
+    fn spec(&self, strategy: &str) -> RouterSpec {
+        let Some(mut spec) = self.spec.clone() else { return self.scenario.spec(strategy) };
+        spec.settings.strategy = strategy.to_owned();
+        spec
+    }
+}
+
 /// Runs the lab and prints its tables.
 pub(crate) fn run(arguments: &RoutingArguments) -> io::Result<()> {
     let trace = arguments.trace.as_deref().map(trace::read).transpose()?;
-    for path in files(&arguments.scenarios)? {
-        let mut scenario = Scenario::read(&path)?;
+    for mut subject in subjects(arguments)? {
         let rows = match &trace {
-            Some(rows) => adopt(&mut scenario, rows),
-            None => trace::invent(&scenario, arguments.seed),
+            Some(rows) => adopt(&mut subject.scenario, rows),
+            None => trace::invent(&subject.scenario, arguments.seed),
         };
-        let (report, runs) = compare(&scenario, &rows, arguments)?;
+        let (report, runs) = compare(&subject, &rows, arguments)?;
         io::stdout().write_all(report.table().as_bytes())?;
         if let Some(folder) = &arguments.out {
-            std::fs::create_dir_all(folder)?;
-            let json = serde_json::to_string_pretty(&report).map_err(io::Error::other)?;
-            std::fs::write(folder.join(format!("{}.json", scenario.name)), json + "\n")?;
-            let plot = plot::svg(&scenario, &report, &runs);
-            std::fs::write(folder.join(format!("{}.svg", scenario.name)), plot)?;
+            write(folder, &subject.scenario, &report, &runs)?;
         }
     }
     Ok(())
+}
+
+fn subjects(arguments: &RoutingArguments) -> io::Result<Vec<Subject>> {
+    if let Some(path) = &arguments.config {
+        let (scenario, spec) = own::read(path, arguments.group.as_deref())?;
+        return Ok(vec![Subject { scenario, spec: Some(spec) }]);
+    }
+    let scenarios = files(&arguments.scenarios)?;
+    let read = |path: PathBuf| Ok(Subject { scenario: Scenario::read(&path)?, spec: None });
+    scenarios.into_iter().map(read).collect()
+}
+
+fn write(
+    folder: &std::path::Path,
+    scenario: &Scenario,
+    report: &Report,
+    runs: &[plot::Run],
+) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let json = serde_json::to_string_pretty(report).map_err(io::Error::other)?;
+    std::fs::write(folder.join(format!("{}.json", scenario.name)), json + "\n")?;
+    let plot = plot::svg(scenario, report, runs);
+    std::fs::write(folder.join(format!("{}.svg", scenario.name)), plot)
 }
 
 fn files(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
@@ -98,15 +138,16 @@ fn adopt(scenario: &mut Scenario, rows: &[Row]) -> Vec<Row> {
 }
 
 fn compare(
-    scenario: &Scenario,
+    subject: &Subject,
     rows: &[Row],
     arguments: &RoutingArguments,
 ) -> io::Result<(Report, Vec<plot::Run>)> {
+    let scenario = &subject.scenario;
     let names = strategies(&arguments.strategy)?;
     let simulate = |strategy: &str, oracle: bool| {
         world::run(world::Setup {
             deployments: &scenario.deployments,
-            spec: scenario.spec(strategy),
+            spec: subject.spec(strategy),
             rows,
             shards: arguments.shards.max(1),
             seed: arguments.seed,
@@ -114,15 +155,9 @@ fn compare(
         })
     };
     let mut runs = vec![(ORACLE.to_owned(), simulate("custom", true))];
-    runs.extend(
-        names
-            .iter()
-            .map(|name| ((*name).to_owned(), simulate(name, false))),
-    );
+    runs.extend(names.iter().map(|name| ((*name).to_owned(), simulate(name, false))));
     let oracle = &runs[0].1;
-    let results = runs
-        .iter()
-        .map(|(name, run)| report::sum_up(scenario, name, run, oracle));
+    let results = runs.iter().map(|(name, run)| report::sum_up(scenario, name, run, oracle));
     let report = Report {
         scenario: scenario.name.clone(),
         about: scenario.about.clone(),
@@ -172,6 +207,8 @@ mod tests {
     fn arguments() -> RoutingArguments {
         RoutingArguments {
             scenarios: Vec::new(),
+            config: None,
+            group: None,
             strategy: Vec::new(),
             trace: None,
             shards: 2,
@@ -189,11 +226,12 @@ mod tests {
         for mut scenario in all_of(&folder()) {
             scenario.duration_s = scenario.duration_s.min(60.0);
             let rows = trace::invent(&scenario, 7);
-            let (first, runs) = compare(&scenario, &rows, &arguments()).expect("results");
-            let (second, _) = compare(&scenario, &rows, &arguments()).expect("results");
+            let subject = Subject { scenario, spec: None };
+            let (first, runs) = compare(&subject, &rows, &arguments()).expect("results");
+            let (second, _) = compare(&subject, &rows, &arguments()).expect("results");
             assert_eq!(first.table(), second.table());
             assert!(runs.iter().all(|(_, served)| served.len() == rows.len()));
-            assert!(plot::svg(&scenario, &first, &runs).ends_with("</svg>\n"));
+            assert!(plot::svg(&subject.scenario, &first, &runs).ends_with("</svg>\n"));
         }
     }
 
