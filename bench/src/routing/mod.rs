@@ -59,7 +59,9 @@ struct Subject {
 
 impl Subject {
     fn spec(&self, strategy: &str) -> RouterSpec {
-        let Some(mut spec) = self.spec.clone() else { return self.scenario.spec(strategy) };
+        let Some(mut spec) = self.spec.clone() else {
+            return self.scenario.spec(strategy);
+        };
         spec.settings.strategy = strategy.to_owned();
         spec
     }
@@ -85,10 +87,18 @@ pub(crate) fn run(arguments: &RoutingArguments) -> io::Result<()> {
 fn subjects(arguments: &RoutingArguments) -> io::Result<Vec<Subject>> {
     if let Some(path) = &arguments.config {
         let (scenario, spec) = own::read(path, arguments.group.as_deref())?;
-        return Ok(vec![Subject { scenario, spec: Some(spec) }]);
+        return Ok(vec![Subject {
+            scenario,
+            spec: Some(spec),
+        }]);
     }
     let scenarios = files(&arguments.scenarios)?;
-    let read = |path: PathBuf| Ok(Subject { scenario: Scenario::read(&path)?, spec: None });
+    let read = |path: PathBuf| {
+        Ok(Subject {
+            scenario: Scenario::read(&path)?,
+            spec: None,
+        })
+    };
     scenarios.into_iter().map(read).collect()
 }
 
@@ -155,9 +165,15 @@ fn compare(
         })
     };
     let mut runs = vec![(ORACLE.to_owned(), simulate("custom", true))];
-    runs.extend(names.iter().map(|name| ((*name).to_owned(), simulate(name, false))));
+    runs.extend(
+        names
+            .iter()
+            .map(|name| ((*name).to_owned(), simulate(name, false))),
+    );
     let oracle = &runs[0].1;
-    let results = runs.iter().map(|(name, run)| report::sum_up(scenario, name, run, oracle));
+    let results = runs
+        .iter()
+        .map(|(name, run)| report::sum_up(scenario, name, run, oracle));
     let report = Report {
         scenario: scenario.name.clone(),
         about: scenario.about.clone(),
@@ -226,7 +242,10 @@ mod tests {
         for mut scenario in all_of(&folder()) {
             scenario.duration_s = scenario.duration_s.min(60.0);
             let rows = trace::invent(&scenario, 7);
-            let subject = Subject { scenario, spec: None };
+            let subject = Subject {
+                scenario,
+                spec: None,
+            };
             let (first, runs) = compare(&subject, &rows, &arguments()).expect("results");
             let (second, _) = compare(&subject, &rows, &arguments()).expect("results");
             assert_eq!(first.table(), second.table());

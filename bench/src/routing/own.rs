@@ -23,13 +23,25 @@ pub(crate) fn read(path: &Path, group: Option<&str>) -> io::Result<(Scenario, Ro
         None => largest(),
     };
     let Some(found) = found else {
-        return Err(wrong(vec![format!("{} has no such model group", path.display())]));
+        return Err(wrong(vec![format!(
+            "{} has no such model group",
+            path.display()
+        )]));
     };
-    let members = found.deployments.iter().map(|ix| snapshot.router.deployment(*ix).spec.clone());
-    let deployments: Vec<DeploymentSpec> =
-        members.map(|spec| DeploymentSpec { group: GROUP.to_owned(), ..spec }).collect();
+    let members = found
+        .deployments
+        .iter()
+        .map(|ix| snapshot.router.deployment(*ix).spec.clone());
+    let deployments: Vec<DeploymentSpec> = members
+        .map(|spec| DeploymentSpec {
+            group: GROUP.to_owned(),
+            ..spec
+        })
+        .collect();
     let scenario = Scenario {
-        name: found.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
+        name: found
+            .name
+            .replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
         about: format!("the group {} of {}", found.name, path.display()),
         duration_s: 600.0,
         traffic: traffic(),
@@ -37,7 +49,14 @@ pub(crate) fn read(path: &Path, group: Option<&str>) -> io::Result<(Scenario, Ro
         settings: super::scenario::Settings::default(),
     };
     let settings = snapshot.router.settings().clone();
-    Ok((scenario, RouterSpec { deployments, aliases: Vec::new(), settings }))
+    Ok((
+        scenario,
+        RouterSpec {
+            deployments,
+            aliases: Vec::new(),
+            settings,
+        },
+    ))
 }
 
 fn traffic() -> Traffic {
@@ -45,8 +64,14 @@ fn traffic() -> Traffic {
         per_second: 10.0,
         bursts: Vec::new(),
         streams: 0.5,
-        input_tokens: Spread { median: 400.0, spread: 0.8 },
-        output_tokens: Spread { median: 120.0, spread: 0.6 },
+        input_tokens: Spread {
+            median: 400.0,
+            spread: 0.8,
+        },
+        output_tokens: Spread {
+            median: 120.0,
+            spread: 0.6,
+        },
     }
 }
 
@@ -61,8 +86,14 @@ fn behaviour(spec: &DeploymentSpec) -> Deployment {
         timeout_s: None,
         input_cost_per_million: spec.input_cost.unwrap_or(0.0) * 1e6,
         output_cost_per_million: spec.output_cost.unwrap_or(0.0) * 1e6,
-        first_token_ms: Spread { median: 500.0, spread: 0.4 },
-        tokens_per_second: Spread { median: 50.0, spread: 0.3 },
+        first_token_ms: Spread {
+            median: 500.0,
+            spread: 0.4,
+        },
+        tokens_per_second: Spread {
+            median: 50.0,
+            spread: 0.3,
+        },
         slots: None,
         provider_rpm: None,
         failing: 0.0,
@@ -84,7 +115,10 @@ mod tests {
             router_settings: {num_retries: 2}\n";
         std::fs::write(&path, text).expect("a file");
         let (scenario, spec) = read(&path, None).expect("a subject");
-        assert_eq!((scenario.name.as_str(), spec.deployments.len()), ("large", 2));
+        assert_eq!(
+            (scenario.name.as_str(), spec.deployments.len()),
+            ("large", 2)
+        );
         assert_eq!(spec.deployments[0].rpm, Some(7));
         assert_eq!(spec.settings.num_retries, Some(2));
         let (small, _) = read(&path, Some("small")).expect("a subject");
