@@ -9,6 +9,10 @@ use crate::auth::key::KeyHash;
 use crate::directory::Account;
 use crate::snapshot::Snapshot;
 
+/// The header by which the coordinator's own health calls pass authentication: its value is a token
+/// that only this process knows.
+pub const PROBE_HEADER: &str = "x-shardgate-probe";
+
 /// Coordinator to shard.
 pub enum ToShard {
     /// Serve new requests by this; those in flight keep what they have.

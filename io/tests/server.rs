@@ -19,7 +19,7 @@ static GONE: AtomicUsize = AtomicUsize::new(0);
 struct Echo;
 
 impl Handler for Echo {
-    async fn handle(&self, connection: &mut Connection, mut request: Request) -> After {
+    async fn handle(&self, connection: &mut Connection, mut request: Box<Request>) -> After {
         let path = String::from_utf8_lossy(request.head.path.of(&request.bytes)).into_owned();
         assert!(path != "/panic", "as asked");
         if connection.read_body(&mut request, 1 << 20).await.is_err() {

@@ -54,7 +54,7 @@ pub struct ServeArgs {
     #[arg(short, long, value_name = "PROVIDER/MODEL")]
     model: Option<String>,
     /// The API base of --model.
-    #[arg(long, value_name = "URL")]
+    #[arg(long = "api_base", alias = "api-base", value_name = "URL")]
     api_base: Option<String>,
     /// The address to listen on.
     #[arg(long, env = "HOST", default_value = "0.0.0.0")]
@@ -63,7 +63,7 @@ pub struct ServeArgs {
     #[arg(short, long, env = "PORT", default_value_t = 4000)]
     port: u16,
     /// Shards: threads that serve. Default: as many as the cores this process may use.
-    #[arg(long, env = "NUM_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long = "num_workers", alias = "num-workers", env = "NUM_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     num_workers: Option<u16>,
     /// How shards talk to the kernel: io_uring where it can be had (auto), or one of the two.
     #[arg(long, default_value = "auto", value_name = "auto|uring|epoll")]
@@ -72,7 +72,7 @@ pub struct ServeArgs {
     #[arg(long, env = "DEBUG", value_parser = clap::builder::FalseyValueParser::new())]
     debug: bool,
     /// As --debug.
-    #[arg(long, env = "DETAILED_DEBUG", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long = "detailed_debug", alias = "detailed-debug", env = "DETAILED_DEBUG", value_parser = clap::builder::FalseyValueParser::new())]
     detailed_debug: bool,
     /// Call every model of a running gateway once and print which answer.
     #[arg(long)]
@@ -85,7 +85,8 @@ pub struct ServeArgs {
     version: bool,
     /// The certificate chain (PEM) to serve TLS with.
     #[arg(
-        long,
+        long = "ssl_certfile_path",
+        alias = "ssl-certfile-path",
         env = "SSL_CERTFILE_PATH",
         value_name = "FILE",
         requires = "ssl_keyfile_path"
@@ -93,7 +94,8 @@ pub struct ServeArgs {
     ssl_certfile_path: Option<PathBuf>,
     /// The private key (PEM) of the certificate.
     #[arg(
-        long,
+        long = "ssl_keyfile_path",
+        alias = "ssl-keyfile-path",
         env = "SSL_KEYFILE_PATH",
         value_name = "FILE",
         requires = "ssl_certfile_path"

@@ -142,14 +142,14 @@ fn serve(
         config: read.config,
         snapshot,
         hubs,
+        threads,
         listening,
         probe_token,
         drain_timeout: Duration::from_secs_f64(args.drain_timeout.clamp(0.0, 86_400.0)),
     };
-    let deadline = runtime
+    runtime
         .block_on(coordinator::run(start))
         .map_err(|error| format!("the coordinator cannot run: {error}"))?;
-    join_until(threads, deadline + Duration::from_secs(2));
     log!(log, Info, "stopped");
     drop(writer);
     Ok(())
@@ -236,11 +236,4 @@ fn try_line(listening: SocketAddr, model: &str) -> String {
          -H 'content-type: application/json' -d \
          '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"hello\"}}]}}'\n"
     )
-}
-
-/// Waits for shards that are still closing; what is not done by then ends with the process.
-fn join_until(threads: Vec<std::thread::JoinHandle<()>>, until: Instant) {
-    while Instant::now() < until && threads.iter().any(|thread| !thread.is_finished()) {
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }

@@ -9,11 +9,12 @@ mod probe;
 mod reload;
 
 pub use origins::Origins;
-pub use probe::{PROBE_HEADER, Probed};
+pub use probe::Probed;
 pub use reload::{Read, Report, Source};
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use shardgate_io::mesh::HubEnd;
@@ -121,6 +122,8 @@ pub struct Start {
     pub snapshot: Arc<Snapshot>,
     /// The shards' mailboxes.
     pub hubs: Vec<Hub>,
+    /// Their threads.
+    pub threads: Vec<JoinHandle<()>>,
     /// Where the gateway listens.
     pub listening: SocketAddr,
     /// Marks our own health calls.
@@ -129,11 +132,11 @@ pub struct Start {
     pub drain_timeout: Duration,
 }
 
-/// Runs until the process should end; gives the moment at which all requests must be over.
+/// Runs until the process should end and the shards have drained.
 ///
 /// # Errors
 /// When signals cannot be handled or a mailbox cannot be watched.
-pub async fn run(start: Start) -> std::io::Result<Instant> {
+pub async fn run(start: Start) -> std::io::Result<()> {
     let hubs = Arc::new(start.hubs);
     let desk = keys::open(&start.log, &start.config, &hubs).await?;
     let control = Arc::new(Control {
@@ -178,8 +181,8 @@ pub async fn run(start: Start) -> std::io::Result<Instant> {
     for hub in control.hubs.iter() {
         let _ = hub.send(ToShard::Drain { deadline });
     }
-    wait_for_shards(&control, deadline).await;
-    Ok(deadline)
+    wait_for_shards(&start.threads, deadline).await;
+    Ok(())
 }
 
 fn bell(control: &Control, shard: usize) -> std::io::Result<tokio::net::UnixStream> {
@@ -236,27 +239,11 @@ async fn reload_on_hangup(control: Arc<Control>, mut hangup: tokio::signal::unix
     }
 }
 
-/// Waits until every shard has hung up its bell, a little past the deadline at most.
-async fn wait_for_shards(control: &Arc<Control>, deadline: Instant) {
+/// Waits until every shard's thread has ended, a little past the deadline at most.
+async fn wait_for_shards(threads: &[JoinHandle<()>], deadline: Instant) {
     const SLACK: Duration = Duration::from_secs(2);
-    let gone = async {
-        for shard in 0..control.hubs.len() {
-            let Ok(bell) = bell(control, shard) else {
-                return;
-            };
-            loop {
-                let mut rings = [0; 64];
-                if bell.readable().await.is_err() {
-                    break;
-                }
-                match bell.try_read(&mut rings) {
-                    Ok(0) => break,
-                    Ok(_) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Err(_) => break,
-                }
-            }
-        }
-    };
-    let _ = tokio::time::timeout_at((deadline + SLACK).into(), gone).await;
+    const STEP: Duration = Duration::from_millis(5);
+    while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline + SLACK {
+        tokio::time::sleep(STEP).await;
+    }
 }

@@ -9,10 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Control;
+use crate::message::PROBE_HEADER;
 use crate::snapshot::Deployment;
 
-/// The header that lets a health call past authentication to one deployment.
-pub const PROBE_HEADER: &str = "x-shardgate-probe";
 const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Health calls that run at the same time.
 const PROBES_MAX: usize = 32;

@@ -8,7 +8,7 @@ use super::call::Call;
 use super::{Shared, Stats, fault};
 use crate::auth::key::{NoKey, presented};
 use crate::error::GatewayError;
-use crate::message::AdminCaller;
+use crate::message::{AdminCaller, PROBE_HEADER};
 
 /// `allowed_ips`: others are refused before their body is read.
 pub(super) fn network(call: &Call) -> Result<(), GatewayError> {
@@ -57,7 +57,7 @@ pub(super) fn key(
 /// The coordinator's own health call, which proves it by a token that only this process knows.
 pub(super) fn is_probe(shared: &Shared, request: &Request) -> bool {
     use subtle::ConstantTimeEq;
-    let token = request.header(crate::coordinator::PROBE_HEADER);
+    let token = request.header(PROBE_HEADER);
     token.is_some_and(|token| token.ct_eq(shared.probe_token.as_bytes()).into())
 }
 

@@ -43,8 +43,8 @@ pub(super) async fn until_answered(
     shard: &Shard,
     call: &mut Call,
     connection: &mut Connection,
-    request: Request,
-    mut asked: Asked,
+    request: Box<Request>,
+    mut asked: Box<Asked>,
 ) -> After {
     let snapshot = call.snapshot.clone();
     let router = &snapshot.router;
@@ -52,23 +52,24 @@ pub(super) async fn until_answered(
     let resolution = router.resolve(&asked.model);
     let facts = std::mem::take(&mut asked.facts);
     let journey = Journey::new(router, &asked.model, resolution, facts, shard.now());
-    let Some(journey) = journey else {
+    let Some(mut journey) = journey.map(Box::new) else {
         let error = unknown(router.has_patterns(), &call.path, &asked.model);
         return answer::error(shard, call, connection, &error, false).await;
     };
     let fresh_id = call.id.to_string().replace('-', "");
-    let work = Work {
+    let Request { head, bytes, body } = *request;
+    let mut work = Box::new(Work {
         shard,
         call,
         connection,
         asked: &asked,
-        head: request.head,
-        bytes: Rc::new(request.bytes),
-        body: request.body,
+        head,
+        bytes: Rc::new(bytes),
+        body,
         now_unix_s: answer::unix_seconds(),
         fresh_id: &fresh_id,
-    };
-    work.travel(journey).await
+    });
+    work.travel(&mut journey).await
 }
 
 fn note_route(call: &mut Call, journey: &Journey) {
@@ -78,7 +79,7 @@ fn note_route(call: &mut Call, journey: &Journey) {
 
 impl Work<'_> {
     /// Does what the journey says until it is over.
-    async fn travel(mut self, mut journey: Journey) -> After {
+    async fn travel(&mut self, journey: &mut Journey) -> After {
         let snapshot = self.call.snapshot.clone();
         let (router, shard) = (&snapshot.router, self.shard);
         let mut last: Option<GatewayError> = None;
@@ -88,7 +89,7 @@ impl Work<'_> {
                 journey.step(router, &shard.live, shard.now(), &mut rng)
             };
             let waited = match step {
-                Step::Attempt(attempt) => match self.attempt(&mut journey, &attempt).await {
+                Step::Attempt(attempt) => match self.attempt(journey, &attempt).await {
                     Ok(after) => return after,
                     Err(error) => {
                         last = Some(error);
@@ -98,8 +99,8 @@ impl Work<'_> {
                 Step::Sleep(rest) => self.rest(rest).await,
                 Step::Wait(wait) => self.queue(wait.id, wait.until).await,
                 Step::Fail(failure) => {
-                    note_route(self.call, &journey);
-                    let error = final_error(&failure, last, &journey, router, &self.asked.model);
+                    note_route(self.call, journey);
+                    let error = final_error(&failure, last, journey, router, &self.asked.model);
                     return answer::error(shard, self.call, self.connection, &error, false).await;
                 }
             };
@@ -172,14 +173,16 @@ impl Work<'_> {
         let model = journey
             .upstream_model(router, attempt.deployment)
             .into_owned();
-        let found = exchange::run(self, &snapshot.deployments[index], &model, deadline).await;
+        // In boxes of their own: a stream that runs for long keeps only what relaying needs.
+        let deployment = &snapshot.deployments[index];
+        let found = Box::pin(exchange::run(self, deployment, &model, deadline)).await;
         let outcome;
         let result = match found {
             Ok(answered) => {
                 let first_byte = began.elapsed();
                 self.call.route.upstream += first_byte;
                 journey.first_byte(router, &self.shard.live, self.shard.now());
-                let served = respond::send(self, answered, deadline).await;
+                let served = Box::pin(respond::send(self, answered, deadline)).await;
                 self.call.used = served
                     .usage
                     .map(|usage| usage.prompt_tokens + usage.completion_tokens);

@@ -48,7 +48,7 @@ pub(super) fn read(
     operation: Operation,
     path_model: Option<String>,
     request: &Request,
-) -> Result<Asked, GatewayError> {
+) -> Result<Box<Asked>, GatewayError> {
     if operation.is_multipart() {
         return read_form(call, operation, path_model, request);
     }
@@ -62,7 +62,7 @@ pub(super) fn read(
     let facts = facts(call, request, &fields, operation)?;
     let mock = fields.json("mock_response")?;
     let usage: Option<StreamOptions> = fields.json("stream_options")?;
-    Ok(Asked {
+    Ok(Box::new(Asked {
         operation,
         model,
         alias: None,
@@ -71,7 +71,7 @@ pub(super) fn read(
         facts,
         mock,
         content: Content::Json(scan),
-    })
+    }))
 }
 
 #[derive(serde::Deserialize, Default)]
@@ -84,10 +84,21 @@ fn read_form(
     operation: Operation,
     path_model: Option<String>,
     request: &Request,
-) -> Result<Asked, GatewayError> {
+) -> Result<Box<Asked>, GatewayError> {
     let kind = request.header("content-type").unwrap_or_default();
     let kind = String::from_utf8_lossy(kind);
     let form = Multipart::parse(&kind, request.body()).map_err(GatewayError::malformed)?;
+    if form
+        .parts
+        .iter()
+        .filter(|part| part.name == "model")
+        .count()
+        > 1
+    {
+        return Err(GatewayError::malformed(
+            "the form has more than one `model`",
+        ));
+    }
     let named = form.text(request.body(), "model").map(str::to_owned);
     let model = model(call, operation, path_model, named)?;
     let stream = form
@@ -97,7 +108,7 @@ fn read_form(
         stream,
         ..header_facts(request)?
     };
-    Ok(Asked {
+    Ok(Box::new(Asked {
         operation,
         model,
         alias: None,
@@ -106,7 +117,7 @@ fn read_form(
         facts,
         mock: None,
         content: Content::Form(form),
-    })
+    }))
 }
 
 /// The model that serves: the image setting over all, then the path, the body, the default.

@@ -234,7 +234,7 @@ impl Handler for Shard {
     fn handle<'a>(
         &'a self,
         connection: &'a mut Connection,
-        request: Request,
+        request: Box<Request>,
     ) -> impl Future<Output = After> + 'a {
         request::serve(self, connection, request)
     }

@@ -15,7 +15,11 @@ use crate::message::AdminCaller;
 use crate::provider::Operation;
 
 /// Serves one request to its end.
-pub(super) async fn serve(shard: &Shard, connection: &mut Connection, request: Request) -> After {
+pub(super) async fn serve(
+    shard: &Shard,
+    connection: &mut Connection,
+    request: Box<Request>,
+) -> After {
     let mut call = Call::begin(shard, connection, &request);
     let after = answered(shard, &mut call, connection, request).await;
     call.settle();
@@ -27,7 +31,7 @@ async fn answered(
     shard: &Shard,
     call: &mut Call,
     connection: &mut Connection,
-    mut request: Request,
+    mut request: Box<Request>,
 ) -> After {
     if request.head.method == Method::Options {
         let asked = request
@@ -45,7 +49,10 @@ async fn answered(
         Endpoint::Call(operation, model) if request.head.method == Method::Post => {
             llm(shard, call, connection, request, operation, model).await
         }
-        Endpoint::Call(..) => to_coordinator(shard, call, connection, &mut request).await,
+        Endpoint::Call(..) => {
+            let body = br#"{"detail":"Method Not Allowed"}"#;
+            answer::json(shard, call, connection, 405, body).await
+        }
     }
 }
 
@@ -116,7 +123,7 @@ async fn llm(
     shard: &Shard,
     call: &mut Call,
     connection: &mut Connection,
-    mut request: Request,
+    mut request: Box<Request>,
     operation: Operation,
     model: Option<String>,
 ) -> After {

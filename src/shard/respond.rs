@@ -38,9 +38,9 @@ impl Served {
 /// Sends an answer to its end.
 pub(super) async fn send(work: &mut Work<'_>, answered: Answered, deadline: Instant) -> Served {
     match answered {
-        Answered::Whole(whole) => send_whole(work, *whole).await,
-        Answered::Stream(streaming) => send_stream(work, *streaming, deadline).await,
-        Answered::Raw(exchange) => send_raw(work, *exchange, deadline).await,
+        Answered::Whole(whole) => send_whole(work, whole).await,
+        Answered::Stream(streaming) => Box::pin(send_stream(work, streaming, deadline)).await,
+        Answered::Raw(exchange) => Box::pin(send_raw(work, exchange, deadline)).await,
     }
 }
 
@@ -86,7 +86,7 @@ fn number(out: &mut Vec<u8>, name: &str, value: u32) {
     shardgate_io::http1::encode::header_u64(out, name, u64::from(value));
 }
 
-async fn send_whole(work: &mut Work<'_>, whole: Whole) -> Served {
+async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
     let answer = whole.answer.as_ref();
     let length = answer.map_or(whole.body.len(), |answer| answer.body.len(&whole.body));
     let mut out = Buf::for_bytes(length + crate::shard::answer::HEAD_BYTES);
@@ -114,13 +114,13 @@ async fn send_whole(work: &mut Work<'_>, whole: Whole) -> Served {
     )
 }
 
-async fn send_stream(work: &mut Work<'_>, streaming: Streaming, deadline: Instant) -> Served {
+async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: Instant) -> Served {
     let Streaming {
         mut exchange,
         headers,
         mut relay,
         ended,
-    } = streaming;
+    } = *streaming;
     let mut head = Buf::small();
     begin(work, 200, &headers, &mut head);
     header(
@@ -199,7 +199,7 @@ fn left(work: &mut Work<'_>, exchange: Option<Exchange>, relay: &relay::Relay) -
 }
 
 /// Bytes as they come, within the bound.
-async fn send_raw(work: &mut Work<'_>, mut exchange: Exchange, deadline: Instant) -> Served {
+async fn send_raw(work: &mut Work<'_>, mut exchange: Box<Exchange>, deadline: Instant) -> Served {
     let kind = exchange
         .header("content-type")
         .unwrap_or(b"application/octet-stream")
@@ -258,7 +258,7 @@ async fn send_raw(work: &mut Work<'_>, mut exchange: Exchange, deadline: Instant
     )
 }
 
-fn raw_left(work: &mut Work<'_>, exchange: Exchange) -> Served {
+fn raw_left(work: &mut Work<'_>, exchange: Box<Exchange>) -> Served {
     exchange.finish();
     work.call.status = 499;
     Served {

@@ -61,7 +61,8 @@ impl Deployment {
         let base = &target.base;
         let origin = origins.intern(base.tls, verify, &base.host, base.port)?;
         let id = entry.id().map_or_else(|| stable_id(entry), str::to_owned);
-        let (public_params, model_info) = entry.redacted();
+        let (mut public_params, model_info) = entry.redacted();
+        public_params.retain(|_, value| value != "***");
         let heads = OPERATIONS
             .iter()
             .map(|operation| heads(&target, *operation))

@@ -100,8 +100,6 @@ fn aliases(config: &Config) -> Vec<AliasSpec> {
 
 fn settings(config: &Config) -> RouterSettings {
     let router = &config.router;
-    let first =
-        |ours: &[Fallback], theirs: &[Fallback]| table(if ours.is_empty() { theirs } else { ours });
     RouterSettings {
         strategy: strategy(config),
         latency: latency(config),

@@ -99,7 +99,7 @@ pub trait Handler {
     fn handle<'a>(
         &'a self,
         connection: &'a mut Connection,
-        request: Request,
+        request: Box<Request>,
     ) -> impl Future<Output = After> + 'a;
 
     /// A complete answer (head and body, `connection: close`) to what is refused before it is a
@@ -134,7 +134,7 @@ pub struct Connection {
 }
 
 enum Next {
-    Request(Request),
+    Request(Box<Request>),
     Refused(Refusal),
     Closed,
 }
@@ -223,11 +223,11 @@ impl Connection {
             bytes.truncate(head.len);
         }
         let start = head.len;
-        Next::Request(Request {
+        Next::Request(Box::new(Request {
             head,
             bytes,
             body: start..start,
-        })
+        }))
     }
 
     /// Waits for bytes and appends them to the inbox.
