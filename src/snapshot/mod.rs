@@ -9,6 +9,7 @@ mod settings;
 
 use std::collections::{BTreeSet, HashMap};
 
+use serde_json::Value;
 use shardgate_config::Config;
 
 pub use deployment::{Deployment, head_bytes};
