@@ -216,8 +216,8 @@ fn global_routes(call: &Call, admin: bool) -> Result<(), GatewayError> {
 pub(super) fn admit(
     shard: &Shard,
     call: &mut Call,
-    mut asked: Asked,
-) -> Result<Asked, GatewayError> {
+    mut asked: Box<Asked>,
+) -> Result<Box<Asked>, GatewayError> {
     let Some(account) = call.account.clone() else {
         return Ok(asked);
     };
