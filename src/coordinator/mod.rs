@@ -3,6 +3,7 @@
 //! It reloads the configuration, keeps names resolved, answers the admin API and tells the shards; it
 //! never touches a connection of theirs, and no request waits for it unless it asks for the admin API.
 
+pub mod accounts;
 mod keys;
 mod origins;
 mod probe;

@@ -148,6 +148,16 @@ impl Ledger {
             };
         }
         self.synced_at_us = now_us;
+        let synced = self.flush();
+        Tick {
+            taken: taken + synced.taken,
+            ..synced
+        }
+    }
+
+    /// Takes what the shards have published and makes it durable now.
+    pub fn flush(&mut self) -> Tick {
+        let taken = self.take();
         match self.journal.sync() {
             Ok(_) => {
                 self.rings.iter_mut().for_each(RingReader::release);

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use serde_json::{Map, Value};
 
 pub use postgres::{Postgres, PostgresOptions};
-pub use query::Query;
+pub use query::{LEDGER_POSITION, Query};
 pub use sqlite::Sqlite;
 pub use table::Table;
 

@@ -9,3 +9,11 @@ pub struct Query {
     /// For SQLite.
     pub sqlite: &'static str,
 }
+
+/// How far a writer of spend has come: `{"position": n}`, or nothing for one that is new.
+pub static LEDGER_POSITION: Query = Query {
+    postgres: "SELECT json_build_object('position', \"position\")::text \
+               FROM \"Shardgate_Ledger\" WHERE \"writer\" = $1",
+    sqlite: "SELECT json_object('position', \"position\") \
+             FROM \"Shardgate_Ledger\" WHERE \"writer\" = ?1",
+};
