@@ -56,6 +56,11 @@ pub enum FromShard {
         /// The key.
         hash: KeyHash,
     },
+    /// What binds this end user or tag?
+    LookUpPayer {
+        /// Its name: `end_user:ID`, `tag:NAME`, `everybody`. Shards know it by the name's hash.
+        name: String,
+    },
     /// A request that the coordinator's API answers.
     Admin {
         /// Names the answer.

@@ -107,9 +107,7 @@ async fn prepare(log: &Log, config: &Config, store: &dyn Store) -> std::io::Resu
 
 fn push(log: Log, hubs: Arc<Vec<Hub>>) -> Push {
     Box::new(move |token: &str, account: Option<Arc<Account>>| {
-        let Some(hash) = KeyHash::from_hex(token) else {
-            return;
-        };
+        let hash = KeyHash::from_hex(token).unwrap_or_else(|| KeyHash::of(token.as_bytes()));
         let found = account.map_or(Found::Nobody, Found::Account);
         for (shard, hub) in hubs.iter().enumerate() {
             let message = ToShard::Account {
@@ -144,6 +142,17 @@ pub(super) async fn look_up(control: Arc<Control>, shard: usize, hash: KeyHash) 
             );
             Found::Away
         }
+    };
+    let _ = control.hubs[shard].send(ToShard::Account { hash, found });
+}
+
+/// Tells one shard what binds an end user or a tag.
+pub(super) async fn look_up_payer(control: Arc<Control>, shard: usize, name: String) {
+    let hash = KeyHash::of(name.as_bytes());
+    let found = match control.desk.directory.look_up_payer(&name).await {
+        Ok(Some(account)) => Found::Account(account),
+        Ok(None) => Found::Nobody,
+        Err(_) => Found::Away,
     };
     let _ = control.hubs[shard].send(ToShard::Account { hash, found });
 }

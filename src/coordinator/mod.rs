@@ -208,6 +208,9 @@ async fn listen(
                 FromShard::LookUp { hash } => {
                     tokio::spawn(keys::look_up(control.clone(), shard, hash));
                 }
+                FromShard::LookUpPayer { name } => {
+                    tokio::spawn(keys::look_up_payer(control.clone(), shard, name));
+                }
                 FromShard::Admin { id, request } => {
                     let (control, router) = (control.clone(), router.clone());
                     tokio::spawn(async move {

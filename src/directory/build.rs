@@ -1,15 +1,14 @@
 //! Rows to an account: a key with its user, team, membership, organization and budgets.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::account::{Account, Budget, Limit, Payer};
+use super::account::{Account, Limit};
 use super::counters::Counters;
+use super::payers;
 use crate::auth::calendar;
 use crate::auth::caller::{Caller, Role};
-use crate::limit::{Meter, nano};
 use crate::store::{Command, Row, Store, StoreError, Table};
 
 /// A text of a row; `None` where it is absent, null or empty.
@@ -21,18 +20,18 @@ pub fn text(row: &Row, name: &str) -> Option<String> {
     value.map(str::to_owned)
 }
 
-fn number(row: &Row, name: &str) -> Option<u64> {
+pub(super) fn number(row: &Row, name: &str) -> Option<u64> {
     let value = row.get(name)?;
     value
         .as_u64()
         .or_else(|| value.as_f64().map(|number| number as u64))
 }
 
-fn money(row: &Row, name: &str) -> Option<f64> {
+pub(super) fn money(row: &Row, name: &str) -> Option<f64> {
     row.get(name).and_then(Value::as_f64)
 }
 
-fn texts(row: &Row, name: &str) -> Vec<String> {
+pub(super) fn texts(row: &Row, name: &str) -> Vec<String> {
     let list = row.get(name).and_then(Value::as_array);
     list.into_iter()
         .flatten()
@@ -41,7 +40,7 @@ fn texts(row: &Row, name: &str) -> Vec<String> {
         .collect()
 }
 
-fn object(row: &Row, name: &str) -> Map<String, Value> {
+pub(super) fn object(row: &Row, name: &str) -> Map<String, Value> {
     row.get(name)
         .and_then(Value::as_object)
         .cloned()
@@ -57,14 +56,14 @@ fn names(row: &Row, name: &str) -> BTreeMap<String, String> {
 
 /// Everything that a key's account is made of.
 #[derive(Default)]
-struct Rows {
-    key: Row,
-    user: Row,
-    team: Row,
-    member: Row,
-    organization: Row,
+pub(super) struct Rows {
+    pub(super) key: Row,
+    pub(super) user: Row,
+    pub(super) team: Row,
+    pub(super) member: Row,
+    pub(super) organization: Row,
     /// The key's shared budget, its membership's, its organization's.
-    budgets: [Row; 3],
+    pub(super) budgets: [Row; 3],
     aliases: Row,
 }
 
@@ -138,9 +137,8 @@ async fn read(store: &dyn Store, key: Row) -> Result<Rows, StoreError> {
 fn assemble(rows: &Rows, counters: &Counters) -> Account {
     let caller = caller(rows);
     let spend = counters.meter(format!("key:{}", caller.token));
-    spend.adopt(nano(money(&rows.key, "spend").unwrap_or(0.0)));
     let limits = limits(rows, &caller, counters);
-    let budgets = budgets(rows, &caller, counters, &spend);
+    let budgets = payers::of_key(rows, &caller, counters, &spend);
     Account {
         caller,
         limits,
@@ -245,7 +243,12 @@ fn over(key: &Row, budget: &Row) -> Row {
         .collect()
 }
 
-fn limit(scope: &'static str, value: &str, row: &Row, counters: &Counters) -> Option<Limit> {
+pub(super) fn limit(
+    scope: &'static str,
+    value: &str,
+    row: &Row,
+    counters: &Counters,
+) -> Option<Limit> {
     let window = |unit: &str| {
         let limit = number(row, &format!("{unit}_limit"))?;
         Some(counters.window(format!("{scope}:{value}:{unit}"), limit))
@@ -289,108 +292,6 @@ fn per_model(
         requests: window(rpm, model, "rpm"),
         tokens: window(tpm, model, "tpm"),
         parallel: None,
-    });
-    each.collect()
-}
-
-fn budgets(rows: &Rows, caller: &Caller, counters: &Counters, spend: &Arc<Meter>) -> Vec<Budget> {
-    let mut budgets = Vec::new();
-    let [key_budget, member_budget, organization_budget] = &rows.budgets;
-    let own = raised(&rows.key).or_else(|| money(key_budget, "max_budget"));
-    if let Some(max) = own {
-        let name = caller.key_alias.as_deref().unwrap_or("key");
-        let payer = Payer::Key(format!("{name} ({})", caller.key_name));
-        budgets.push(Budget {
-            payer,
-            meter: spend.clone(),
-            max: nano(max),
-            model: None,
-        });
-    }
-    let mut add = |payer: Payer, meter: String, max: Option<f64>, row: &Row| {
-        let Some(max) = max else { return };
-        let meter = counters.meter(meter);
-        meter.adopt(nano(money(row, "spend").unwrap_or(0.0)));
-        budgets.push(Budget {
-            payer,
-            meter,
-            max: nano(max),
-            model: None,
-        });
-    };
-    if let (Some(user), Some(team)) = (&caller.user_id, &caller.team_id) {
-        let payer = Payer::Member(user.clone(), team.clone());
-        let meter = format!("member:{user}:{team}");
-        add(
-            payer,
-            meter,
-            money(member_budget, "max_budget"),
-            &rows.member,
-        );
-    }
-    match (&caller.team_id, &caller.user_id) {
-        (Some(team), _) => {
-            let max = money(&rows.team, "max_budget");
-            add(
-                Payer::Team(team.clone()),
-                format!("team:{team}"),
-                max,
-                &rows.team,
-            );
-        }
-        (None, Some(user)) => {
-            let max = money(&rows.user, "max_budget");
-            add(
-                Payer::User(user.clone()),
-                format!("user:{user}"),
-                max,
-                &rows.user,
-            );
-        }
-        (None, None) => {}
-    }
-    if let Some(id) = &caller.organization_id {
-        let max = money(organization_budget, "max_budget");
-        let payer = Payer::Organization(id.clone());
-        add(payer, format!("organization:{id}"), max, &rows.organization);
-    }
-    budgets.extend(model_budgets(rows, caller, counters));
-    budgets
-}
-
-/// `max_budget`, raised by `temp_budget_increase` until `temp_budget_expiry`.
-fn raised(key: &Row) -> Option<f64> {
-    let max = money(key, "max_budget")?;
-    let metadata = object(key, "metadata");
-    let until = text(&metadata, "temp_budget_expiry").and_then(|text| calendar::parse(&text));
-    let raised = until.is_some_and(|until| until > crate::store::now_us());
-    let more = if raised {
-        money(&metadata, "temp_budget_increase")
-    } else {
-        None
-    };
-    Some(max + more.unwrap_or(0.0))
-}
-
-/// `model_max_budget`: `{model: {budget_limit | max_budget, ...}}`; a bare number is accepted too.
-fn model_budgets(rows: &Rows, caller: &Caller, counters: &Counters) -> Vec<Budget> {
-    let spent = object(&rows.key, "model_spend");
-    let limits = object(&rows.key, "model_max_budget");
-    let each = limits.into_iter().filter_map(|(model, limit)| {
-        let of = |name: &str| limit.get(name).and_then(Value::as_f64);
-        let max = limit
-            .as_f64()
-            .or_else(|| of("max_budget"))
-            .or_else(|| of("budget_limit"))?;
-        let meter = counters.meter(format!("key:{}:{model}", caller.token));
-        meter.adopt(nano(money(&spent, &model).unwrap_or(0.0)));
-        let payer = Payer::Key(format!("{} for model={model}", caller.key_name));
-        Some(Budget {
-            payer,
-            meter,
-            max: nano(max),
-            model: Some(model),
-        })
     });
     each.collect()
 }

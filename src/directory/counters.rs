@@ -52,6 +52,14 @@ impl Counters {
         semaphore
     }
 
+    /// The next meter of that name starts from what the database says.
+    pub(super) fn restart(&self, name: &str) {
+        self.meters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
+    }
+
     /// The meter of that name.
     pub(super) fn meter(&self, name: String) -> Arc<Meter> {
         shared(&self.meters, name, Meter::default)

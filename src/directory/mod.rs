@@ -7,6 +7,7 @@
 mod account;
 mod build;
 mod counters;
+mod payers;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use account::{Account, Budget, Demand, Limit, Moment, Payer, Permit, Refused, WINDOW};
 pub use build::text;
 use counters::Counters;
+pub use payers::EVERYBODY;
 
 use crate::store::secret::SecretBox;
 use crate::store::{Store, StoreError};
@@ -33,6 +35,8 @@ pub enum Change {
     Budget(String),
     /// An end user.
     EndUser(String),
+    /// A tag.
+    Tag(String),
     /// Models or settings in the database.
     Models,
     /// Anything: announcements may have been missed.
@@ -50,6 +54,7 @@ impl Change {
             "organization" => Change::Organization(id),
             "budget" => Change::Budget(id),
             "end_user" => Change::EndUser(id),
+            "tag" => Change::Tag(id),
             "models" => Change::Models,
             _ => Change::All,
         }
@@ -65,13 +70,15 @@ impl std::fmt::Display for Change {
             Change::Organization(id) => write!(f, "organization:{id}"),
             Change::Budget(id) => write!(f, "budget:{id}"),
             Change::EndUser(id) => write!(f, "end_user:{id}"),
+            Change::Tag(name) => write!(f, "tag:{name}"),
             Change::Models => f.write_str("models"),
             Change::All => f.write_str("*"),
         }
     }
 }
 
-/// Tells every shard what a key is now; `None` for a key that is no more.
+/// Tells every shard what a key (by its token) or a payer (by its name) is now; `None` for what is
+/// no more.
 pub type Push = Box<dyn Fn(&str, Option<Arc<Account>>) + Send + Sync>;
 
 /// The coordinator's knowledge of callers.
@@ -112,6 +119,20 @@ impl Directory {
         Ok(account)
     }
 
+    /// Somebody whom a request names: `end_user:ID`, `tag:NAME` or `everybody`.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn look_up_payer(&self, name: &str) -> Result<Option<Arc<Account>>, StoreError> {
+        let found = payers::named(self.store.as_ref(), &self.counters, name).await?;
+        Ok(found.map(Arc::new))
+    }
+
+    /// What somebody spent was set by hand: `key:TOKEN`, `team:ID`, `user:ID`, ... starts from it.
+    pub fn restart(&self, name: &str) {
+        self.counters.restart(name);
+    }
+
     /// A row was changed here: shards learn it now, other instances right after.
     pub async fn changed(&self, change: Change) {
         self.apply(&change).await;
@@ -132,6 +153,16 @@ impl Directory {
     }
 
     async fn apply(&self, change: &Change) {
+        let payer = match change {
+            Change::EndUser(id) => Some(format!("end_user:{id}")),
+            Change::Tag(name) => Some(format!("tag:{name}")),
+            _ => None,
+        };
+        if let Some(name) = payer
+            && let Ok(account) = self.look_up_payer(&name).await
+        {
+            (self.push)(&name, account);
+        }
         for token in self.touched(change) {
             match self.look_up(&token).await {
                 Ok(account) => (self.push)(&token, account),
@@ -153,7 +184,7 @@ impl Directory {
                 Change::User(id) => caller.user_id.as_ref() == Some(id),
                 Change::Organization(id) => caller.organization_id.as_ref() == Some(id),
                 Change::Budget(_) | Change::All => true,
-                Change::Key(_) | Change::EndUser(_) | Change::Models => false,
+                Change::Key(_) | Change::EndUser(_) | Change::Tag(_) | Change::Models => false,
             }
         });
         touched

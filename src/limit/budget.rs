@@ -27,8 +27,8 @@ pub fn dollars(nano: Nano) -> f64 {
 pub struct Meter {
     spent: Padded<AtomicI64>,
     held: AtomicI64,
-    /// What the database said last.
-    stored: AtomicI64,
+    /// The end of the budget's period, as the database said it last; 0 for none.
+    period: AtomicI64,
 }
 
 impl Meter {
@@ -65,14 +65,13 @@ impl Meter {
         self.held.fetch_sub(worst, Ordering::AcqRel);
     }
 
-    /// Takes over what the database says: it lags behind what was settled here, unless it went
-    /// back, which is a reset.
-    pub fn adopt(&self, stored: Nano) {
-        let before = self.stored.swap(stored, Ordering::AcqRel);
-        if stored < before {
-            self.spent.store(stored, Ordering::Release);
-        } else {
+    /// Takes over what the database says. It lags behind what was settled here, unless a new period
+    /// has begun (`period` is when it ends); then it is right.
+    pub fn adopt(&self, stored: Nano, period: i64) {
+        if self.period.swap(period, Ordering::AcqRel) == period {
             self.spent.fetch_max(stored, Ordering::AcqRel);
+        } else {
+            self.spent.store(stored, Ordering::Release);
         }
     }
 }
@@ -96,12 +95,12 @@ mod tests {
     #[test]
     fn the_database_lags_and_resets() {
         let meter = Meter::default();
-        meter.adopt(50);
+        meter.adopt(50, 0);
         meter.settle(0, 10);
-        meter.adopt(55);
+        meter.adopt(55, 0);
         assert_eq!(meter.spent(), 60);
-        meter.adopt(0);
-        assert_eq!(meter.spent(), 0);
+        meter.adopt(0, 7);
+        assert_eq!(meter.spent(), 0, "a new period has begun");
     }
 
     #[test]

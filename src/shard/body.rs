@@ -29,6 +29,8 @@ pub(super) struct Asked {
     pub model: String,
     /// The caller's own name for it, where that is an alias of its key or team.
     pub alias: Option<String>,
+    /// The end user that the body or a header names.
+    pub end_user: Option<String>,
     pub stream: bool,
     /// The client asked for the usage event itself.
     pub include_usage: bool,
@@ -66,6 +68,7 @@ pub(super) fn read(
         operation,
         model,
         alias: None,
+        end_user: end_user(request, fields.text("user").ok().flatten()),
         stream: facts.stream,
         include_usage: usage.is_some_and(|options| options.include_usage == Some(true)),
         facts,
@@ -112,6 +115,10 @@ fn read_form(
         operation,
         model,
         alias: None,
+        end_user: end_user(
+            request,
+            form.text(request.body(), "user").map(str::to_owned),
+        ),
         stream,
         include_usage: false,
         facts,
@@ -156,6 +163,19 @@ fn missing(name: &str) -> GatewayError {
     );
     error.param = Some(name.to_owned());
     error
+}
+
+/// The end user: the body's `user`, or a header's.
+fn end_user(request: &Request, body: Option<String>) -> Option<String> {
+    const HEADERS: [&str; 3] = [
+        "x-litellm-end-user-id",
+        "x-litellm-customer-id",
+        "x-user-id",
+    ];
+    const BYTES_MAX: usize = 256;
+    let header = |name: &&str| Some(String::from_utf8_lossy(request.header(name)?).into_owned());
+    let named = body.or_else(|| HEADERS.iter().find_map(header));
+    named.filter(|name| !name.is_empty() && name.len() <= BYTES_MAX)
 }
 
 /// What an operation cannot do without.

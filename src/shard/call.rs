@@ -37,7 +37,7 @@ pub(super) struct Call {
     /// Whose virtual key the request carries; none for the master key.
     pub account: Option<Arc<Account>>,
     /// What the request holds of limits and budgets until it ends.
-    pub permit: Option<Permit>,
+    pub permits: Vec<Permit>,
     /// Tokens that the answer's usage names, once it is known.
     pub used: Option<u64>,
     /// Headers of the refusal: which limit, and until when.
@@ -86,7 +86,7 @@ impl Call {
             route: Route::default(),
             status: 0,
             account: None,
-            permit: None,
+            permits: Vec::new(),
             used: None,
             cost: 0,
             refusal_headers: Vec::new(),
@@ -96,7 +96,7 @@ impl Call {
 
     /// Gives back what the request held: always, exactly once, whatever became of it.
     pub(super) fn settle(&mut self) {
-        if let Some(permit) = self.permit.take() {
+        for permit in self.permits.drain(..) {
             permit.settle(self.used.unwrap_or(0), self.cost);
         }
     }

@@ -85,18 +85,24 @@ impl Table {
 
 impl Shard {
     /// What is known of a key, without asking; an old entry is asked for beside.
-    fn recalled(&self, hash: KeyHash, ttl: Duration) -> Option<Found> {
+    fn recalled(
+        &self,
+        hash: KeyHash,
+        ttl: Duration,
+        nobody_lasts: Duration,
+        question: impl FnOnce() -> FromShard,
+    ) -> Option<Found> {
         if let Some(known) = self.callers.known.borrow_mut().get_mut(&hash) {
             if known.asked.elapsed() >= ttl {
                 known.asked = Instant::now();
                 // A full mailbox: it is asked for again after the next ttl.
-                let _ = self.mailbox.send(FromShard::LookUp { hash });
+                let _ = self.mailbox.send(question());
             }
             return Some(Found::Account(known.account.clone()));
         }
         let nobodies = self.callers.nobodies.borrow();
         let said = nobodies.get(&hash)?;
-        (said.elapsed() < NOBODY_LASTS).then_some(Found::Nobody)
+        (said.elapsed() < nobody_lasts).then_some(Found::Nobody)
     }
 
     /// Asks who has a key; all who ask meanwhile share the answer. `None`: the client left.
@@ -104,12 +110,13 @@ impl Shard {
         &self,
         connection: &mut Connection,
         hash: KeyHash,
+        message: FromShard,
     ) -> Result<Option<Found>, GatewayError> {
         let open = self.callers.asked.borrow().get(&hash).cloned();
         let question = match open {
             Some(question) => question,
             None => {
-                if self.mailbox.send(FromShard::LookUp { hash }).is_err() {
+                if self.mailbox.send(message).is_err() {
                     return Err(fault::overloaded(
                         "too many unknown keys are being looked up",
                     ));
@@ -162,9 +169,14 @@ pub(super) async fn authenticate(
         return Err(fault::unauthorized("No api key passed in."));
     };
     let hash = KeyHash::of(key);
-    let found = match shard.recalled(hash, settings.key_ttl) {
+    let found = match shard.recalled(hash, settings.key_ttl, NOBODY_LASTS, || FromShard::LookUp {
+        hash,
+    }) {
         Some(found) => found,
-        None => match shard.look_up(connection, hash).await? {
+        None => match shard
+            .look_up(connection, hash, FromShard::LookUp { hash })
+            .await?
+        {
             Some(found) => found,
             None => return Ok(None),
         },
@@ -212,25 +224,102 @@ fn global_routes(call: &Call, admin: bool) -> Result<(), GatewayError> {
     Ok(())
 }
 
-/// The model that a caller asks for is its to use, and there is room in its limits and budgets.
-pub(super) fn admit(
+/// The model that a caller asks for is its to use, and there is room in the limits and budgets of
+/// all who pay: the key and those it belongs to, the end user, the tags. `None`: the client left.
+pub(super) async fn admit(
     shard: &Shard,
     call: &mut Call,
+    connection: &mut Connection,
     mut asked: Box<Asked>,
-) -> Result<Box<Asked>, GatewayError> {
-    let Some(account) = call.account.clone() else {
-        return Ok(asked);
-    };
-    let snapshot = call.snapshot.clone();
-    let resolved = account.caller.resolve(&asked.model).to_owned();
-    if resolved != asked.model {
-        asked.alias = Some(std::mem::replace(&mut asked.model, resolved));
+) -> Result<Option<Box<Asked>>, GatewayError> {
+    let settings = &call.snapshot.settings;
+    if settings.user_required && asked.end_user.is_none() {
+        return Err(user_missing());
     }
+    if settings.master_key.is_none() {
+        // Without keys there is nobody to bind.
+        return Ok(Some(asked));
+    }
+    let snapshot = call.snapshot.clone();
     let in_group = |group: &str, model: &str| snapshot.in_access_group(group, model);
-    account
-        .caller
-        .may_use_model(&asked.model, &in_group)
-        .map_err(denied)?;
+    if let Some(account) = call.account.clone() {
+        let resolved = account.caller.resolve(&asked.model).to_owned();
+        if resolved != asked.model {
+            asked.alias = Some(std::mem::replace(&mut asked.model, resolved));
+        }
+        account
+            .caller
+            .may_use_model(&asked.model, &in_group)
+            .map_err(denied)?;
+        take(shard, call, &account, &asked)?;
+    }
+    for name in payers(call, &asked) {
+        let account = match payer(shard, call, connection, name).await? {
+            Some(Found::Account(account)) => account,
+            Some(Found::Nobody | Found::Away) => continue,
+            None => return Ok(None),
+        };
+        if account.caller.blocked {
+            let text = format!(
+                "Authentication Error, User blocked: {}",
+                account.caller.token
+            );
+            return Err(denied(Denied::unauthorized(text)));
+        }
+        account
+            .caller
+            .may_use_model(&asked.model, &in_group)
+            .map_err(denied)?;
+        take(shard, call, &account, &asked)?;
+    }
+    Ok(Some(asked))
+}
+
+/// Those besides the key who pay for a request.
+fn payers(call: &Call, asked: &Asked) -> Vec<String> {
+    let tags = asked.facts.tags.iter().map(String::as_str);
+    let own = call.account.as_ref().map(|account| account.caller.tags());
+    let mut names: Vec<String> = tags
+        .chain(own.into_iter().flatten())
+        .map(|tag| format!("tag:{tag}"))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    if call.snapshot.settings.global_budget {
+        names.push("everybody".to_owned());
+    }
+    names.extend(asked.end_user.as_ref().map(|id| format!("end_user:{id}")));
+    names
+}
+
+/// What binds a payer; asked for once, like a key. `None`: the client left.
+async fn payer(
+    shard: &Shard,
+    call: &Call,
+    connection: &mut Connection,
+    name: String,
+) -> Result<Option<Found>, GatewayError> {
+    let hash = KeyHash::of(name.as_bytes());
+    let ttl = call.snapshot.settings.key_ttl;
+    match shard.recalled(hash, ttl, ttl, || FromShard::LookUpPayer {
+        name: name.clone(),
+    }) {
+        Some(found) => Ok(Some(found)),
+        None => {
+            shard
+                .look_up(connection, hash, FromShard::LookUpPayer { name })
+                .await
+        }
+    }
+}
+
+/// Takes what a request needs of one account.
+fn take(
+    shard: &Shard,
+    call: &mut Call,
+    account: &Account,
+    asked: &Asked,
+) -> Result<(), GatewayError> {
     let demand = Demand {
         model: &asked.model,
         tokens: asked.facts.input_tokens + asked.facts.output_tokens_max.unwrap_or(0),
@@ -240,14 +329,25 @@ pub(super) fn admit(
         now: shard.now(),
         wall_us: wall_us(),
     };
-    let status = snapshot.settings.budget_status;
+    let status = call.snapshot.settings.budget_status;
     match account.admit(shard.index, moment, demand, status) {
         Ok(permit) => {
-            call.permit = Some(permit);
-            Ok(asked)
+            call.permits.push(permit);
+            Ok(())
         }
         Err(refused) => Err(over_limit(call, refused)),
     }
+}
+
+/// `enforce_user_param`
+fn user_missing() -> GatewayError {
+    let mut error = GatewayError::refused(
+        ErrorClass::BadRequest,
+        "the request names no end user: set `user` in the body, or the header X-User-ID \
+         (general_settings.enforce_user_param)",
+    );
+    error.param = Some("user".to_owned());
+    error
 }
 
 /// A fallback leads to another model: it must be the caller's to use as well.

@@ -140,10 +140,13 @@ async fn llm(
         Ok(place) => place,
         Err(error) => return answer::error(shard, call, connection, &error, false).await,
     };
-    let asked = body::read(call, operation, model, &request)
-        .and_then(|asked| callers::admit(shard, call, asked));
+    let asked = match body::read(call, operation, model, &request) {
+        Ok(asked) => callers::admit(shard, call, connection, asked).await,
+        Err(error) => Err(error),
+    };
     match asked {
-        Ok(asked) => attempt::until_answered(shard, call, connection, request, asked).await,
+        Ok(Some(asked)) => attempt::until_answered(shard, call, connection, request, asked).await,
+        Ok(None) => gone(call),
         Err(error) => answer::error(shard, call, connection, &error, false).await,
     }
 }

@@ -18,6 +18,10 @@ pub struct Settings {
     pub budget_status: u16,
     /// `user_api_key_cache_ttl`: how long a key is believed without another look.
     pub key_ttl: Duration,
+    /// `enforce_user_param`
+    pub user_required: bool,
+    /// `litellm_settings.max_budget` binds everybody together.
+    pub global_budget: bool,
     /// `allow_requests_on_db_unavailable`
     pub pass_without_database: bool,
     /// `allowed_routes`
@@ -117,6 +121,8 @@ impl Settings {
             team_required: general.default_team_disabled,
             budget_status: u16::try_from(litellm.budget_exceeded_status_code).unwrap_or(422),
             key_ttl: general.user_api_key_cache_ttl,
+            user_required: general.enforce_user_param,
+            global_budget: litellm.max_budget.is_some(),
             pass_without_database: general.allow_requests_on_db_unavailable,
             allowed_routes: general.allowed_routes.clone(),
             admin_only_routes: general.admin_only_routes.clone(),

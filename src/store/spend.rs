@@ -120,6 +120,8 @@ impl<'a> Call<'a> {
         if self.team.is_empty() {
             pays(Table::USERS, &[self.user]);
         }
+        // The row is there where `litellm_settings.max_budget` is set.
+        pays(Table::USERS, &[crate::directory::EVERYBODY]);
         pays(Table::ORGANIZATIONS, &[self.organization]);
         pays(Table::ORGANIZATION_MEMBERS, &[self.user, self.organization]);
         if end_users {
@@ -318,9 +320,11 @@ mod tests {
         }
         assert_eq!(charged(Table::END_USERS), Some(1.0));
         assert_eq!(charged(Table::TAGS), Some(1.0));
+        let users = effects.additions.iter().filter(|a| a.table == Table::USERS);
+        let users: Vec<&str> = users.map(|a| a.key[0].as_str()).collect();
         assert_eq!(
-            charged(Table::USERS),
-            None,
+            users,
+            [crate::directory::EVERYBODY],
             "a team's call is not its owner's"
         );
         let team = effects

@@ -327,6 +327,9 @@ async fn change(desk: &Desk, asker: &Asker, fields: Row) -> Result<Value, Refusa
     let updated = Command::Update(Table::KEYS, vec![token.clone()], changes);
     let stored = desk.directory.store.row(updated).await?;
     let stored = stored.ok_or_else(|| Refusal::not_found("Key not found in database"))?;
+    if fields.contains_key("spend") {
+        desk.directory.restart(&format!("key:{token}"));
+    }
     desk.directory.changed(Change::Key(token)).await;
     let mut answer = shown(Table::KEYS, stored);
     put(&mut answer, "key", key);
@@ -505,6 +508,7 @@ async fn reset_spend(
         .unwrap_or(0.0);
     let changes = Row::from_iter([("spend".to_owned(), Value::from(spend))]);
     let token = token(&key);
+    desk.directory.restart(&format!("key:{token}"));
     desk.directory
         .store
         .row(Command::Update(Table::KEYS, vec![token.clone()], changes))

@@ -65,6 +65,7 @@ async fn new(
         .row(Command::Insert(Table::TAGS, row))
         .await?;
     let stored = stored.ok_or_else(|| Refusal::bad(format!("Tag {name} already exists")))?;
+    desk.directory.changed(Change::Tag(name.clone())).await;
     let tag = told(&desk, stored).await?;
     Ok(Json(
         json!({"message": format!("Tag {name} created successfully"), "tag": tag}),
@@ -89,7 +90,7 @@ async fn update(
     let update = Command::Update(Table::TAGS, vec![name.clone()], changes);
     let stored = desk.directory.store.row(update).await?;
     let stored = stored.ok_or_else(|| Refusal::not_found(format!("Tag {name} not found")))?;
-    desk.directory.changed(Change::All).await;
+    desk.directory.changed(Change::Tag(name.clone())).await;
     let tag = told(&desk, stored).await?;
     Ok(Json(
         json!({"message": format!("Tag {name} updated successfully"), "tag": tag}),
@@ -144,6 +145,7 @@ async fn delete(
         .row(Command::Delete(Table::TAGS, vec![name.clone()]))
         .await?;
     gone.ok_or_else(|| Refusal::not_found(format!("Tag {name} not found")))?;
+    desk.directory.changed(Change::Tag(name.clone())).await;
     Ok(Json(
         json!({"message": format!("Tag {name} deleted successfully")}),
     ))

@@ -206,6 +206,9 @@ async fn update(
     if let Some(model) = aliases(&desk, &asker, &fields).await? {
         put(&mut changes, "model_id", model);
     }
+    if fields.contains_key("spend") {
+        desk.directory.restart(&format!("team:{id}"));
+    }
     let stored = write(&desk, &id, changes).await?;
     Ok(Json(
         json!({"team_id": id, "data": shown(Table::TEAMS, stored)}),

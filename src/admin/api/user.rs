@@ -266,6 +266,9 @@ async fn update(
     }
     let update = Command::Update(Table::USERS, vec![id.clone()], changes);
     let stored = desk.directory.store.row(update).await?.unwrap_or_default();
+    if fields.contains_key("spend") {
+        desk.directory.restart(&format!("user:{id}"));
+    }
     desk.directory.changed(Change::User(id.clone())).await;
     Ok(Json(
         json!({"user_id": id, "data": hidden(shown(Table::USERS, stored))}),

@@ -1,0 +1,189 @@
+//! Budgets: whose money a call spends, and how much of it there is. Besides those that a key belongs
+//! to, a request names payers of its own: its end user, its tags, and everybody together.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::account::{Account, Budget, Payer};
+use super::build::{Rows, limit, money, object, text, texts};
+use super::counters::Counters;
+use crate::auth::calendar;
+use crate::auth::caller::Caller;
+use crate::limit::{Meter, nano};
+use crate::store::{Row, Store, StoreError, Table};
+
+/// The user whose row holds what everybody together spent, as LiteLLM has it.
+pub const EVERYBODY: &str = "litellm-proxy-budget";
+
+/// `spend` of one row, within the period of another.
+fn adopt(meter: &Meter, row: &Row, period: &Row) {
+    let ends = text(period, "budget_reset_at").and_then(|text| calendar::parse(&text));
+    meter.adopt(nano(money(row, "spend").unwrap_or(0.0)), ends.unwrap_or(0));
+}
+
+/// The budget that `limits` gives to who spent what `row` says; none without `max_budget`.
+fn budget(
+    payer: Payer,
+    meter: Arc<Meter>,
+    limits: &Row,
+    max: Option<f64>,
+    row: &Row,
+) -> Option<Budget> {
+    let max = max?;
+    adopt(&meter, row, limits);
+    Some(Budget {
+        payer,
+        meter,
+        max: nano(max),
+        model: None,
+    })
+}
+
+/// The budgets of a key, narrowest first. A team's key does not count against its owner.
+pub(super) fn of_key(
+    rows: &Rows,
+    caller: &Caller,
+    counters: &Counters,
+    spend: &Arc<Meter>,
+) -> Vec<Budget> {
+    let [key_budget, member_budget, organization_budget] = &rows.budgets;
+    let name = caller.key_alias.as_deref().unwrap_or("key");
+    let payer = Payer::Key(format!("{name} ({})", caller.key_name));
+    let own = raised(&rows.key);
+    let (limits, max) = match own {
+        Some(max) => (&rows.key, Some(max)),
+        None => (key_budget, money(key_budget, "max_budget")),
+    };
+    adopt(spend, &rows.key, limits);
+    let mut budgets: Vec<Budget> = budget(payer, spend.clone(), limits, max, &rows.key)
+        .into_iter()
+        .collect();
+    let mut add = |payer: Payer, name: String, limits: &Row, row: &Row| {
+        let max = money(limits, "max_budget");
+        budgets.extend(budget(payer, counters.meter(name), limits, max, row));
+    };
+    let (user, team) = (caller.user_id.clone(), caller.team_id.clone());
+    if let (Some(user), Some(team)) = (&user, &team) {
+        let payer = Payer::Member(user.clone(), team.clone());
+        add(
+            payer,
+            format!("member:{user}:{team}"),
+            member_budget,
+            &rows.member,
+        );
+    }
+    match (team, user) {
+        (Some(id), _) => add(
+            Payer::Team(id.clone()),
+            format!("team:{id}"),
+            &rows.team,
+            &rows.team,
+        ),
+        (None, Some(id)) => {
+            add(
+                Payer::User(id.clone()),
+                format!("user:{id}"),
+                &rows.user,
+                &rows.user,
+            );
+        }
+        (None, None) => {}
+    }
+    if let Some(id) = &caller.organization_id {
+        let payer = Payer::Organization(id.clone());
+        add(
+            payer,
+            format!("organization:{id}"),
+            organization_budget,
+            &rows.organization,
+        );
+    }
+    budgets.extend(per_model(rows, caller, counters));
+    budgets
+}
+
+/// `max_budget`, raised by `temp_budget_increase` until `temp_budget_expiry`.
+fn raised(key: &Row) -> Option<f64> {
+    let max = money(key, "max_budget")?;
+    let metadata = object(key, "metadata");
+    let until = text(&metadata, "temp_budget_expiry").and_then(|text| calendar::parse(&text));
+    let raised = until.is_some_and(|until| until > crate::store::now_us());
+    let more = if raised {
+        money(&metadata, "temp_budget_increase")
+    } else {
+        None
+    };
+    Some(max + more.unwrap_or(0.0))
+}
+
+/// `model_max_budget`: `{model: {budget_limit | max_budget, ...}}`; a bare number is accepted too.
+fn per_model(rows: &Rows, caller: &Caller, counters: &Counters) -> Vec<Budget> {
+    let spent = object(&rows.key, "model_spend");
+    let limits = object(&rows.key, "model_max_budget");
+    let each = limits.into_iter().filter_map(|(model, limit)| {
+        let of = |name: &str| limit.get(name).and_then(Value::as_f64);
+        let max = limit
+            .as_f64()
+            .or_else(|| of("max_budget"))
+            .or_else(|| of("budget_limit"))?;
+        let meter = counters.meter(format!("key:{}:{model}", caller.token));
+        meter.adopt(nano(money(&spent, &model).unwrap_or(0.0)), 0);
+        let payer = Payer::Key(format!("{} for model={model}", caller.key_name));
+        Some(Budget {
+            payer,
+            meter,
+            max: nano(max),
+            model: Some(model),
+        })
+    });
+    each.collect()
+}
+
+/// Somebody whom a request names: `end_user:ID`, `tag:NAME` or `everybody`. `None` when nothing
+/// binds it.
+pub(super) async fn named(
+    store: &dyn Store,
+    counters: &Counters,
+    name: &str,
+) -> Result<Option<Account>, StoreError> {
+    let (kind, id) = name.split_once(':').unwrap_or((name, ""));
+    let (table, scope, payer) = match kind {
+        "end_user" => (Table::END_USERS, "end_user", Payer::EndUser(id.to_owned())),
+        "tag" => (Table::TAGS, "tag", Payer::Tag(id.to_owned())),
+        _ => (Table::USERS, "proxy", Payer::Global),
+    };
+    let key = if kind == "everybody" { EVERYBODY } else { id };
+    let Some(row) = store.get(table, &[key]).await? else {
+        return Ok(None);
+    };
+    let limits = match text(&row, "budget_id") {
+        Some(budget) => store
+            .get(Table::BUDGETS, &[&budget])
+            .await?
+            .unwrap_or_default(),
+        None => row.clone(),
+    };
+    let meter = counters.meter(name.to_owned());
+    let max = money(&limits, "max_budget");
+    let budgets = budget(payer, meter.clone(), &limits, max, &row)
+        .into_iter()
+        .collect();
+    let caller = Caller {
+        token: name.to_owned(),
+        blocked: row.get("blocked").and_then(Value::as_bool).unwrap_or(false),
+        models: if kind == "end_user" {
+            texts(&row, "models")
+        } else {
+            Vec::new()
+        },
+        ..Caller::default()
+    };
+    let limits = limit(scope, id, &limits, counters).into_iter().collect();
+    Ok(Some(Account {
+        caller,
+        limits,
+        budgets,
+        spend: meter,
+    }))
+}
