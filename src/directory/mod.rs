@@ -164,10 +164,9 @@ impl Directory {
             (self.push)(&name, account);
         }
         for token in self.touched(change) {
-            match self.look_up(&token).await {
-                Ok(account) => (self.push)(&token, account),
-                // The store went away: a key that may be revoked is asked for again by the shards.
-                Err(_) => (self.push)(&token, None),
+            // With the store away everybody stays as known; shards ask again when entries grow old.
+            if let Ok(account) = self.look_up(&token).await {
+                (self.push)(&token, account);
             }
         }
     }

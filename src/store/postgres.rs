@@ -287,14 +287,23 @@ impl Store for Postgres {
 /// Passes on what other instances announce; after a lost connection anything may have changed.
 async fn listen(pool: Arc<Pool>, instance: String, heard: mpsc::UnboundedSender<String>) {
     const PAUSE: Duration = Duration::from_secs(1);
+    let mut again = false;
     while !heard.is_closed() {
         if let Ok((client, mut connection)) = pool.config.connect(NoTls).await {
+            let missed = again.then(|| heard.clone());
             let subscribe = async move {
-                let asked = client.batch_execute("LISTEN shardgate_changes").await;
-                // The client must live as long as the connection.
-                if asked.is_ok() {
-                    std::future::pending::<()>().await
+                if client
+                    .batch_execute("LISTEN shardgate_changes")
+                    .await
+                    .is_err()
+                {
+                    return;
                 }
+                if let Some(heard) = missed {
+                    let _ = heard.send("*".to_owned());
+                }
+                // The client must live as long as the connection.
+                std::future::pending::<()>().await;
             };
             let pass_on = async {
                 let mut next =
@@ -315,7 +324,7 @@ async fn listen(pool: Arc<Pool>, instance: String, heard: mpsc::UnboundedSender<
                 () = subscribe => {}
                 () = pass_on => {}
             }
-            let _ = heard.send("*".to_owned());
+            again = true;
         }
         tokio::time::sleep(PAUSE).await;
     }
