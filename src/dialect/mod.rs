@@ -1,6 +1,9 @@
 //! What a body looks like on the wire: finding fields in it, editing its bytes, reading its usage, translating it. Pure
 //! functions of bytes: no socket, clock, thread or random source, and no configuration types.
 
+pub mod anthropic_messages;
+pub mod frames;
+pub mod hub;
 pub mod multipart;
 pub mod openai_chat;
 pub mod openai_other;

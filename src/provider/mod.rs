@@ -2,6 +2,7 @@
 //! in one sorted table, each with a builder that turns a deployment's parameters into a [`Provider`] of its own. Pure: no
 //! I/O, no clock, no configuration types. Bytes, time and ids are passed in.
 
+mod anthropic;
 mod azure;
 mod base;
 mod compatible;
@@ -9,6 +10,7 @@ pub mod errors;
 mod openai;
 mod table;
 mod target;
+mod translated;
 
 use std::fmt;
 

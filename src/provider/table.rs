@@ -1,6 +1,6 @@
 //! The table of providers, sorted by name.
 
-use super::{Entry, azure, openai};
+use super::{Entry, anthropic, azure, openai};
 
 /// A provider, on the OpenAI wire unless it has a builder of its own.
 macro_rules! wire {
@@ -46,6 +46,15 @@ pub static PROVIDERS: &[&Entry] = &[
         ["AIML_API_BASE"],
         ["AIML_API_KEY"],
         Some("api.aimlapi.com")
+    ),
+    wire!(
+        "anthropic",
+        "Anthropic",
+        Some("https://api.anthropic.com"),
+        ["ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"],
+        ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"],
+        Some("api.anthropic.com"),
+        anthropic::build
     ),
     wire!(
         "anyscale",
