@@ -11,16 +11,30 @@ pub struct RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (high, low) = (self.high, self.low);
-        write!(
-            f,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            high >> 32,
-            (high >> 16) & 0xffff,
-            high & 0xffff,
-            low >> 48,
-            low & 0xffff_ffff_ffff
-        )
+        f.write_str(&self.text())
+    }
+}
+
+impl RequestId {
+    /// The id's 32 hexadecimal digits, without hyphens.
+    pub fn hex(self) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let number = u128::from(self.high) << 64 | u128::from(self.low);
+        let digit = |place: u32| char::from(DIGITS[(number >> (124 - 4 * place) & 15) as usize]);
+        (0..32).map(digit).collect()
+    }
+
+    /// The id as a UUID is written.
+    pub fn text(self) -> String {
+        let hex = self.hex();
+        let mut text = String::with_capacity(36);
+        for (place, digit) in hex.chars().enumerate() {
+            if matches!(place, 8 | 12 | 16 | 20) {
+                text.push('-');
+            }
+            text.push(digit);
+        }
+        text
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn until_answered(
         let error = unknown(router.has_patterns(), &call.path, &asked.model);
         return answer::error(shard, call, connection, &error, false).await;
     };
-    let fresh_id = call.id.to_string().replace('-', "");
+    let fresh_id = call.id.hex();
     let Request { head, bytes, body } = *request;
     let mut work = Box::new(Work {
         shard,

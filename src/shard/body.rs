@@ -61,7 +61,7 @@ pub(super) fn read(
     let model = model(call, operation, path_model, named)?;
     required(operation, &fields)?;
     reserved(call, &fields)?;
-    let facts = facts(call, request, &fields, operation)?;
+    let facts = facts(request, &fields, operation)?;
     let mock = fields.json("mock_response")?;
     let usage: Option<StreamOptions> = fields.json("stream_options")?;
     Ok(Box::new(Asked {
@@ -109,7 +109,7 @@ fn read_form(
         .is_some_and(|text| text == "true");
     let facts = Facts {
         stream,
-        ..header_facts(request)?
+        ..header_facts(request)
     };
     Ok(Box::new(Asked {
         operation,
@@ -203,6 +203,9 @@ fn reserved(call: &Call, fields: &Fields<'_>) -> Result<(), GatewayError> {
     if call.snapshot.settings.client_side_credentials {
         return Ok(());
     }
+    if !fields.any(|name| RESERVED.iter().any(|reserved| reserved.as_bytes() == name)) {
+        return Ok(());
+    }
     match RESERVED.iter().find(|name| fields.raw(name).is_some()) {
         Some(name) => Err(fault::unauthorized(format!(
             "Authentication Error, Rejected Request: {name} is not allowed in request body. \
@@ -219,6 +222,11 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
+    /// Any field's name is of that kind.
+    fn any(&self, is: impl Fn(&[u8]) -> bool) -> bool {
+        (0..self.scan.len()).any(|index| is(self.scan.name(self.body, index)))
+    }
+
     /// A field's JSON; null counts as absent.
     fn raw(&self, name: &str) -> Option<&[u8]> {
         self.scan
@@ -254,47 +262,75 @@ impl Fields<'_> {
 }
 
 fn facts(
-    call: &Call,
     request: &Request,
     fields: &Fields<'_>,
     operation: Operation,
 ) -> Result<Facts, GatewayError> {
     const BYTES_PER_TOKEN: usize = 4;
-    let from_headers = header_facts(request)?;
+    let mut facts = header_facts(request);
     let prompt = ["messages", "input", "prompt"]
         .iter()
         .find_map(|name| fields.raw(name));
-    let mut facts = Facts {
-        stream: fields.flag("stream")?,
-        tags: tags(fields)?,
-        input_tokens: (prompt.map_or(0, <[u8]>::len) / BYTES_PER_TOKEN) as u64,
-        output_tokens_max: fields
-            .json("max_completion_tokens")?
-            .or(fields.json("max_tokens")?),
-        num_retries: fields.json("num_retries")?.or(from_headers.num_retries),
-        priority: fields.json("priority")?.or(from_headers.priority),
-        timeout: fields.seconds("timeout")?.or(from_headers.timeout),
-        stream_timeout: fields
-            .seconds("stream_timeout")?
-            .or(from_headers.stream_timeout),
-        fallbacks: fields.json::<Vec<Value>>("fallbacks")?.map(names),
-        context_window_fallbacks: table(fields, "context_window_fallbacks")?,
-        content_policy_fallbacks: table(fields, "content_policy_fallbacks")?,
-        disable_fallbacks: fields.flag("disable_fallbacks")?,
-        max_fallbacks: fields.json("max_fallbacks")?,
-        mock: mock_testing(fields)?,
-        needs: needs(fields, operation),
-        ..Facts::default()
-    };
-    if facts.tags.is_empty() {
-        facts.tags = from_headers.tags;
+    facts.stream = fields.flag("stream")?;
+    facts.input_tokens = (prompt.map_or(0, <[u8]>::len) / BYTES_PER_TOKEN) as u64;
+    facts.output_tokens_max = fields
+        .json("max_completion_tokens")?
+        .or(fields.json("max_tokens")?);
+    facts.needs = needs(fields, operation);
+    if fields.any(is_extra) {
+        extras(fields, &mut facts)?;
     }
-    let _ = call;
     Ok(facts)
 }
 
+/// Fields that steer us and not the model. Most requests have none, so they are looked for once.
+fn is_extra(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"tags"
+            | b"metadata"
+            | b"num_retries"
+            | b"priority"
+            | b"timeout"
+            | b"stream_timeout"
+            | b"disable_fallbacks"
+            | b"max_fallbacks"
+    ) || name.ends_with(b"fallbacks")
+        || name.starts_with(b"mock_testing_")
+}
+
+/// What the body's extras say; a body's word wins over a header's.
+fn extras(fields: &Fields<'_>, facts: &mut Facts) -> Result<(), GatewayError> {
+    if let Some(tags) = tags(fields)? {
+        facts.tags = tags;
+    }
+    facts.num_retries = fields.json("num_retries")?.or(facts.num_retries);
+    facts.priority = fields.json("priority")?.or(facts.priority);
+    facts.timeout = fields.seconds("timeout")?.or(facts.timeout);
+    facts.stream_timeout = fields.seconds("stream_timeout")?.or(facts.stream_timeout);
+    facts.fallbacks = fields.json::<Vec<Value>>("fallbacks")?.map(names);
+    facts.context_window_fallbacks = table(fields, "context_window_fallbacks")?;
+    facts.content_policy_fallbacks = table(fields, "content_policy_fallbacks")?;
+    facts.disable_fallbacks = fields.flag("disable_fallbacks")?;
+    facts.max_fallbacks = fields.json("max_fallbacks")?;
+    facts.mock = mock_testing(fields)?;
+    Ok(())
+}
+
 /// What the headers say of the routing.
-fn header_facts(request: &Request) -> Result<Facts, GatewayError> {
+fn header_facts(request: &Request) -> Facts {
+    const OURS: &[u8] = b"x-litellm-";
+    let ours = |name: &[u8]| {
+        name.get(..OURS.len())
+            .is_some_and(|n| n.eq_ignore_ascii_case(OURS))
+    };
+    if !request
+        .head
+        .each(&request.bytes)
+        .any(|(name, _)| ours(name))
+    {
+        return Facts::default();
+    }
     let text = |name: &str| {
         request
             .header(name)
@@ -305,7 +341,7 @@ fn header_facts(request: &Request) -> Result<Facts, GatewayError> {
             .and_then(|text| text.parse().ok())
             .and_then(|s| Duration::try_from_secs_f64(s).ok())
     };
-    Ok(Facts {
+    Facts {
         timeout: seconds("x-litellm-timeout"),
         stream_timeout: seconds("x-litellm-stream-timeout"),
         num_retries: text("x-litellm-num-retries").and_then(|text| text.parse().ok()),
@@ -314,19 +350,24 @@ fn header_facts(request: &Request) -> Result<Facts, GatewayError> {
             .map(|list| list.split(',').map(|tag| tag.trim().to_owned()).collect())
             .unwrap_or_default(),
         ..Facts::default()
-    })
+    }
 }
 
-fn tags(fields: &Fields<'_>) -> Result<Vec<String>, GatewayError> {
+fn tags(fields: &Fields<'_>) -> Result<Option<Vec<String>>, GatewayError> {
     if let Some(tags) = fields.json("tags")? {
-        return Ok(tags);
+        return Ok(Some(tags));
     }
     let metadata: Option<Map<String, Value>> = fields.json("metadata")?;
     let tags = metadata
         .as_ref()
         .and_then(|metadata| metadata.get("tags")?.as_array());
-    let texts = tags.into_iter().flatten().filter_map(Value::as_str);
-    Ok(texts.map(str::to_owned).collect())
+    let texts = |tags: &Vec<Value>| {
+        tags.iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
+    };
+    Ok(tags.map(texts))
 }
 
 /// Fallbacks may be names, or objects with a `model`.

@@ -103,9 +103,7 @@ impl Call {
 
     /// The id that the client sees: its own where it sent one.
     pub(super) fn shown_id(&self) -> String {
-        self.client_id
-            .clone()
-            .unwrap_or_else(|| self.id.to_string())
+        self.client_id.clone().unwrap_or_else(|| self.id.text())
     }
 }
 

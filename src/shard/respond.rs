@@ -1,11 +1,10 @@
 //! Sending what an attempt found to the client.
 
-use std::io::Write as _;
 use std::time::Instant;
 
 use shardgate_io::buffer::Buf;
 use shardgate_io::http1::client::{Data, Exchange, Headers};
-use shardgate_io::http1::encode::header;
+use shardgate_io::http1::encode::{header, push_decimal};
 use shardgate_io::http1::server::After;
 
 use super::answer::{self, Length};
@@ -78,8 +77,18 @@ fn begin(work: &mut Work<'_>, status: u16, upstream: &Headers, out: &mut Vec<u8>
 }
 
 fn milliseconds(out: &mut Vec<u8>, name: &str, time: std::time::Duration) {
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{name}: {:.3}\r\n", time.as_secs_f64() * 1e3);
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let mut digits = [b'0'; 3];
+    for (place, digit) in digits.iter_mut().rev().enumerate() {
+        // A remainder below ten is one digit.
+        *digit = b'0' + (micros / 10u64.pow(place as u32) % 10) as u8;
+    }
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    push_decimal(out, micros / 1000);
+    out.push(b'.');
+    out.extend_from_slice(&digits);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn number(out: &mut Vec<u8>, name: &str, value: u32) {

@@ -133,6 +133,9 @@ pub struct Connection {
     http11: bool,
 }
 
+/// Headers that most requests stay below.
+const HEADERS_USUAL: usize = 16;
+
 enum Next {
     Request(Box<Request>),
     Refused(Refusal),
@@ -183,6 +186,7 @@ impl Connection {
 
     async fn next(&mut self) -> Next {
         let mut head = RequestHead::default();
+        head.headers.reserve(HEADERS_USUAL);
         let mut deadline = Instant::now() + self.settings.idle_timeout;
         let mut started = false;
         self.drain.set_idle(true);
