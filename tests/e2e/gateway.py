@@ -231,15 +231,17 @@ class Raw:
             return False
 
     def answer(self, head_only=False):
-        """Reads one answer: (status, headers as a dict of lower-case names, body)."""
-        head = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
-        status = int(head[0].split(" ")[1])
+        """Reads one answer, informational ones skipped: (status, headers by lower-case name, body)."""
+        status = 100
+        while 100 <= status < 200:
+            head = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+            status = int(head[0].split(" ")[1])
         headers = {}
         for line in head[1:]:
             name, _, value = line.partition(":")
             name = name.lower()
             headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
-        if head_only or status in (204, 304) or 100 <= status < 200:
+        if head_only or status in (204, 304):
             return status, headers, b""
         if headers.get("transfer-encoding", "").lower() == "chunked":
             body = b"".join(iter(self.chunk, b""))

@@ -366,7 +366,7 @@ def test_error_wrong_key(server):
 def test_error_unknown_model(client, upstream):
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="nope", messages=[{"role": "user", "content": "hi"}])
-    assert "nope" in str(caught.value) and not upstream.requests
+    assert "nope" in str(caught.value.body) and not upstream.requests
 
 
 def test_error_midway(client, upstream):

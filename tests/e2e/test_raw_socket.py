@@ -170,8 +170,7 @@ def test_expect_100_continue(raw, upstream):
 
 def test_expect_100_continue_with_the_body_at_once(raw, upstream):
     raw.send(request(BODY, headers=[("Expect", "100-continue")]))
-    answer = raw.answer()
-    ok(raw.answer() if answer[0] == 100 else answer)
+    ok(raw.answer())
 
 
 def test_expect_refused_before_the_body(raw, upstream):
@@ -280,7 +279,7 @@ def test_absolute_form(raw, upstream):
 
 def test_connect_is_refused(raw, upstream):
     raw.send(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n")
-    assert raw.rest().split(b" ")[1] in (b"400", b"405")
+    assert raw.rest().split(b" ")[1] in (b"400", b"405", b"501")
 
 
 def test_leading_empty_line(raw, upstream):
@@ -441,7 +440,7 @@ def test_hop_by_hop_from_upstream_is_stripped(raw, upstream):
         "Connection": "X-Named", "X-Named": "1", "Keep-Alive": "timeout=5", "Proxy-Authenticate": "Basic", "Trailer": "x"}))
     headers = ok(raw.send(request(BODY)).answer())
     for name in ("x-named", "keep-alive", "proxy-authenticate", "trailer"):
-        assert name not in headers and f"llm_provider-{name}" not in headers
+        assert name not in headers
 
 
 # Deadlines
@@ -526,6 +525,7 @@ def test_slow_reader_holds_the_upstream_back(server, upstream):
         held = sent[0]
         assert held < 2000, "16 MB went into a client that does not read"
         assert server.memory_kib() - before < 8192
+        raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         total = len(b"".join(iter(raw.chunk, b"")))
         assert total > 2000 * 8000
     assert sent[0] == 2000
