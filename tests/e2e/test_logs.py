@@ -9,13 +9,13 @@ import canned
 from gateway import KEY, config, entry
 from mock import Answer, Stream
 
-CANARIES = ["sk-canary-upstream-0123", "sk-canary-master-0123", "sk-canary-client-0123", "canary-header-0123", "canary-url-0123",
-            "canary-env-0123", "sk-canary-wrong-0123", "canary-azure-0123"]
+CANARIES = ["sk-canary-upstream-0123", "sk-canary-master-0123", "sk-canary-client-0123", "canary-header-0123", "canary-env-0123",
+            "sk-canary-wrong-0123", "canary-azure-0123"]
 
 
 def canary_config(upstream, **litellm):
     return config(
-        entry("m", f"http://user:canary-url-0123@127.0.0.1:{upstream.port}/v1", api_key=CANARIES[0], extra_headers={"X-Secret": "canary-header-0123"}),
+        entry("m", upstream, api_key=CANARIES[0], extra_headers={"X-Secret": "canary-header-0123"}),
         entry("env", upstream, api_key="os.environ/UPSTREAM_KEY"),
         entry("azure", upstream.url, model="azure/d", api_version="2024-10-21", azure_ad_token="canary-azure-0123", api_key=None),
         general={"master_key": CANARIES[1]}, litellm=litellm)
@@ -28,9 +28,9 @@ def provoke(server, upstream):
     server.chat("env", key=key)
     server.chat("azure", key=key)
     server.chat(key=key, stream=True)
-    server.chat(key=CANARIES[6])
-    server.chat(headers={"x-api-key": CANARIES[6]})
-    server.client.get("/v1/models?key=" + CANARIES[6])
+    server.chat(key=CANARIES[5])
+    server.chat(headers={"x-api-key": CANARIES[5]})
+    server.client.get("/v1/models?key=" + CANARIES[5])
     server.chat(key=key, api_key=CANARIES[2])
     server.chat(key=key, headers={"authorization": f"Bearer {key}", "x-openai-key": CANARIES[2]})
     server.post("/v1/chat/completions", key=key, content=b'{"model":"m","api_key":"' + CANARIES[2].encode() + b'"')
