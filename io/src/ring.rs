@@ -281,7 +281,7 @@ impl Map {
         if len < HEADER_BYTES as u64 {
             return Map::make(file, capacity, id).map(|map| (map, true));
         }
-        let mut probe = Map::map(file, len - HEADER_BYTES as u64, 0)?;
+        let mut probe = Map::of_file(file, len - HEADER_BYTES as u64, 0)?;
         let [magic, version, old_capacity, old_id] = [0, 8, 16, 24].map(|at| probe.word(at));
         if magic == 0 {
             let file = probe.into_file()?;
@@ -302,7 +302,7 @@ impl Map {
         let len = capacity + HEADER_BYTES as u64;
         file.set_len(0)?;
         claim(&file, len)?;
-        let map = Map::map(file, capacity, id)?;
+        let map = Map::of_file(file, capacity, id)?;
         map.set_word(8, VERSION);
         map.set_word(16, capacity);
         map.set_word(24, id);
@@ -319,7 +319,7 @@ impl Map {
         Ok(map)
     }
 
-    fn map(file: File, capacity: u64, id: u64) -> io::Result<Map> {
+    fn of_file(file: File, capacity: u64, id: u64) -> io::Result<Map> {
         let len = usize::try_from(capacity)
             .ok()
             .and_then(|capacity| capacity.checked_add(HEADER_BYTES))
@@ -505,7 +505,7 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        // SAFETY: the mapping that `map` made, of that length; nothing points into it any more.
+        // SAFETY: the mapping that `of_file` made, of that length; nothing points into it any more.
         unsafe {
             libc::munmap(
                 self.start.as_ptr().cast(),

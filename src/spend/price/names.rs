@@ -155,34 +155,58 @@ pub(super) fn size_bucket(provider: &str, model: &str) -> Option<&'static str> {
     }
 }
 
+/// Entries by their largest size in millions of parameters, ascending.
+type Buckets = &'static [(u64, &'static str)];
+
+const FIREWORKS: Buckets = &[
+    (4_000, "fireworks-ai-up-to-4b"),
+    (16_000, "fireworks-ai-4.1b-to-16b"),
+    (u64::MAX, "fireworks-ai-above-16b"),
+];
+const FIREWORKS_EXPERTS: Buckets = &[
+    (56_000, "fireworks-ai-moe-up-to-56b"),
+    (176_000, "fireworks-ai-56b-to-176b"),
+    (u64::MAX, "fireworks-ai-default"),
+];
+const FIREWORKS_EMBEDDINGS: Buckets = &[
+    (150, "fireworks-ai-embedding-up-to-150m"),
+    (350, "fireworks-ai-embedding-150m-to-350m"),
+];
+const TOGETHER: Buckets = &[
+    (4_000, "together-ai-up-to-4b"),
+    (8_000, "together-ai-4.1b-8b"),
+    (21_000, "together-ai-8.1b-21b"),
+    (41_000, "together-ai-21.1b-41b"),
+    (80_000, "together-ai-41.1b-80b"),
+    (110_000, "together-ai-81.1b-110b"),
+];
+const TOGETHER_EMBEDDINGS: Buckets = &[
+    (150, "together-ai-embedding-up-to-150m"),
+    (350, "together-ai-embedding-151m-to-350m"),
+];
+
+fn bucket(buckets: Buckets, size: Size) -> Option<&'static str> {
+    buckets
+        .iter()
+        .find(|(most, _)| size.millions <= *most)
+        .map(|(_, name)| *name)
+}
+
 fn fireworks_bucket(model: &str, size: Option<Size>) -> &'static str {
-    let Some(Size { millions, experts }) = size else {
-        return "fireworks-ai-default";
-    };
-    match (experts, millions) {
-        (true, ..=56_000) => "fireworks-ai-moe-up-to-56b",
-        (true, ..=176_000) => "fireworks-ai-56b-to-176b",
-        (true, _) => "fireworks-ai-default",
-        (false, ..=150) if is_embedding(model) => "fireworks-ai-embedding-up-to-150m",
-        (false, ..=350) if is_embedding(model) => "fireworks-ai-embedding-150m-to-350m",
-        (false, ..=4_000) => "fireworks-ai-up-to-4b",
-        (false, ..=16_000) => "fireworks-ai-4.1b-to-16b",
-        (false, _) => "fireworks-ai-above-16b",
-    }
+    let of_size = size.and_then(|size| match size.experts {
+        true => bucket(FIREWORKS_EXPERTS, size),
+        false if is_embedding(model) => bucket(FIREWORKS_EMBEDDINGS, size),
+        false => None,
+    });
+    let plain = || bucket(FIREWORKS, size?);
+    of_size.or_else(plain).unwrap_or("fireworks-ai-default")
 }
 
 fn together_bucket(model: &str, size: Size) -> Option<&'static str> {
-    Some(match size.millions {
-        ..=150 if is_embedding(model) => "together-ai-embedding-up-to-150m",
-        ..=350 if is_embedding(model) => "together-ai-embedding-151m-to-350m",
-        ..=4_000 => "together-ai-up-to-4b",
-        ..=8_000 => "together-ai-4.1b-8b",
-        ..=21_000 => "together-ai-8.1b-21b",
-        ..=41_000 => "together-ai-21.1b-41b",
-        ..=80_000 => "together-ai-41.1b-80b",
-        ..=110_000 => "together-ai-81.1b-110b",
-        _ => return None,
-    })
+    let embedding = is_embedding(model)
+        .then(|| bucket(TOGETHER_EMBEDDINGS, size))
+        .flatten();
+    embedding.or_else(|| bucket(TOGETHER, size))
 }
 
 fn is_embedding(model: &str) -> bool {
