@@ -19,7 +19,7 @@ use shardgate::provider::{
 const STUB: &str = "http://127.0.0.1:1";
 
 /// Providers with a dialect of their own, which `golden_translated` replays.
-const TRANSLATED: &[&str] = &["anthropic"];
+const TRANSLATED: &[&str] = &["anthropic", "gemini", "vertex_ai"];
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -132,7 +132,7 @@ fn replay(case: &Value) -> Outcome {
         return Outcome::Missing("config".to_owned());
     };
     let prefix = params["model"].as_str().unwrap().split('/').next().unwrap();
-    if find(prefix).is_none() && case["provider"] != "openai" {
+    if (find(prefix).is_none() && case["provider"] != "openai") || TRANSLATED.contains(&prefix) {
         return Outcome::Missing(format!("provider {prefix}"));
     }
     let env: Map<String, Value> = with_stub(&case["env"])

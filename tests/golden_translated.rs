@@ -19,7 +19,7 @@ const STUB: &str = "http://127.0.0.1:1";
 const NOW: u64 = 1_741_570_000;
 
 /// Folders, and how many of their cases are replayed.
-const FOLDERS: &[(&str, usize)] = &[("anthropic", 55)];
+const FOLDERS: &[(&str, usize)] = &[("anthropic", 55), ("gemini", 40), ("vertex_ai", 44)];
 
 #[test]
 fn translated_transcripts_are_replayed() {
@@ -212,8 +212,9 @@ impl Call<'_> {
 
     /// The token that the recorded token endpoint gave.
     fn token(&self) -> String {
-        let token = &self.case["aux"][0]["response"]["body"]["access_token"];
-        token.as_str().unwrap_or("token").to_owned()
+        let mut helpers = self.case["aux"].as_array().into_iter().flatten();
+        let token = helpers.find_map(|helper| helper["response"]["body"]["access_token"].as_str());
+        token.unwrap_or("token").to_owned()
     }
 
     fn answer(&mut self, outgoing: &Outgoing, client: &Value) {

@@ -205,6 +205,8 @@ pub fn estimate_tokens(text: &str) -> u64 {
 pub struct Stamp {
     /// The answer's id.
     pub id: String,
+    /// Letters and digits that no other call has, for ids that the provider does not give.
+    pub fresh: String,
     /// Seconds of unix time.
     pub created: u64,
     /// The model as the client sees it.

@@ -3,6 +3,7 @@
 
 pub mod anthropic_messages;
 pub mod frames;
+pub mod gemini;
 pub mod hub;
 pub mod multipart;
 pub mod openai_chat;

@@ -82,6 +82,9 @@ impl Provider for Anthropic {
         if operation == Operation::Messages {
             return native_request(&self.common, incoming, options);
         }
+        if operation != Operation::Chat {
+            return Err(openai::unsupported(self.common.label, operation));
+        }
         let mut call = self.common.call(incoming, options, REFUSED)?;
         let mut headers = std::mem::take(&mut call.headers);
         let (stream, usage_asked) = (call.stream, call.usage_asked);

@@ -7,10 +7,12 @@ mod azure;
 mod base;
 mod compatible;
 pub mod errors;
+mod gemini;
 mod openai;
 mod table;
 mod target;
 mod translated;
+mod vertex;
 
 use std::fmt;
 
@@ -184,7 +186,7 @@ pub enum TokenSource {
     },
     /// A Google service account that signs its own assertion (RS256).
     GoogleServiceAccount {
-        /// The account's JSON.
+        /// The account's JSON, or the path of a file that holds it (what does not begin with a brace).
         json: Secret,
         /// The scope.
         scope: &'static str,
@@ -322,6 +324,9 @@ pub trait Provider: Send + Sync {
     fn error(&self, reply: &Reply<'_>) -> GatewayError;
 }
 
+/// Makes a base URL of parameters and environment variables, which it asks for by name.
+pub type BaseBy = fn(&dyn Fn(&str) -> Option<String>) -> Option<String>;
+
 /// One row of the table: what is known of a provider before any deployment is.
 pub struct Entry {
     /// The prefix of `model`, e.g. `together_ai`.
@@ -330,6 +335,9 @@ pub struct Entry {
     pub label: &'static str,
     /// The base URL when neither parameters nor environment name one.
     pub base: Option<&'static str>,
+    /// Makes the base URL of what a parameter or an environment variable of that name says, e.g. of a region; asked
+    /// before `base_env` and `base`.
+    pub base_by: Option<BaseBy>,
     /// Environment variables with a base URL, in order.
     pub base_env: &'static [&'static str],
     /// Environment variables with a key, in order.

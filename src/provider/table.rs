@@ -1,6 +1,6 @@
 //! The table of providers, sorted by name.
 
-use super::{Entry, anthropic, azure, openai};
+use super::{Entry, anthropic, azure, gemini, openai, vertex};
 
 /// A provider, on the OpenAI wire unless it has a builder of its own.
 macro_rules! wire {
@@ -9,10 +9,15 @@ macro_rules! wire {
     };
     ($name:literal, $label:literal, $base:expr, [$($base_env:literal),*], [$($key_env:literal),*], $host:expr,
      $build:expr) => {
+        wire!($name, $label, $base, [$($base_env),*], [$($key_env),*], $host, $build, None)
+    };
+    ($name:literal, $label:literal, $base:expr, [$($base_env:literal),*], [$($key_env:literal),*], $host:expr,
+     $build:expr, $base_by:expr) => {
         &Entry {
             name: $name,
             label: $label,
             base: $base,
+            base_by: $base_by,
             base_env: &[$($base_env),*],
             key_env: &[$($key_env),*],
             host: $host,
@@ -199,6 +204,15 @@ pub static PROVIDERS: &[&Entry] = &[
         [],
         ["GALADRIEL_API_KEY"],
         Some("api.galadriel.com")
+    ),
+    wire!(
+        "gemini",
+        "Gemini",
+        Some("https://generativelanguage.googleapis.com/v1beta"),
+        ["GEMINI_API_BASE"],
+        ["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+        Some("generativelanguage.googleapis.com"),
+        gemini::build
     ),
     wire!(
         "github",
@@ -428,6 +442,16 @@ pub static PROVIDERS: &[&Entry] = &[
         ["VERCEL_AI_GATEWAY_API_BASE"],
         ["VERCEL_AI_GATEWAY_API_KEY"],
         Some("ai-gateway.vercel.sh")
+    ),
+    wire!(
+        "vertex_ai",
+        "Vertex_ai",
+        None,
+        ["VERTEXAI_API_BASE"],
+        [],
+        Some("aiplatform.googleapis.com"),
+        vertex::build,
+        Some(vertex::base)
     ),
     wire!(
         "volcengine",

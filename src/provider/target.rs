@@ -79,7 +79,9 @@ impl Target {
                 .iter()
                 .find_map(|name| env(name).filter(|value| !value.is_empty()))
         };
+        let lookup = |name: &str| text(params, name, env).or_else(|| env(name));
         let url = api_base
+            .or_else(|| entry.base_by.and_then(|base_by| base_by(&lookup)))
             .or_else(from_env)
             .or_else(|| entry.base.map(str::to_owned));
         let url = url.ok_or_else(|| {

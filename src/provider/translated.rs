@@ -8,7 +8,7 @@ use super::{
     StreamTranslator, retry_after,
 };
 use crate::dialect::frames::Framing;
-use crate::dialect::hub::{Call, DONE, Stamp};
+use crate::dialect::hub::{Call, DONE, Stamp, unreadable};
 use crate::dialect::openai_chat::params::{Param, is_gateway_field, is_gateway_setting};
 use crate::dialect::splice::Spliced;
 use crate::dialect::usage::Usage;
@@ -180,11 +180,30 @@ impl Common {
         };
         Stamp {
             id: format!("chatcmpl-{}", context.fresh_id),
+            fresh: context.fresh_id.to_owned(),
             created: context.now_unix_s,
             model: model.to_owned(),
             usage_asked: context.usage_asked,
         }
     }
+}
+
+/// A path segment of a URL: what is no letter, digit or one of `-_.~@` is percent-encoded.
+pub(super) fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~@".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// A reply's JSON.
+pub(super) fn json(label: &str, reply: &Reply<'_>) -> Result<Value, GatewayError> {
+    serde_json::from_slice(reply.body).map_err(|error| unreadable(label, error))
 }
 
 /// Whether a header may be sent.

@@ -1,0 +1,190 @@
+//! The Gemini API: chat translated to generateContent, embeddings.
+
+use serde_json::Value;
+
+use super::translated::{
+    Common, EventReader, Progress, Translator, answer, json, upstream_error, whole,
+};
+use super::{
+    Answer, AnswerContext, Incoming, Operation, Outgoing, Provider, Reply, RequestOptions, Route,
+    Setup, StreamReader, openai,
+};
+use crate::dialect::frames::Sse;
+use crate::dialect::gemini::stream::Events;
+use crate::dialect::gemini::{embed, error, request, response};
+use crate::dialect::hub::{Call, unreadable};
+use crate::dialect::openai_chat::params::Param;
+use crate::error::GatewayError;
+
+/// What Gemini models do not take.
+pub(super) const REFUSED: &[Param] = &[
+    Param::LogitBias,
+    Param::Prediction,
+    Param::Verbosity,
+    Param::SafetyIdentifier,
+    Param::PromptCacheKey,
+];
+
+struct Gemini {
+    common: Common,
+    refused: Vec<Param>,
+}
+
+/// Builds a deployment.
+pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
+    let mut common = Common::new(&setup);
+    if let Some(key) = setup.key {
+        common.header("x-goog-api-key", key.reveal())?;
+    }
+    let mut refused = REFUSED.to_vec();
+    refused.push(Param::TopLogprobs);
+    Ok(Box::new(Gemini { common, refused }))
+}
+
+/// The method behind a model's colon, and its query.
+pub(super) const fn method(operation: Operation, stream: bool) -> Option<&'static str> {
+    match (operation, stream) {
+        (Operation::Chat | Operation::GenerateContent, false) => Some(":generateContent"),
+        (Operation::Chat | Operation::GenerateContent, true) => Some(":streamGenerateContent"),
+        (Operation::Embeddings, _) => Some(":batchEmbedContents"),
+        _ => None,
+    }
+}
+
+impl Gemini {
+    fn path(
+        &self,
+        operation: Operation,
+        model: &str,
+        stream: bool,
+    ) -> Result<String, GatewayError> {
+        let method = method(operation, stream)
+            .ok_or_else(|| openai::unsupported(self.common.label, operation))?;
+        let path = self.common.base.join(&format!("/models/{model}{method}"));
+        Ok(with_sse(path, stream))
+    }
+}
+
+/// A stream is asked for as events.
+pub(super) fn with_sse(path: String, stream: bool) -> String {
+    if !stream {
+        return path;
+    }
+    let mark = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{mark}alt=sse")
+}
+
+/// A call as the provider takes it: its own model in the path, unless the request says another.
+pub(super) fn outgoing(mut call: Call, operation: Operation, path: Option<String>) -> Outgoing {
+    let headers = std::mem::take(&mut call.headers);
+    let (stream, usage_asked) = (call.stream, call.usage_asked);
+    let body = if operation == Operation::Embeddings {
+        embed::batch(call)
+    } else {
+        Value::Object(request::translate(call))
+    };
+    Outgoing {
+        path_and_query: path,
+        headers,
+        stream,
+        usage_asked,
+        ..Outgoing::new(whole(&body))
+    }
+}
+
+impl Provider for Gemini {
+    fn route(&self, operation: Operation, stream: bool) -> Result<Route, GatewayError> {
+        let path = self.path(operation, &self.common.model, stream)?;
+        Ok(self.common.route(path))
+    }
+
+    fn request(
+        &self,
+        operation: Operation,
+        incoming: Incoming<'_>,
+        options: &RequestOptions<'_>,
+    ) -> Result<Outgoing, GatewayError> {
+        if !matches!(operation, Operation::Chat | Operation::Embeddings) {
+            return Err(openai::unsupported(self.common.label, operation));
+        }
+        let call = self.common.call(incoming, options, &self.refused)?;
+        let path = match options.model {
+            Some(model) => Some(self.path(operation, model, call.stream)?),
+            None => None,
+        };
+        Ok(outgoing(call, operation, path))
+    }
+
+    fn answer(
+        &self,
+        reply: &Reply<'_>,
+        context: &AnswerContext<'_>,
+    ) -> Result<Answer, GatewayError> {
+        gemini_answer(&self.common, reply, context)
+    }
+
+    fn stream(&self, context: &AnswerContext<'_>) -> StreamReader {
+        gemini_stream(&self.common, context)
+    }
+
+    fn error(&self, reply: &Reply<'_>) -> GatewayError {
+        google_error(&self.common, reply)
+    }
+}
+
+/// An answer of generateContent or of an embeddings method.
+pub(super) fn gemini_answer(
+    common: &Common,
+    reply: &Reply<'_>,
+    context: &AnswerContext<'_>,
+) -> Result<Answer, GatewayError> {
+    let body = json(common.label, reply)?;
+    let stamp = common.stamp(context);
+    if context.operation == Operation::Embeddings {
+        let (body, usage) = embed::answer(&body, &stamp.model)
+            .ok_or_else(|| unreadable(common.label, "no embeddings"))?;
+        return Ok(answer(body, usage));
+    }
+    let model = body["modelVersion"].as_str().map(str::to_owned);
+    let (body, usage) = response::translate(&body, &stamp);
+    let mut answer = answer(body, usage);
+    answer.upstream_model = model;
+    Ok(answer)
+}
+
+/// The reader for a stream of generateContent.
+pub(super) fn gemini_stream(common: &Common, context: &AnswerContext<'_>) -> StreamReader {
+    let events = Events::new(common.label, common.stamp(context));
+    StreamReader::Translate(Box::new(Translator::<Sse, _>::new(events)))
+}
+
+/// What an error of Google's means.
+pub(super) fn google_error(common: &Common, reply: &Reply<'_>) -> GatewayError {
+    let text = String::from_utf8_lossy(reply.body);
+    let (class, status, message) = error::read(common.name, common.label, reply.status, &text);
+    upstream_error(reply, class, status, message)
+}
+
+impl EventReader for Events {
+    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+        Events::event(self, data, out)
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        Events::finish(self, out);
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            has_content: self.has_content(),
+            is_whole: self.finish_reason().is_some(),
+            usage: self.usage(),
+            finish_reason: self.finish_reason().map(str::to_owned),
+        }
+    }
+
+    /// Google has no end mark: more usage may follow the reason to stop.
+    fn ends_early(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,314 @@
+//! Vertex AI: Gemini and embeddings, Claude, and the partners' models on the OpenAI wire. Calls carry an access token that
+//! the coordinator fetches.
+
+use serde_json::{Value, json};
+
+use super::anthropic::{self, claude_answer, claude_stream, native_request};
+use super::gemini::{self, gemini_answer, gemini_stream, google_error, with_sse};
+use super::openai::{OpenAiWire, Rules, unsupported};
+use super::translated::{Common, segment, whole};
+use super::{
+    Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Provider, Reply, RequestOptions,
+    Route, Secret, Setup, StreamReader, TokenSource,
+};
+use crate::dialect::anthropic_messages;
+use crate::dialect::gemini::embed;
+use crate::dialect::openai_chat::request::RequestRules;
+use crate::dialect::openai_chat::response::ResponseRules;
+use crate::dialect::splice::Spliced;
+use crate::error::{ErrorClass, GatewayError};
+
+/// The scope of access tokens.
+const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+/// The version of Anthropic's API on Vertex AI, in the body.
+const CLAUDE_VERSION: &str = "vertex-2023-10-16";
+/// Where calls go when no location is given.
+const LOCATION: &str = "us-central1";
+
+static PARTNER: Rules = Rules {
+    request: RequestRules {
+        stream_false: true,
+        ..RequestRules::PLAIN
+    },
+    response: ResponseRules {
+        vendor_fields: false,
+        ..ResponseRules::PLAIN
+    },
+    ..Rules::PLAIN
+};
+
+/// Whose model it is.
+enum Family {
+    Gemini,
+    Claude,
+    /// On the OpenAI wire.
+    Partner(Box<OpenAiWire>),
+}
+
+struct Vertex {
+    common: Common,
+    family: Family,
+    /// `/v1/projects/P/locations/L`.
+    project: String,
+    credentials: Option<Secret>,
+    has_key: bool,
+}
+
+/// The base URL where none is given: the location's.
+pub(super) fn base(lookup: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let location = location(lookup);
+    Some(if location == "global" {
+        "https://aiplatform.googleapis.com".to_owned()
+    } else {
+        format!("https://{location}-aiplatform.googleapis.com")
+    })
+}
+
+fn location(lookup: &dyn Fn(&str) -> Option<String>) -> String {
+    lookup("vertex_location")
+        .or_else(|| lookup("vertex_ai_location"))
+        .or_else(|| lookup("VERTEXAI_LOCATION"))
+        .unwrap_or_else(|| LOCATION.to_owned())
+}
+
+/// Builds a deployment.
+pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
+    let lookup = |name: &str| setup.text(name).or_else(|| (setup.env)(name));
+    let credentials = credentials(&setup);
+    let in_credentials = || {
+        let account: Value = serde_json::from_str(credentials.as_deref()?).ok()?;
+        let project = account["quota_project_id"]
+            .as_str()
+            .or_else(|| account["project_id"].as_str());
+        project.map(str::to_owned)
+    };
+    let project = lookup("vertex_project")
+        .or_else(|| lookup("vertex_ai_project"))
+        .or_else(|| lookup("VERTEXAI_PROJECT"))
+        .or_else(in_credentials)
+        .ok_or("litellm_params.vertex_project is missing")?;
+    let project = format!(
+        "/v1/projects/{}/locations/{}",
+        segment(&project),
+        segment(&location(&lookup))
+    );
+    let mut common = Common::new(&setup);
+    let family = family(&setup);
+    if matches!(family, Family::Claude) {
+        common.header("anthropic-version", "2023-06-01")?;
+    }
+    if let Some(key) = setup.key {
+        common.header("x-goog-api-key", key.reveal())?;
+    }
+    Ok(Box::new(Vertex {
+        common,
+        family,
+        project,
+        credentials: credentials.map(Secret::new),
+        has_key: setup.key.is_some(),
+    }))
+}
+
+/// A service account's JSON, or the path of a file with one.
+fn credentials(setup: &Setup<'_>) -> Option<String> {
+    if let Some(given @ Value::Object(_)) = setup.params.get("vertex_credentials") {
+        return Some(given.to_string());
+    }
+    setup
+        .text("vertex_credentials")
+        .or_else(|| setup.text("vertex_ai_credentials"))
+        .or_else(|| (setup.env)("GOOGLE_APPLICATION_CREDENTIALS"))
+}
+
+fn family(setup: &Setup<'_>) -> Family {
+    let model = setup.model;
+    if model.starts_with("claude") {
+        return Family::Claude;
+    }
+    let is_partner = model.contains('/') && !model.starts_with("gemini/")
+        || ["mistral", "codestral", "jamba", "ministral"]
+            .iter()
+            .any(|name| model.starts_with(name));
+    if !is_partner {
+        return Family::Gemini;
+    }
+    let name = if model.contains('/') {
+        model
+    } else {
+        model.split('@').next().unwrap_or(model)
+    };
+    let renamed = Setup {
+        model: name,
+        ..*setup
+    };
+    Family::Partner(Box::new(OpenAiWire::new(&renamed, &PARTNER)))
+}
+
+impl Vertex {
+    fn path(
+        &self,
+        operation: Operation,
+        model: &str,
+        stream: bool,
+    ) -> Result<String, GatewayError> {
+        let missing = || unsupported(self.common.label, operation);
+        let (publisher, method) = match (&self.family, operation) {
+            (Family::Gemini, Operation::Embeddings) => ("google", ":predict"),
+            (Family::Gemini, _) => (
+                "google",
+                gemini::method(operation, stream).ok_or_else(missing)?,
+            ),
+            (Family::Claude, Operation::Chat | Operation::Messages) if stream => {
+                ("anthropic", ":streamRawPredict")
+            }
+            (Family::Claude, Operation::Chat | Operation::Messages) => ("anthropic", ":rawPredict"),
+            (Family::Partner(_), Operation::Chat) if model.contains('/') => {
+                return Ok(self.join("/endpoints/openapi/chat/completions"));
+            }
+            (Family::Partner(_), Operation::Chat | Operation::Completions) => (
+                if model.starts_with("jamba") {
+                    "ai21"
+                } else {
+                    "mistralai"
+                },
+                if stream {
+                    ":streamRawPredict"
+                } else {
+                    ":rawPredict"
+                },
+            ),
+            _ => return Err(missing()),
+        };
+        let path = self.join(&format!(
+            "/publishers/{publisher}/models/{}{method}",
+            segment(model)
+        ));
+        let is_sse = stream && !matches!(self.family, Family::Partner(_));
+        Ok(with_sse(path, is_sse))
+    }
+
+    /// A base with a path of its own stands for all but the method.
+    fn join(&self, rest: &str) -> String {
+        let base = &self.common.base;
+        if base.prefix.contains("/projects/") {
+            return base.join(rest);
+        }
+        base.join(&format!("{}{rest}", self.project))
+    }
+
+    /// Claude's body names no model and says which version of the API it means.
+    fn claude(
+        &self,
+        operation: Operation,
+        incoming: Incoming<'_>,
+        options: &RequestOptions<'_>,
+    ) -> Result<Outgoing, GatewayError> {
+        let (mut body, mut outgoing) = if operation == Operation::Messages {
+            let outgoing = native_request(&self.common, incoming, options)?;
+            let Spliced::Whole(bytes) = &outgoing.body else {
+                return Ok(outgoing);
+            };
+            let body = serde_json::from_slice(bytes).map_err(GatewayError::malformed)?;
+            (body, outgoing)
+        } else {
+            let mut call = self.common.call(incoming, options, anthropic::REFUSED)?;
+            let mut outgoing = Outgoing::new(Spliced::unchanged());
+            outgoing.headers = std::mem::take(&mut call.headers);
+            (outgoing.stream, outgoing.usage_asked) = (call.stream, call.usage_asked);
+            let translated = anthropic_messages::request::translate(call, self.common.label)?;
+            let beta = translated.beta.map(str::to_owned);
+            outgoing
+                .headers
+                .extend(beta.map(|beta| ("anthropic-beta".to_owned(), beta)));
+            (translated.body, outgoing)
+        };
+        body.remove("model");
+        body.insert("anthropic_version".to_owned(), json!(CLAUDE_VERSION));
+        outgoing.body = whole(&Value::Object(body));
+        Ok(outgoing)
+    }
+}
+
+impl Provider for Vertex {
+    fn route(&self, operation: Operation, stream: bool) -> Result<Route, GatewayError> {
+        let path = self.path(operation, &self.common.model, stream)?;
+        Ok(self.common.route(path))
+    }
+
+    fn request(
+        &self,
+        operation: Operation,
+        incoming: Incoming<'_>,
+        options: &RequestOptions<'_>,
+    ) -> Result<Outgoing, GatewayError> {
+        self.path(operation, &self.common.model, false)?;
+        let mut outgoing = match &self.family {
+            Family::Claude => self.claude(operation, incoming, options)?,
+            Family::Partner(wire) => wire.request(operation, incoming, options)?,
+            Family::Gemini if operation == Operation::Embeddings => {
+                let call = self.common.call(incoming, options, &[])?;
+                Outgoing::new(whole(&embed::predict(call)))
+            }
+            Family::Gemini if operation == Operation::Chat => {
+                let call = self.common.call(incoming, options, gemini::REFUSED)?;
+                gemini::outgoing(call, operation, None)
+            }
+            Family::Gemini => return Err(unsupported(self.common.label, operation)),
+        };
+        if let Some(model) = options.model {
+            outgoing.path_and_query = Some(self.path(operation, model, outgoing.stream)?);
+        }
+        Ok(outgoing)
+    }
+
+    fn sign(
+        &self,
+        _route: &Route,
+        _body: &[u8],
+        moment: &Moment<'_>,
+    ) -> Result<Vec<(String, String)>, GatewayError> {
+        match moment.token {
+            Some(token) => Ok(vec![(
+                "authorization".to_owned(),
+                format!("Bearer {token}"),
+            )]),
+            None => Err(GatewayError::new(
+                ErrorClass::Authentication,
+                "litellm.AuthenticationError: Vertex_aiException - there is no access token for this deployment yet",
+            )),
+        }
+    }
+
+    fn is_signed(&self) -> bool {
+        !self.has_key
+    }
+
+    fn token_source(&self) -> Option<TokenSource> {
+        let json = self.credentials.clone()?;
+        Some(TokenSource::GoogleServiceAccount { json, scope: SCOPE })
+    }
+
+    fn answer(
+        &self,
+        reply: &Reply<'_>,
+        context: &AnswerContext<'_>,
+    ) -> Result<Answer, GatewayError> {
+        match &self.family {
+            Family::Gemini => gemini_answer(&self.common, reply, context),
+            Family::Claude => claude_answer(&self.common, reply, context),
+            Family::Partner(wire) => wire.answer(reply, context),
+        }
+    }
+
+    fn stream(&self, context: &AnswerContext<'_>) -> StreamReader {
+        match &self.family {
+            Family::Gemini => gemini_stream(&self.common, context),
+            Family::Claude => claude_stream(&self.common, context),
+            Family::Partner(wire) => wire.stream(context),
+        }
+    }
+
+    fn error(&self, reply: &Reply<'_>) -> GatewayError {
+        google_error(&self.common, reply)
+    }
+}
