@@ -49,6 +49,34 @@ impl Affinity {
     }
 }
 
+/// A prompt shorter than this is cached by no provider: 1,024 tokens.
+const CACHEABLE_BYTES_MIN: usize = 4096;
+/// What is marked for caching is looked at up to here.
+const LOOKED_AT_BYTES: usize = 65_536;
+
+/// The fingerprint of what a provider would cache of a prompt (its JSON as it came): everything up
+/// to the last `cache_control` mark, or the beginning where nothing is marked; `None` for a short
+/// prompt.
+#[must_use]
+pub fn fingerprint(prompt: &[u8]) -> Option<u64> {
+    if prompt.len() < CACHEABLE_BYTES_MIN {
+        return None;
+    }
+    let text = std::str::from_utf8(prompt).ok()?;
+    let marked = text.rfind("\"cache_control\"").unwrap_or(0);
+    let cached = &prompt[..marked
+        .clamp(CACHEABLE_BYTES_MIN, LOOKED_AT_BYTES)
+        .min(prompt.len())];
+    let mut hash = cached.len() as u64;
+    for eight in cached.chunks(8) {
+        let mut word = [0; 8];
+        word[..eight.len()].copy_from_slice(eight);
+        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        hash ^= hash >> 29;
+    }
+    Some(hash.max(1))
+}
+
 /// A deployment's mark: the same over reloads.
 #[must_use]
 pub fn mark(id: &str) -> u32 {
@@ -61,6 +89,21 @@ pub fn mark(id: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_beginning_has_the_same_fingerprint() {
+        let prompt = |rule: &str, mark: &str, rest: &str| {
+            format!("[{}{mark}, {rest}]", rule.repeat(1_500)).into_bytes()
+        };
+        let mark = "\"cache_control\"";
+        let first = fingerprint(&prompt("rule ", mark, "one"));
+        assert!(first.is_some());
+        assert_eq!(first, fingerprint(&prompt("rule ", mark, "another")));
+        assert_ne!(first, fingerprint(&prompt("rude ", mark, "one")));
+        let unmarked = fingerprint(&prompt("rule ", "", "one"));
+        assert_eq!(unmarked, fingerprint(&prompt("rule ", "", "another")));
+        assert_eq!(fingerprint(b"[short]"), None);
+    }
 
     #[test]
     fn remembers_for_a_while() {

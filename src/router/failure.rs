@@ -73,6 +73,8 @@ impl FailureClass {
 pub enum Cause {
     /// The last attempt's failure: the shard keeps what the upstream said.
     Upstream,
+    /// The caller may not use the group: the shard keeps the reason.
+    Denied,
     /// A switch of the request (mock_testing_*) asked for this failure.
     Mocked,
     /// Every deployment of the group is cooling down.

@@ -33,6 +33,7 @@ pub(super) struct Search<'a> {
 #[derive(Debug)]
 pub(super) struct Permit {
     pub(super) deployment: DeploymentIx,
+    requests: Option<Reservation>,
     tokens: Option<Reservation>,
     /// Tokens expected of the call.
     pub(super) expected: u64,
@@ -426,6 +427,7 @@ fn take(search: &Search<'_>, ix: DeploymentIx, tally: &mut Tally) -> Option<Perm
     }
     let mut permit = Permit {
         deployment: ix,
+        requests: None,
         tokens: None,
         expected,
         parallel: spec.max_parallel.is_some(),
@@ -441,7 +443,8 @@ fn take(search: &Search<'_>, ix: DeploymentIx, tally: &mut Tally) -> Option<Perm
         _ => Ok(None),
     };
     match (requests, tokens) {
-        (Ok(_), Ok(tokens)) => {
+        (Ok(requests), Ok(tokens)) => {
+            permit.requests = requests;
             permit.tokens = tokens;
             let cell = live.cell(shard);
             cell.begin(now);
@@ -461,6 +464,18 @@ fn take(search: &Search<'_>, ix: DeploymentIx, tally: &mut Tally) -> Option<Perm
             None
         }
     }
+}
+
+/// Gives a permit back whose call was never made.
+pub(super) fn give_back(router: &Router, live: &Live, permit: Permit) {
+    if let Some(reservation) = permit.requests {
+        router
+            .deployment(permit.deployment)
+            .live
+            .requests
+            .settle(reservation, 0);
+    }
+    release(router, live, permit, Some(0), true);
 }
 
 /// Notes the first answer to a call, good or bad.

@@ -165,8 +165,12 @@ impl Work<'_> {
         let index = attempt.deployment.0 as usize;
         self.call.route.deployment = Some(index);
         note_route(self.call, journey);
-        if journey.attempted_fallbacks() > 0 {
-            super::callers::may_fall_back(self.call, index)?;
+        if journey.attempted_fallbacks() > 0
+            && let Err(error) = super::callers::may_fall_back(self.call, index)
+        {
+            journey.skip(class(&error), router, &self.shard.live);
+            self.shard.wake_waiters();
+            return Err(error);
         }
         let began = Instant::now();
         let deadline = began + attempt.timeout;
@@ -175,7 +179,10 @@ impl Work<'_> {
             .into_owned();
         // In boxes of their own: a stream that runs for long keeps only what relaying needs.
         let deployment = &snapshot.deployments[index];
-        let found = Box::pin(exchange::run(self, deployment, &model, deadline)).await;
+        let heard_by = attempt
+            .answer_within
+            .map_or(deadline, |w| deadline.min(began + w));
+        let found = Box::pin(exchange::run(self, deployment, &model, heard_by)).await;
         let outcome;
         let result = match found {
             Ok(answered) => {
@@ -316,7 +323,7 @@ fn final_error(
     asked: &str,
 ) -> GatewayError {
     let mut error = match (failure.cause, last) {
-        (Cause::Upstream | Cause::Deadline, Some(last)) => last,
+        (Cause::Upstream | Cause::Denied | Cause::Deadline, Some(last)) => last,
         (_, _) => own_words(failure, asked),
     };
     if let Some(seconds) = failure.retry_after_s {
@@ -375,7 +382,7 @@ fn own_words(failure: &Failure, asked: &str) -> GatewayError {
             format!("no deployment of model={asked} can do what the request asks for"),
         ),
         Cause::Mocked => mocked(failure.class),
-        Cause::Upstream | Cause::Empty => (
+        Cause::Upstream | Cause::Denied | Cause::Empty => (
             ErrorClass::InternalServer,
             format!("{none} Passed model={asked}"),
         ),

@@ -61,7 +61,12 @@ pub(super) fn read(
     let model = model(call, operation, path_model, named)?;
     required(operation, &fields)?;
     reserved(call, &fields)?;
-    let facts = facts(request, &fields, operation)?;
+    let mut facts = facts(request, &fields, operation)?;
+    if call.snapshot.router.settings().prompt_caching {
+        facts.prompt = fields
+            .raw("messages")
+            .and_then(crate::router::affinity::fingerprint);
+    }
     let mock = fields.json("mock_response")?;
     let usage: Option<StreamOptions> = fields.json("stream_options")?;
     Ok(Box::new(Asked {

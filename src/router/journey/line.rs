@@ -135,6 +135,7 @@ pub(super) fn class_of(cause: Cause) -> FailureClass {
         Cause::TagsDenied => FailureClass::Authentication,
         Cause::RegionDenied | Cause::Unsupported => FailureClass::BadRequest,
         Cause::Deadline => FailureClass::Timeout,
+        Cause::Denied => FailureClass::PermissionDenied,
         Cause::Upstream | Cause::Mocked => FailureClass::InternalServer,
         Cause::Cooling
         | Cause::LimitReached

@@ -271,6 +271,16 @@ impl Journey {
         }
     }
 
+    /// Tells that the attempt will not be made: the caller may not use this group. Nothing counts
+    /// against the deployment, and the next group is tried.
+    pub fn skip(&mut self, class: FailureClass, router: &Router, live: &Live) {
+        if let State::InFlight(permit, _) = std::mem::replace(&mut self.state, State::Over) {
+            filter::give_back(router, live, permit);
+            self.fail_by(class, Cause::Denied, None);
+            self.next_group(class, router);
+        }
+    }
+
     /// Gives up whatever the journey is at: the client left, or the process stops. Safe at any
     /// time, any number of times.
     pub fn abandon(&mut self, router: &Router, live: &Live) {

@@ -220,3 +220,21 @@ fn fallbacks_of_an_alias_are_its_groups() {
     );
     assert_eq!(run.calls, ["a", "b"]);
 }
+
+#[test]
+fn a_group_that_the_caller_may_not_use_is_skipped() {
+    let fallbacks = table(&[("a", &["b", "c"])]);
+    let mut bench = chain(RouterSettings {
+        fallbacks,
+        ..no_retries()
+    });
+    let mut journey = bench.start("group-a", Facts::default());
+    bench.attempt(&mut journey);
+    bench.finish(&mut journey, failure(FailureClass::InternalServer));
+    assert_eq!(bench.attempt(&mut journey).as_deref(), Some("b"));
+    journey.skip(FailureClass::PermissionDenied, &bench.router, &bench.live);
+    assert_eq!(bench.attempt(&mut journey).as_deref(), Some("c"));
+    bench.finish(&mut journey, Outcome::Success(Success::default()));
+    let idle = |d: &Deployment| d.live.in_flight() == 0 && d.live.cooling_until() == Micros(0);
+    assert!(bench.router.deployments().iter().all(idle));
+}

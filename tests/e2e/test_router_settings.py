@@ -1,0 +1,406 @@
+"""Each row of router_settings, by its name: it is set, and its effect is seen from outside. Rows about
+Redis, caches and assistants belong to other files; num_retries, timeout, stream_timeout, client_ttl and
+default_litellm_params are in test_parameters.py."""
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+import canned
+from gateway import config, entry
+from mock import Answer, Hang, Stream
+
+FAILS = Answer(500, canned.error("down"))
+WELL = Answer(body=canned.chat())
+
+
+def settings(**router):
+    """Cooldowns are on in this file, unless a test turns them off."""
+    return {"disable_cooldowns": None, **router}
+
+
+def many(server, count, threads=8, **body):
+    """So many requests over several connections; their statuses."""
+    message = {"model": "m", "messages": [{"role": "user", "content": "x"}], **body}
+
+    def some(number):
+        with httpx.Client(base_url=server.base_url, trust_env=False, timeout=60) as client:
+            return [client.post("/v1/chat/completions", json=message).status_code for _ in range(number)]
+
+    with ThreadPoolExecutor(threads) as pool:
+        parts = pool.map(some, [count // threads + (at < count % threads) for at in range(threads)])
+    return Counter(status for part in parts for status in part)
+
+
+def slow(seconds):
+    return Answer(body=canned.chat(), delay_s=seconds)
+
+
+# routing_strategy
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_routing_strategy_simple_shuffle(gateway, upstreams, workers):
+    seven, three = upstreams(), upstreams()
+    made = config(entry("m", seven, weight=7), entry("m", three, weight=3), router=settings(routing_strategy="simple-shuffle"))
+    server = gateway(made, "--num_workers", workers)
+    assert many(server, 2_000) == {200: 2_000}
+    share = len(seven.requests) / 2_000
+    assert 0.66 < share < 0.74, share
+
+
+def test_routing_strategy_least_busy(gateway, upstreams):
+    busy, free = upstreams(), upstreams()
+    busy.answer(slow(3))
+    free.answer(WELL)
+    server = gateway(config(entry("m", busy), entry("m", free), router=settings(routing_strategy="least-busy")), "--num_workers", 2)
+    assert many(server, 200) == {200: 200}
+    assert len(busy.requests) <= 40, "one that runs as many calls gets no more"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_routing_strategy_latency_based_routing(gateway, upstreams, stream):
+    late, quick = upstreams(), upstreams()
+    late.answer(Stream(canned.chat_events(usage=True), first_delay_s=0.3) if stream else slow(0.3))
+    quick.answer(Stream(canned.chat_events(usage=True), first_delay_s=0.01) if stream else slow(0.01))
+    server = gateway(config(entry("m", late), entry("m", quick), router=settings(routing_strategy="latency-based-routing")))
+    assert many(server, 100, threads=4, stream=stream) == {200: 100}
+    assert len(late.requests) <= 15, len(late.requests)
+
+
+def test_routing_strategy_args_lowest_latency_buffer(gateway, upstreams):
+    late, quick = upstreams(), upstreams()
+    late.answer(slow(0.1))
+    quick.answer(slow(0.05))
+    args = {"lowest_latency_buffer": 5.0, "ttl": 300}
+    server = gateway(config(entry("m", late), entry("m", quick),
+                            router=settings(routing_strategy="latency-based-routing", routing_strategy_args=args)))
+    assert many(server, 100, threads=2) == {200: 100}
+    assert len(late.requests) >= 25, "both are within the buffer of the fastest"
+
+
+@pytest.mark.parametrize("strategy", ["usage-based-routing", "usage-based-routing-v2"])
+def test_routing_strategy_usage_based(gateway, upstreams, strategy):
+    heavy, light = upstreams(), upstreams()
+    usage = {"prompt_tokens": 500, "completion_tokens": 400, "total_tokens": 900}
+    heavy.answer(Answer(body={**canned.chat(), "usage": usage}))
+    light.answer(Answer(body={**canned.chat(), "usage": {**usage, "prompt_tokens": 60, "completion_tokens": 40}}))
+    server = gateway(config(entry("m", heavy), entry("m", light), router=settings(routing_strategy=strategy)), "--num_workers", 1)
+    assert many(server, 100, threads=1) == {200: 100}
+    assert 5 <= len(heavy.requests) <= 20, "tokens are shared evenly: about one request in ten"
+
+
+def test_routing_strategy_cost_based_routing(gateway, upstreams):
+    dear, cheap = upstreams(), upstreams()
+    price = lambda each: {"input_cost_per_token": each, "output_cost_per_token": each}
+    server = gateway(config(entry("m", dear, info=price(0.002)), entry("m", cheap, info=price(0.001)),
+                            router=settings(routing_strategy="cost-based-routing")))
+    assert many(server, 40) == {200: 40}
+    assert not dear.requests and len(cheap.requests) == 40
+
+
+# Limits and the queue
+
+def test_rpm_is_exact_on_two_shards(gateway, upstream):
+    server = gateway(config(entry("m", upstream, rpm=60), router=settings()), "--num_workers", 2)
+    assert many(server, 240) == {200: 60, 429: 180}
+    assert len(upstream.requests) == 60
+
+
+def test_tpm(gateway, upstream):
+    server = gateway(config(entry("m", upstream, tpm=180), router=settings()), "--num_workers", 1)
+    statuses = many(server, 30, threads=1)
+    # 18 tokens each by the upstream's account.
+    assert 9 <= statuses[200] <= 11 and statuses[429] == 30 - statuses[200], statuses
+
+
+def test_a_full_deployment_is_skipped(gateway, upstreams):
+    small, large = upstreams(), upstreams()
+    server = gateway(config(entry("m", small, rpm=5), entry("m", large), router=settings()))
+    assert many(server, 60) == {200: 60}
+    assert len(small.requests) == 5
+
+
+def test_default_max_parallel_requests(gateway, upstream):
+    upstream.answer(slow(0.3))
+    server = gateway(config(entry("m", upstream), router=settings(default_max_parallel_requests=2)), "--num_workers", 2)
+    began = time.monotonic()
+    assert many(server, 8) == {200: 8}
+    assert 1.1 < time.monotonic() - began < 3, "two at a time, four rounds"
+
+
+def test_default_priority(gateway, upstream):
+    upstream.answer(slow(0.4))
+    server = gateway(config(entry("m", upstream, max_parallel_requests=1), router=settings(default_priority=5)), "--num_workers", 2)
+    threads = []
+
+    def ask(content, **body):
+        thread = threading.Thread(target=lambda: httpx.post(
+            server.base_url + "/v1/chat/completions", trust_env=False, timeout=30,
+            json={"model": "m", "messages": [{"role": "user", "content": content}], **body}))
+        thread.start()
+        threads.append(thread)
+        time.sleep(0.08)
+
+    ask("running")
+    ask("late", priority=9)
+    ask("default")
+    ask("first", priority=0)
+    for thread in threads:
+        thread.join()
+    order = [request.json["messages"][0]["content"] for request in upstream.requests]
+    assert order == ["running", "first", "default", "late"]
+
+
+def test_polling_interval_is_only_a_ceiling(gateway, upstream):
+    upstream.answer(slow(0.1))
+    server = gateway(config(entry("m", upstream, max_parallel_requests=1), router=settings(polling_interval=2.0)), "--num_workers", 1)
+    began = time.monotonic()
+    assert many(server, 5, threads=5) == {200: 5}
+    assert time.monotonic() - began < 2, "a freed slot wakes the next at once"
+
+
+def test_a_request_that_waits_too_long_gets_429(gateway, upstream):
+    upstream.answer(slow(2))
+    server = gateway(config(entry("m", upstream, max_parallel_requests=1), router=settings(timeout=5)))
+    first = threading.Thread(target=lambda: server.chat())
+    first.start()
+    upstream.wait(1)
+    with httpx.Client(base_url=server.base_url, trust_env=False, timeout=30) as client:
+        began = time.monotonic()
+        answer = client.post("/v1/chat/completions", json={"model": "m", "messages": [{"role": "user", "content": "x"}], "timeout": 0.5})
+    assert answer.status_code == 429 and 0.4 < time.monotonic() - began < 1.5
+    assert int(answer.headers["retry-after"]) > 0
+    first.join()
+
+
+# Filters
+
+def test_enable_pre_call_checks(gateway, upstreams):
+    small, large = upstreams(), upstreams()
+    server = gateway(config(entry("m", small, info={"max_input_tokens": 12}), entry("big", large),
+                            router=settings(enable_pre_call_checks=True)))
+    assert server.chat(content="hello").status_code == 200
+    answer = server.chat(content="word " * 200)
+    assert answer.status_code == 400 and "ContextWindowExceededError" in answer.text
+    assert len(small.requests) == 1, "too long a prompt never leaves"
+
+
+def test_context_window_fallbacks(gateway, upstreams):
+    small, large = upstreams(), upstreams()
+    server = gateway(config(entry("m", small, info={"max_tokens": 12}), entry("big", large),
+                            router=settings(enable_pre_call_checks=True, context_window_fallbacks=[{"m": ["big"]}])))
+    assert server.chat(content="word " * 200).status_code == 200
+    assert not small.requests and len(large.requests) == 1
+    small.answer(Answer(400, canned.error("This model's maximum context length is 4097 tokens.", code="context_length_exceeded")))
+    answer = server.chat(content="hi")
+    assert answer.status_code == 200 and answer.headers["x-litellm-attempted-fallbacks"] == "1"
+
+
+def test_content_policy_fallbacks(gateway, upstreams):
+    strict, lenient, general = upstreams(), upstreams(), upstreams()
+    strict.answer(Answer(400, canned.error("content_policy_violation", code="content_policy_violation")))
+    server = gateway(config(entry("m", strict), entry("lenient", lenient), entry("general", general),
+                            router=settings(content_policy_fallbacks=[{"m": ["lenient"]}], fallbacks=[{"m": ["general"]}])))
+    assert server.chat().status_code == 200
+    assert len(lenient.requests) == 1 and not general.requests
+
+
+def test_optional_pre_call_checks_prompt_caching(gateway, upstreams):
+    ups = [upstreams() for _ in range(4)]
+    made = config(*[entry("m", up, info={"supports_prompt_caching": True}) for up in ups],
+                  router=settings(optional_pre_call_checks=["prompt_caching"]))
+    server = gateway(made)
+    system = {"role": "system", "content": [{"type": "text", "text": "rule " * 1500, "cache_control": {"type": "ephemeral"}}]}
+    for number in range(12):
+        messages = [system, {"role": "user", "content": f"question {number}"}]
+        assert server.post("/v1/chat/completions", {"model": "m", "messages": messages}).status_code == 200
+    assert sorted(len(up.requests) for up in ups) == [0, 0, 0, 12]
+
+
+def test_enable_tag_filtering(gateway, upstreams):
+    free, paid = upstreams(), upstreams()
+    server = gateway(config(entry("m", free, tags=["free"]), entry("m", paid, tags=["paid"]), router=settings(enable_tag_filtering=True)))
+    for how in ({"tags": ["paid"]}, {"metadata": {"tags": ["paid"]}}, {"headers": {"x-litellm-tags": "paid"}}):
+        for _ in range(5):
+            assert server.chat(**how).status_code == 200
+    assert len(paid.requests) == 15 and not free.requests
+    assert server.chat(tags=["other"]).status_code == 401
+
+
+# Failures
+
+def test_allowed_fails(gateway, upstreams):
+    bad, good = upstreams(), upstreams()
+    bad.answer(FAILS)
+    server = gateway(config(entry("m", bad), entry("m", good), router=settings(allowed_fails=2, cooldown_time=60)))
+    many(server, 60, threads=1)
+    assert len(bad.requests) == 3, "the third failure is one too many"
+
+
+def test_allowed_fails_benches_a_lone_deployment_too(gateway, upstream):
+    upstream.answer(FAILS)
+    server = gateway(config(entry("m", upstream), router=settings(allowed_fails=1, cooldown_time=60)))
+    assert many(server, 6, threads=1) == {500: 2, 429: 4}
+    answer = server.chat()
+    assert 0 < int(answer.headers["retry-after"]) <= 60
+
+
+def test_allowed_fails_policy(gateway, upstreams):
+    bad, good = upstreams(), upstreams()
+    policy = {"RateLimitErrorAllowedFails": 0, "InternalServerErrorAllowedFails": 4}
+    made = config(entry("m", bad), entry("m", good), router=settings(allowed_fails_policy=policy, allowed_fails=1, cooldown_time=60))
+    bad.answer(FAILS)
+    many(gateway(made), 80, threads=1)
+    assert len(bad.requests) == 5
+    bad.reset()
+    bad.answer(Answer(429, canned.error("slow down")))
+    many(gateway(made), 80, threads=1)
+    assert len(bad.requests) == 1
+
+
+def test_without_allowed_fails_the_last_deployment_stays(gateway, upstream):
+    upstream.answer(FAILS)
+    server = gateway(config(entry("m", upstream), router=settings()))
+    assert many(server, 40, threads=1) == {500: 40}
+
+
+def test_cooldown_time(gateway, upstreams):
+    bad, good = upstreams(), upstreams()
+    bad.answer(FAILS)
+    server = gateway(config(entry("m", bad), entry("m", good), router=settings(allowed_fails=0, cooldown_time=2)), "--num_workers", 2)
+    many(server, 40)
+    first = len(bad.requests)
+    assert 1 <= first <= 8, "what was under way when it was benched, at most"
+    many(server, 40)
+    assert len(bad.requests) == first
+    time.sleep(2.1)
+    bad.answer(WELL)
+    many(server, 40)
+    assert len(bad.requests) > first + 5
+
+
+def test_disable_cooldowns(gateway, upstreams):
+    bad, good = upstreams(), upstreams()
+    bad.answer(FAILS)
+    server = gateway(config(entry("m", bad), entry("m", good), router={"allowed_fails": 0, "disable_cooldowns": True}))
+    many(server, 60, threads=1)
+    assert len(bad.requests) > 15
+
+
+def test_retry_policy(gateway, upstream):
+    made = config(entry("m", upstream), router=settings(num_retries=0, retry_policy={"BadRequestErrorRetries": 1, "InternalServerErrorRetries": 2}))
+    server = gateway(made)
+    for status, calls in ((400, 2), (500, 3), (429, 1)):
+        upstream.reset()
+        upstream.answer(Answer(status, canned.error("scripted")))
+        assert server.chat().status_code == status
+        assert len(upstream.requests) == calls, status
+
+
+def test_model_group_retry_policy(gateway, upstreams):
+    own, other = upstreams(), upstreams()
+    own.answer(FAILS)
+    other.answer(FAILS)
+    made = config(entry("m", own), entry("other", other),
+                  router=settings(retry_policy={"InternalServerErrorRetries": 0}, model_group_retry_policy={"m": {"InternalServerErrorRetries": 1}}))
+    server = gateway(made)
+    server.chat("m")
+    server.chat("other")
+    assert (len(own.requests), len(other.requests)) == (2, 1)
+
+
+def test_model_group_retry_policy_by_label(gateway, upstream):
+    upstream.answer(FAILS)
+    made = config(entry("m", upstream), router=settings(model_group_alias={"m": "inside"}, model_group_retry_policy={"inside": {"InternalServerErrorRetries": 1}}))
+    gateway(made).chat("m")
+    assert len(upstream.requests) == 2
+
+
+def groups(upstreams, names, **script):
+    made = {name: upstreams() for name in names}
+    for name, answer in script.items():
+        made[name].answer(answer)
+    return made, [entry(name, up) for name, up in made.items()]
+
+
+def test_fallbacks(gateway, upstreams):
+    ups, entries = groups(upstreams, ["a", "b", "c"], a=FAILS, b=FAILS)
+    server = gateway(config(*entries, router=settings(fallbacks=[{"a": ["b", "c"]}])))
+    answer = server.chat("a")
+    assert answer.status_code == 200 and answer.headers["x-litellm-attempted-fallbacks"] == "2"
+    assert [len(ups[name].requests) for name in "abc"] == [1, 1, 1]
+    ups["c"].answer(Answer(503, canned.error("the last one")))
+    assert server.chat("a").status_code == 503
+
+
+def test_fallbacks_of_a_stream_before_its_first_byte(gateway, upstreams):
+    ups, entries = groups(upstreams, ["a", "b"], a=FAILS)
+    server = gateway(config(*entries, router=settings(fallbacks=[{"a": ["b"]}])))
+    assert server.chat("a", stream=True).text.endswith("data: [DONE]\n\n")
+
+
+def test_default_fallbacks(gateway, upstreams):
+    ups, entries = groups(upstreams, ["a", "b", "c"], a=FAILS, b=FAILS)
+    server = gateway(config(*entries, router=settings(default_fallbacks=["c"], fallbacks=[{"a": ["b"]}])))
+    assert server.chat("a").status_code == 200
+    assert [len(ups[name].requests) for name in "abc"] == [1, 1, 1]
+    assert server.chat("nowhere").status_code == 400, "an unknown name has no fallback"
+
+
+def test_max_fallbacks(gateway, upstreams):
+    names = list("abcd")
+    ups, entries = groups(upstreams, names, a=FAILS, b=FAILS, c=FAILS)
+    server = gateway(config(*entries, router=settings(fallbacks=[{"a": ["b", "c", "d"]}], max_fallbacks=2)))
+    assert server.chat("a").status_code == 500
+    assert [len(ups[name].requests) for name in names] == [1, 1, 1, 0]
+
+
+def test_fallbacks_of_the_request(gateway, upstreams):
+    ups, entries = groups(upstreams, ["a", "b", "c"], a=FAILS, b=FAILS)
+    server = gateway(config(*entries, router=settings(fallbacks=[{"a": ["b"]}])))
+    assert server.chat("a", fallbacks=["c"]).status_code == 200
+    assert not ups["b"].requests and "fallbacks" not in ups["c"].last.json
+
+
+def test_fallbacks_of_the_request_as_objects(gateway, upstreams):
+    ups, entries = groups(upstreams, ["a", "c"], a=FAILS)
+    server = gateway(config(*entries, router=settings()))
+    assert server.chat("a", fallbacks=[{"model": "c", "temperature": 0.3}]).status_code == 200
+    assert ups["c"].last.json["temperature"] == 0.3
+
+
+def test_disable_fallbacks(gateway, upstreams):
+    ups, entries = groups(upstreams, ["a", "b"], a=FAILS)
+    server = gateway(config(*entries, router=settings(fallbacks=[{"a": ["b"]}])))
+    assert server.chat("a", disable_fallbacks=True).status_code == 500
+    assert not ups["b"].requests
+
+
+def test_mock_testing_fallbacks(gateway, upstreams):
+    ups, entries = groups(upstreams, ["a", "b"])
+    made = config(*entries, router=settings(fallbacks=[{"a": ["b"]}]), general={"dangerously_allow_mock_testing_request_params": True})
+    answer = gateway(made).chat("a", mock_testing_fallbacks=True)
+    assert answer.status_code == 200 and answer.headers["x-litellm-attempted-fallbacks"] == "1"
+    assert not ups["a"].requests and "mock_testing_fallbacks" not in ups["b"].last.json
+
+
+# One of three deployments in trouble, under load
+
+@pytest.mark.parametrize("trouble", ["kill", "500s", "hang"])
+def test_one_of_three_in_trouble(gateway, upstreams, trouble):
+    ups = [upstreams() for _ in range(3)]
+    made = config(*[entry("m", up, timeout=3) for up in ups], router={"num_retries": None, "disable_cooldowns": None})
+    server = gateway(made, "--num_workers", 2)
+    assert many(server, 300) == {200: 300}
+    before = sum(len(up.requests) for up in ups)
+    if trouble == "kill":
+        ups[0].stop()
+    else:
+        ups[0].answer(FAILS if trouble == "500s" else Hang())
+    assert many(server, 600) == {200: 600}
+    extra = sum(len(up.requests) for up in ups) - before - 600
+    assert extra <= 120, extra
