@@ -98,7 +98,7 @@ impl Expected {
         if equal(&part.bytes, got, id) {
             return Ok(());
         }
-        if part.learned || !self.learn(index, got) {
+        if part.learned || !self.learn(index, got, id) {
             let wanted = self
                 .parts
                 .get(index)
@@ -109,7 +109,7 @@ impl Expected {
     }
 
     /// Takes `got` as the way in which parts of that kind are written, if it means the same.
-    fn learn(&mut self, index: usize, got: &[u8]) -> bool {
+    fn learn(&mut self, index: usize, got: &[u8], id: &mut Id) -> bool {
         let Some(part) = self.parts.get_mut(index) else {
             return false;
         };
@@ -121,9 +121,11 @@ impl Expected {
             (Some(wanted), Some(got)) => same_meaning(&wanted, &got),
             _ => false,
         };
-        if !same {
+        let new = id_of(got);
+        if !same || (id.is_some() && new.is_some() && *id != new) {
             return false;
         }
+        *id = new.or(*id);
         let Some(content) = part.content else {
             part.bytes = got.to_vec();
             part.learned = true;
@@ -200,6 +202,11 @@ fn equal(wanted: &[u8], got: &[u8], id: &mut Id) -> bool {
         }
         (Err(_), _) => false,
     }
+}
+
+fn id_of(got: &[u8]) -> Id {
+    let at = memmem::find(got, ID_MARK)? + ID_MARK.len();
+    got.get(at..at + ID_DIGITS)?.try_into().ok()
 }
 
 /// The same but for members without a value, and the answer's number.
