@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &IdleArguments) -> io::Result<()> {
     slow.timeout_ns = u64::MAX;
     slow.ramp_ns = 1_000_000_000;
     let mut readers = Client::new(slow)?;
-    load::turn_for(&mut readers, Duration::from_secs(3), None)?;
+    settle(&mut readers, &subject, arguments.readers)?;
     let with_readers = subject.resident_bytes()?;
     // The readers go on reading on a thread of their own.
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
@@ -108,6 +108,23 @@ pub(crate) fn run(arguments: &IdleArguments) -> io::Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Until all readers have an answer and the first rush, up to what the kernel's buffers hold, is over.
+fn settle(readers: &mut Client, subject: &Subject, count: usize) -> io::Result<()> {
+    const SECOND_NS: u64 = 1_000_000_000;
+    for _ in 0..60 {
+        let before_ns = subject.cpu_ns()?;
+        load::turn_for(readers, Duration::from_secs(1), None)?;
+        let quiet = subject.cpu_ns()? - before_ns < SECOND_NS / 10;
+        if quiet && readers.answering() == count {
+            return Ok(());
+        }
+    }
+    Err(io::Error::other(format!(
+        "after a minute {} of {count} readers have an answer",
+        readers.answering()
+    )))
 }
 
 fn traffic(subject: &Subject, rate: f64, duration: Duration) -> io::Result<Figures> {
