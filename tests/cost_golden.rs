@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
-use shardgate::spend::meter::{Deployment, Meter, header};
+use shardgate::spend::meter::{Meter, Priced, header};
 use shardgate::spend::price::{PriceTable, Prices, Query};
 use shardgate::spend::usage::{self, Quantities};
 
@@ -83,7 +83,7 @@ fn meter(table: &Arc<PriceTable>, case: &Value) -> Option<Meter> {
         fields => Prices::from_fields(&fields.to_string()).unwrap(),
     };
     let (params, model_info) = (own(params), own(info));
-    let deployment = Deployment {
+    let priced = Priced {
         query: Query {
             provider,
             model,
@@ -92,9 +92,9 @@ fn meter(table: &Arc<PriceTable>, case: &Value) -> Option<Meter> {
         },
         params: Some(&params),
         model_info: Some(&model_info),
-        ..Deployment::default()
+        ..Priced::default()
     };
-    Some(Meter::new(table, &deployment))
+    Some(Meter::new(table, &priced))
 }
 
 /// The model that the provider's answer names.

@@ -29,6 +29,7 @@ use crate::message::{FromShard, ToShard};
 use crate::observe::log::Log;
 use crate::router::Registry;
 use crate::snapshot::Snapshot;
+use crate::spend::price::PriceTable;
 
 /// One shard's mailbox, seen from here.
 pub type Hub = HubEnd<FromShard, ToShard>;
@@ -37,10 +38,12 @@ pub type Hub = HubEnd<FromShard, ToShard>;
 /// the mailbox full is answered 503 by the shard.
 pub const MAILBOX_MAX: usize = 1024;
 
-/// What outlives reloads: where origins are, and the router's live numbers.
+/// What outlives reloads: where origins are, the router's live numbers, prices.
 pub struct Lasting {
     /// Upstream origins by name.
     pub origins: Origins,
+    /// What models cost.
+    pub prices: Arc<PriceTable>,
     registry: Mutex<Registry>,
 }
 
@@ -49,6 +52,8 @@ impl Lasting {
     pub fn new(shards: usize) -> Lasting {
         Lasting {
             origins: Origins::default(),
+            // A test reads it: it is never in error.
+            prices: Arc::new(PriceTable::built_in().unwrap_or_default()),
             registry: Mutex::new(Registry::new(shards)),
         }
     }

@@ -12,6 +12,8 @@ use crate::directory::{Account, Permit};
 use crate::id::RequestId;
 use crate::limit::Nano;
 use crate::snapshot::Snapshot;
+use crate::spend::cost::Cost;
+use crate::spend::usage::Quantities;
 
 /// A request being served. Its snapshot stays the one it began with.
 pub(super) struct Call {
@@ -44,6 +46,15 @@ pub(super) struct Call {
     pub refusal_headers: Vec<(&'static str, String)>,
     /// What the call cost, in billionths of a dollar.
     pub cost: Nano,
+    /// The same part by part, with what was used.
+    pub bill: Bill,
+}
+
+/// What a call used and costs.
+#[derive(Default)]
+pub(super) struct Bill {
+    pub used: Quantities,
+    pub cost: Cost,
 }
 
 /// Which deployment served, and how it came to it.
@@ -89,6 +100,7 @@ impl Call {
             permits: Vec::new(),
             used: None,
             cost: 0,
+            bill: Bill::default(),
             refusal_headers: Vec::new(),
             snapshot,
         }

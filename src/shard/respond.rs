@@ -9,10 +9,13 @@ use shardgate_io::http1::server::After;
 
 use super::answer::{self, Length};
 use super::attempt::Work;
+use super::call::{Bill, Call};
 use super::exchange::{Answered, Streaming, Whole};
 use super::relay::{self, Progress, Stop};
 use crate::dialect::usage::Usage;
 use crate::error::GatewayError;
+use crate::spend::meter;
+use crate::spend::usage::Quantities;
 
 /// How an answer went.
 pub(super) struct Served {
@@ -38,8 +41,26 @@ impl Served {
 pub(super) async fn send(work: &mut Work<'_>, answered: Answered, deadline: Instant) -> Served {
     match answered {
         Answered::Whole(whole) => send_whole(work, whole).await,
-        Answered::Stream(streaming) => Box::pin(send_stream(work, streaming, deadline)).await,
+        Answered::Stream(streaming) => {
+            let served = Box::pin(send_stream(work, streaming, deadline)).await;
+            bill(work.call, served.usage.as_ref());
+            served
+        }
         Answered::Raw(exchange) => Box::pin(send_raw(work, exchange, deadline)).await,
+    }
+}
+
+/// Notes what the call used and costs: for the header, the budgets and its record.
+fn bill(call: &mut Call, usage: Option<&Usage>) {
+    let deployment = call
+        .route
+        .deployment
+        .map(|at| &call.snapshot.deployments[at]);
+    if let (Some(deployment), Some(usage)) = (deployment, usage) {
+        let used = Quantities::from(usage);
+        let cost = deployment.meter.cost(&used);
+        call.bill = Bill { used, cost };
+        call.cost = cost.total.nanodollars();
     }
 }
 
@@ -99,7 +120,14 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
     let answer = whole.answer.as_ref();
     let length = answer.map_or(whole.body.len(), |answer| answer.body.len(&whole.body));
     let mut out = Buf::for_bytes(length + crate::shard::answer::HEAD_BYTES);
+    bill(work.call, answer.and_then(|answer| answer.usage.as_ref()));
     begin(work, whole.status, &whole.headers, &mut out);
+    let shown = meter::header(&work.call.bill.cost);
+    header(
+        &mut out,
+        "x-litellm-response-cost",
+        shown.as_str().as_bytes(),
+    );
     let kind = answer.and_then(|answer| answer.content_type);
     let kind = kind.map_or(&*whole.content_type, str::as_bytes);
     header(

@@ -11,6 +11,8 @@ use shardgate_io::pool::Origin;
 
 use crate::coordinator::Origins;
 use crate::provider::{Operation, Target};
+use crate::spend::meter::{Meter, Priced};
+use crate::spend::price::{PriceTable, Prices, Query};
 
 /// A `model_list` entry, ready to be called.
 pub struct Deployment {
@@ -26,6 +28,8 @@ pub struct Deployment {
     pub model_info: Map<String, Value>,
     /// `litellm_params` without secrets.
     pub public_params: Map<String, Value>,
+    /// What its answers cost.
+    pub meter: Meter,
     /// A canned answer: no upstream is called.
     pub mock: Option<Value>,
     /// Response headers that are the same for each of its answers.
@@ -50,6 +54,7 @@ impl Deployment {
         entry: &ModelEntry,
         defaults: &Map<String, Value>,
         origins: &Origins,
+        prices: &Arc<PriceTable>,
         env: &dyn Fn(&str) -> Option<String>,
         verify: bool,
     ) -> Result<Deployment, String> {
@@ -68,12 +73,14 @@ impl Deployment {
             .map(|operation| heads(&target, *operation))
             .collect();
         let answer_headers = answer_headers(&id, &target);
+        let meter = meter(&target, &params, &entry.model_info, prices)?;
         Ok(Deployment {
             id,
             group: entry.model_name.clone(),
             origin,
             model_info,
             public_params,
+            meter,
             mock: entry.mock_response().cloned(),
             answer_headers,
             heads,
@@ -113,6 +120,44 @@ const OPERATIONS: &[Operation] = &[
     Operation::Messages,
     Operation::GenerateContent,
 ];
+
+/// The table's prices for the model that is called, with the entry's own on top.
+fn meter(
+    target: &Target,
+    params: &Map<String, Value>,
+    model_info: &Map<String, Value>,
+    table: &Arc<PriceTable>,
+) -> Result<Meter, String> {
+    let text = |name: &str| {
+        let named = model_info.get(name).or_else(|| params.get(name));
+        named.and_then(Value::as_str)
+    };
+    let own = |place: &str, fields: &Map<String, Value>| {
+        Prices::from_map(fields).map_err(|error| format!("{place}.{error}"))
+    };
+    // `max_tokens` and the like are defaults of requests there.
+    let in_params = own("litellm_params", params)?.only_rates();
+    let in_info = own("model_info", model_info)?;
+    let region = [
+        "vertex_location",
+        "vertex_ai_location",
+        "aws_region_name",
+        "region_name",
+    ];
+    let query = Query {
+        provider: target.entry.name,
+        model: &target.model,
+        base_model: text("base_model"),
+        region: region.iter().find_map(|name| text(name)),
+    };
+    let priced = Priced {
+        query,
+        params: Some(&in_params),
+        model_info: Some(&in_info),
+        ..Priced::default()
+    };
+    Ok(Meter::new(table, &priced))
+}
 
 fn heads(target: &Target, operation: Operation) -> Heads {
     let head = |stream| {

@@ -75,6 +75,7 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
             entry,
             &config.router.default_litellm_params,
             &lasting.origins,
+            &lasting.prices,
             &env,
             verify,
         ) {

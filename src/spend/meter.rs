@@ -12,7 +12,7 @@ use super::usage::{Quantities, Tier};
 
 /// What a [`Meter`] is made from; texts as the deployment's configuration has them.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Deployment<'a> {
+pub struct Priced<'a> {
     /// Provider, model, `base_model` and region.
     pub query: Query<'a>,
     /// Prices in `litellm_params`, as [`Prices::from_fields`] reads them.
@@ -43,7 +43,7 @@ struct Answered {
 impl Meter {
     /// Looks the deployment's prices up.
     #[must_use]
-    pub fn new(table: &Arc<PriceTable>, deployment: &Deployment<'_>) -> Meter {
+    pub fn new(table: &Arc<PriceTable>, deployment: &Priced<'_>) -> Meter {
         let query = deployment.query;
         let found = table.find(query).cloned().unwrap_or_default();
         let with = |prices: Prices, own: Option<&Prices>| match own {

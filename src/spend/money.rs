@@ -136,6 +136,13 @@ impl Money {
         text.parse().unwrap_or(f64::MAX)
     }
 
+    /// Billionths of a dollar, rounded up: what budgets count in, and no call is free in it that
+    /// costs something.
+    #[must_use]
+    pub fn nanodollars(self) -> i64 {
+        i64::try_from(self.0.div_ceil(UNITS_PER_DOLLAR / 1_000_000_000)).unwrap_or(i64::MAX)
+    }
+
     /// As Python shows a float, which is how LiteLLM's `x-litellm-response-cost` reads: the
     /// shortest text that gives the nearest double back, `3.5e-06`, `0.000125`, `0.0`, `12.0`.
     #[must_use]

@@ -96,6 +96,18 @@ impl Prices {
         litellm::entry(json)
     }
 
+    /// The same from a map that is read already.
+    ///
+    /// # Errors
+    /// A price that is no number of dollars, with its name.
+    pub fn from_map(
+        fields: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Prices, PriceError> {
+        // A number's text is the shortest one that gives it back: the decimal that was written.
+        let json = serde_json::to_string(fields).map_err(|error| PriceError::new("", error))?;
+        Prices::from_fields(&json)
+    }
+
     /// The usual price of `kind`.
     #[must_use]
     pub fn usual(&self, kind: Kind) -> Option<Money> {
@@ -153,6 +165,15 @@ impl Prices {
     #[must_use]
     pub fn has_rates(&self) -> bool {
         !self.rates.is_empty()
+    }
+
+    /// Only what it costs: limits and flags of a map that means other things by them are dropped.
+    #[must_use]
+    pub fn only_rates(self) -> Prices {
+        Prices {
+            rates: self.rates,
+            ..Prices::default()
+        }
     }
 
     /// These prices with `own` on top. A price that `own` sets also takes away what the table says
