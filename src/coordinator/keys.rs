@@ -4,16 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use shardgate_config::Config;
 
 use super::{Control, Hub};
 use crate::admin::desk::{Desk, Rules};
+use crate::auth::calendar::{self, Span};
 use crate::auth::key::KeyHash;
-use crate::directory::{Account, Directory, Push};
+use crate::directory::{Account, Directory, EVERYBODY, Push, text};
 use crate::log;
 use crate::message::{Found, ToShard};
 use crate::observe::log::Log;
-use crate::store::{Postgres, PostgresOptions, Sqlite, Store};
+use crate::store::{
+    Command, Postgres, PostgresOptions, Row, Sqlite, Store, StoreError, Table, now_us,
+};
 
 /// The embedded store's file, in the working folder; `SHARDGATE_DATABASE_FILE` names another.
 const FILE: &str = "shardgate.db";
@@ -29,6 +33,15 @@ pub(super) async fn open(
 ) -> std::io::Result<Arc<Desk>> {
     let store = choose(log, config).map_err(std::io::Error::other)?;
     prepare(log, config, store.as_ref()).await?;
+    if let Err(error) = everybody(config, store.as_ref()).await {
+        log!(
+            log,
+            Error,
+            "store",
+            what = "litellm_settings.max_budget waits for it",
+            why = error
+        );
+    }
     let general = &config.general;
     let master = general.master_key.as_ref().map_or("", |key| key.expose());
     let salt = std::env::var("LITELLM_SALT_KEY").unwrap_or_else(|_| master.to_owned());
@@ -103,6 +116,32 @@ async fn prepare(log: &Log, config: &Config, store: &dyn Store) -> std::io::Resu
             Ok(())
         }
     }
+}
+
+/// `litellm_settings.max_budget` is the budget of a user that LiteLLM keeps for it.
+async fn everybody(config: &Config, store: &dyn Store) -> Result<(), StoreError> {
+    let Some(max) = config.litellm.max_budget else {
+        return Ok(());
+    };
+    let before = store.get(Table::USERS, &[EVERYBODY]).await?;
+    let duration = config.litellm.budget_duration.clone();
+    let mut row = Row::new();
+    row.insert("max_budget".to_owned(), Value::from(max));
+    if before.as_ref().and_then(|row| text(row, "budget_duration")) != duration || before.is_none()
+    {
+        let span: Option<Span> = duration.as_ref().and_then(|text| text.parse().ok());
+        let next = span.map(|span| calendar::text(span.next_reset(now_us())));
+        row.insert("budget_duration".to_owned(), Value::from(duration));
+        row.insert("budget_reset_at".to_owned(), Value::from(next));
+    }
+    let key = vec![EVERYBODY.to_owned()];
+    if before.is_some() {
+        store.rows(Command::Update(Table::USERS, key, row)).await?;
+    } else {
+        row.insert("user_id".to_owned(), Value::from(EVERYBODY));
+        store.rows(Command::Insert(Table::USERS, row)).await?;
+    }
+    Ok(())
 }
 
 fn push(log: Log, hubs: Arc<Vec<Hub>>) -> Push {

@@ -4,6 +4,7 @@
 //! never touches a connection of theirs, and no request waits for it unless it asks for the admin API.
 
 pub mod accounts;
+mod budgets;
 mod keys;
 mod origins;
 mod probe;
@@ -144,6 +145,7 @@ pub struct Start {
 /// When signals cannot be handled or a mailbox cannot be watched.
 pub async fn run(start: Start) -> std::io::Result<()> {
     let hubs = Arc::new(start.hubs);
+    let schedule = budgets::schedule(&start.config);
     let desk = keys::open(&start.log, &start.config, &hubs).await?;
     let control = Arc::new(Control {
         desk,
@@ -166,6 +168,9 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         ));
     }
     tokio::spawn(keys::hear(control.clone()));
+    if let Some(schedule) = schedule {
+        tokio::spawn(budgets::keep(control.clone(), schedule));
+    }
     tokio::spawn(keep_resolved(control.clone()));
     tokio::spawn(reload_on_hangup(
         control.clone(),

@@ -369,3 +369,20 @@ fn a_change_reaches_the_other_instance() {
         assert_eq!(heard.as_deref(), Some("key:abc"));
     });
 }
+
+#[test]
+fn every_question_is_understood() {
+    check(|store| async move {
+        for (query, count) in query::EVERY {
+            let parameters = ["2026-01-01", "2026-12-31", "", "", "", "", "10", "0"];
+            let mut asked: Vec<Option<String>> = parameters[..count]
+                .iter()
+                .map(|text| Some((*text).to_owned()))
+                .collect();
+            if count <= 2 && query.postgres.contains("LIMIT $1") {
+                asked[0] = Some("10".to_owned());
+            }
+            store.rows(Command::Ask(query, asked)).await.unwrap();
+        }
+    });
+}

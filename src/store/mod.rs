@@ -6,7 +6,7 @@
 
 mod migrate;
 mod postgres;
-mod query;
+pub mod query;
 pub mod schema;
 pub mod secret;
 pub mod spend;

@@ -17,3 +17,223 @@ pub static LEDGER_POSITION: Query = Query {
     sqlite: "SELECT json_object('position', \"position\") \
              FROM \"Shardgate_Ledger\" WHERE \"writer\" = ?1",
 };
+
+/// Sums of a daily table by entity, day, key, model and provider: parameters are the first and last
+/// day, and a key and an entity to look at alone (null for all).
+macro_rules! days {
+    ($table:literal, $entity:literal) => {
+        Query {
+            postgres: concat!(
+                "SELECT json_build_object('date', \"date\", 'entity', \"",
+                $entity,
+                "\", 'api_key', \"api_key\", 'model', \"model\", 'model_group', \"model_group\", \
+                 'provider', \"custom_llm_provider\", 'spend', sum(\"spend\"), \
+                 'prompt_tokens', sum(\"prompt_tokens\"), \
+                 'completion_tokens', sum(\"completion_tokens\"), \
+                 'cache_read_input_tokens', sum(\"cache_read_input_tokens\"), \
+                 'cache_creation_input_tokens', sum(\"cache_creation_input_tokens\"), \
+                 'api_requests', sum(\"api_requests\"), \
+                 'successful_requests', sum(\"successful_requests\"), \
+                 'failed_requests', sum(\"failed_requests\"))::text FROM \"",
+                $table,
+                "\" WHERE \"date\" BETWEEN $1::text AND $2::text \
+                 AND ($3::text IS NULL OR \"api_key\" = $3::text) \
+                 AND ($4::text IS NULL OR \"",
+                $entity,
+                "\" = $4::text) GROUP BY \"date\", \"",
+                $entity,
+                "\", \"api_key\", \"model\", \"model_group\", \"custom_llm_provider\" \
+                 ORDER BY \"date\""
+            ),
+            sqlite: concat!(
+                "SELECT json_object('date', \"date\", 'entity', \"",
+                $entity,
+                "\", 'api_key', \"api_key\", 'model', \"model\", 'model_group', \"model_group\", \
+                 'provider', \"custom_llm_provider\", 'spend', sum(\"spend\"), \
+                 'prompt_tokens', sum(\"prompt_tokens\"), \
+                 'completion_tokens', sum(\"completion_tokens\"), \
+                 'cache_read_input_tokens', sum(\"cache_read_input_tokens\"), \
+                 'cache_creation_input_tokens', sum(\"cache_creation_input_tokens\"), \
+                 'api_requests', sum(\"api_requests\"), \
+                 'successful_requests', sum(\"successful_requests\"), \
+                 'failed_requests', sum(\"failed_requests\")) FROM \"",
+                $table,
+                "\" WHERE \"date\" BETWEEN ?1 AND ?2 AND (?3 IS NULL OR \"api_key\" = ?3) \
+                 AND (?4 IS NULL OR \"",
+                $entity,
+                "\" = ?4) GROUP BY \"date\", \"",
+                $entity,
+                "\", \"api_key\", \"model\", \"model_group\", \"custom_llm_provider\" \
+                 ORDER BY \"date\""
+            ),
+        }
+    };
+}
+
+/// Days of users.
+pub static USER_DAYS: Query = days!("LiteLLM_DailyUserSpend", "user_id");
+/// Days of teams.
+pub static TEAM_DAYS: Query = days!("LiteLLM_DailyTeamSpend", "team_id");
+/// Days of tags.
+pub static TAG_DAYS: Query = days!("LiteLLM_DailyTagSpend", "tag");
+/// Days of end users.
+pub static END_USER_DAYS: Query = days!("LiteLLM_DailyEndUserSpend", "end_user_id");
+/// Days of organizations.
+pub static ORGANIZATION_DAYS: Query = days!("LiteLLM_DailyOrganizationSpend", "organization_id");
+
+/// Rows whose budget's period has ended by the parameter: `{"id", "budget_duration"}`.
+macro_rules! due {
+    ($table:literal, $key:literal) => {
+        Query {
+            postgres: concat!(
+                "SELECT json_build_object('id', \"",
+                $key,
+                "\", 'budget_duration', \"budget_duration\")::text FROM \"",
+                $table,
+                "\" WHERE \"budget_reset_at\" <= $1::text::timestamp \
+                 AND \"budget_duration\" IS NOT NULL LIMIT 10000"
+            ),
+            sqlite: concat!(
+                "SELECT json_object('id', \"",
+                $key,
+                "\", 'budget_duration', \"budget_duration\") FROM \"",
+                $table,
+                "\" WHERE \"budget_reset_at\" <= ?1 AND \"budget_duration\" IS NOT NULL LIMIT 10000"
+            ),
+        }
+    };
+}
+
+/// Keys whose budget starts anew.
+pub static KEYS_DUE: Query = due!("LiteLLM_VerificationToken", "token");
+/// Teams whose budget starts anew.
+pub static TEAMS_DUE: Query = due!("LiteLLM_TeamTable", "team_id");
+/// Users whose budget starts anew.
+pub static USERS_DUE: Query = due!("LiteLLM_UserTable", "user_id");
+/// Shared budgets that start anew.
+pub static BUDGETS_DUE: Query = due!("LiteLLM_BudgetTable", "budget_id");
+
+/// Sets the spend of all who share the budget of the parameter to zero.
+macro_rules! restart {
+    ($table:literal, $key:literal) => {
+        Query {
+            postgres: concat!(
+                "UPDATE \"",
+                $table,
+                "\" SET \"spend\" = 0 WHERE \"budget_id\" = $1::text \
+                 RETURNING json_build_object('id', \"",
+                $key,
+                "\")::text"
+            ),
+            sqlite: concat!(
+                "UPDATE \"",
+                $table,
+                "\" SET \"spend\" = 0 WHERE \"budget_id\" = ?1 RETURNING json_object('id', \"",
+                $key,
+                "\")"
+            ),
+        }
+    };
+}
+
+/// Members of teams with a budget.
+pub static RESTART_TEAM_MEMBERS: Query = restart!("LiteLLM_TeamMembership", "user_id");
+/// Members of organizations with a budget.
+pub static RESTART_MEMBERS: Query = restart!("LiteLLM_OrganizationMembership", "user_id");
+/// Organizations with a budget.
+pub static RESTART_ORGANIZATIONS: Query = restart!("LiteLLM_OrganizationTable", "organization_id");
+/// End users with a budget.
+pub static RESTART_END_USERS: Query = restart!("LiteLLM_EndUserTable", "user_id");
+/// Tags with a budget.
+pub static RESTART_TAGS: Query = restart!("LiteLLM_TagTable", "tag_name");
+/// Keys with a shared budget.
+pub static RESTART_KEYS: Query = restart!("LiteLLM_VerificationToken", "token");
+
+/// Calls between two times, the newest first: from, to, key, user, team, end user, request id
+/// (null for all), how many, how many to leave out. Without their texts.
+pub static CALLS: Query = Query {
+    postgres: "SELECT (to_jsonb(t) - 'messages' - 'response' - 'proxy_server_request')::text \
+        FROM \"LiteLLM_SpendLogs\" t WHERE t.\"startTime\" >= $1::text::timestamp \
+        AND t.\"startTime\" < $2::text::timestamp \
+        AND ($3::text IS NULL OR t.\"api_key\" = $3::text) \
+        AND ($4::text IS NULL OR t.\"user\" = $4::text) \
+        AND ($5::text IS NULL OR t.\"team_id\" = $5::text) \
+        AND ($6::text IS NULL OR t.\"end_user\" = $6::text) \
+        ORDER BY t.\"startTime\" DESC, t.\"request_id\" \
+        LIMIT $7::text::bigint OFFSET $8::text::bigint",
+    sqlite: "SELECT json_object('request_id', request_id, 'call_type', call_type, \
+        'api_key', api_key, 'spend', spend, 'total_tokens', total_tokens, \
+        'prompt_tokens', prompt_tokens, 'completion_tokens', completion_tokens, \
+        'startTime', startTime, 'endTime', endTime, 'completionStartTime', completionStartTime, \
+        'model', model, 'model_id', model_id, 'model_group', model_group, \
+        'custom_llm_provider', custom_llm_provider, 'api_base', api_base, 'user', \"user\", \
+        'metadata', json(metadata), 'cache_hit', cache_hit, 'cache_key', cache_key, \
+        'request_tags', json(request_tags), 'team_id', team_id, 'end_user', end_user, \
+        'requester_ip_address', requester_ip_address, 'session_id', session_id, \
+        'status', status, 'request_duration_ms', request_duration_ms) \
+        FROM \"LiteLLM_SpendLogs\" WHERE startTime >= ?1 AND startTime < ?2 \
+        AND (?3 IS NULL OR api_key = ?3) AND (?4 IS NULL OR \"user\" = ?4) \
+        AND (?5 IS NULL OR team_id = ?5) AND (?6 IS NULL OR end_user = ?6) \
+        ORDER BY startTime DESC, request_id LIMIT ?7 OFFSET ?8",
+};
+
+/// How many calls [`CALLS`] would find: its first six parameters.
+pub static CALLS_COUNT: Query = Query {
+    postgres: "SELECT json_build_object('count', count(*))::text \
+        FROM \"LiteLLM_SpendLogs\" t WHERE t.\"startTime\" >= $1::text::timestamp \
+        AND t.\"startTime\" < $2::text::timestamp \
+        AND ($3::text IS NULL OR t.\"api_key\" = $3::text) \
+        AND ($4::text IS NULL OR t.\"user\" = $4::text) \
+        AND ($5::text IS NULL OR t.\"team_id\" = $5::text) \
+        AND ($6::text IS NULL OR t.\"end_user\" = $6::text)",
+    sqlite: "SELECT json_object('count', count(*)) FROM \"LiteLLM_SpendLogs\" \
+        WHERE startTime >= ?1 AND startTime < ?2 AND (?3 IS NULL OR api_key = ?3) \
+        AND (?4 IS NULL OR \"user\" = ?4) AND (?5 IS NULL OR team_id = ?5) \
+        AND (?6 IS NULL OR end_user = ?6)",
+};
+
+/// Keys by their spend, the highest first: how many, and a user (null for all).
+pub static KEYS_BY_SPEND: Query = Query {
+    postgres: "SELECT to_jsonb(t)::text FROM \"LiteLLM_VerificationToken\" t \
+        WHERE ($2::text IS NULL OR t.\"user_id\" = $2::text) \
+        ORDER BY t.\"spend\" DESC, t.\"token\" LIMIT $1::text::bigint",
+    sqlite: "SELECT json_object('token', token, 'key_name', key_name, 'key_alias', key_alias, \
+        'spend', spend, 'max_budget', max_budget, 'user_id', user_id, 'team_id', team_id, \
+        'models', json(models), 'expires', expires, 'budget_duration', budget_duration) \
+        FROM \"LiteLLM_VerificationToken\" WHERE (?2 IS NULL OR user_id = ?2) \
+        ORDER BY spend DESC, token LIMIT ?1",
+};
+
+/// Users by their spend, the highest first: how many.
+pub static USERS_BY_SPEND: Query = Query {
+    postgres: "SELECT (to_jsonb(t) - 'password')::text FROM \"LiteLLM_UserTable\" t \
+        ORDER BY t.\"spend\" DESC, t.\"user_id\" LIMIT $1::text::bigint",
+    sqlite: "SELECT json_object('user_id', user_id, 'user_email', user_email, \
+        'user_alias', user_alias, 'user_role', user_role, 'spend', spend, \
+        'max_budget', max_budget, 'teams', json(teams), 'models', json(models)) \
+        FROM \"LiteLLM_UserTable\" ORDER BY spend DESC, user_id LIMIT ?1",
+};
+
+/// All questions, for a test that asks each of both stores.
+#[cfg(test)]
+pub(super) static EVERY: [(&Query, usize); 19] = [
+    (&USER_DAYS, 4),
+    (&TEAM_DAYS, 4),
+    (&TAG_DAYS, 4),
+    (&END_USER_DAYS, 4),
+    (&ORGANIZATION_DAYS, 4),
+    (&KEYS_DUE, 1),
+    (&TEAMS_DUE, 1),
+    (&USERS_DUE, 1),
+    (&BUDGETS_DUE, 1),
+    (&RESTART_TEAM_MEMBERS, 1),
+    (&RESTART_MEMBERS, 1),
+    (&RESTART_ORGANIZATIONS, 1),
+    (&RESTART_END_USERS, 1),
+    (&RESTART_TAGS, 1),
+    (&RESTART_KEYS, 1),
+    (&CALLS, 8),
+    (&CALLS_COUNT, 6),
+    (&KEYS_BY_SPEND, 2),
+    (&USERS_BY_SPEND, 1),
+];

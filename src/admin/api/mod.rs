@@ -9,6 +9,8 @@ pub mod key;
 mod key_rules;
 pub mod models;
 pub mod organization;
+pub mod spend;
+mod spend_sums;
 pub mod tag;
 pub mod team;
 mod team_member;
@@ -31,4 +33,5 @@ pub fn management() -> Router<Arc<Desk>> {
         .merge(budget::routes())
         .merge(tag::routes())
         .merge(credentials::routes())
+        .merge(spend::routes())
 }
