@@ -548,3 +548,163 @@ fn fits_text(pattern: &str, text: &str) -> bool {
     (shortest..=longest)
         .any(|length| rest.is_char_boundary(length) && fits_text(tail, &rest[length..]))
 }
+
+/// A small generator (xorshift), for bodies nobody would write.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+
+    fn pick<'a>(&mut self, list: &[&'a str]) -> &'a str {
+        list[self.below(list.len())]
+    }
+}
+
+/// A chat request with any fields in any order, some of them odd.
+fn odd_request(random: &mut Random) -> String {
+    const NAMES: &[&str] = &[
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "temperature",
+        "max_tokens",
+        "max_completion_tokens",
+        "seed",
+        "user",
+        "tools",
+        "tool_choice",
+        "metadata",
+        "extra_body",
+        "extra_headers",
+        "drop_params",
+        "vendor",
+        "n",
+        "stop",
+        "reasoning_effort",
+        "response_format",
+        "usage",
+        "thinking",
+        "timeout",
+        "allowed_openai_params",
+    ];
+    const VALUES: &[&str] = &[
+        "null",
+        "1",
+        "true",
+        "\"x\"",
+        "[]",
+        "{}",
+        r#"{"include_usage":false}"#,
+        r#"["seed","n"]"#,
+        r#"[{"role":"system","content":null},{"content":[{"type":"text","text":"a"}]},3,{}]"#,
+        r#"[{"function":{"strict":true,"parameters":{"additionalProperties":false,"properties":{"strict":1}}}}]"#,
+        r#"{"a":{"b":[null]},"model":"z"}"#,
+    ];
+    let mut names = NAMES.to_vec();
+    let mut body = String::from("{ ");
+    for count in 0..random.below(names.len()) {
+        let name = names.swap_remove(random.below(names.len()));
+        let comma = if count > 0 {
+            random.pick(&[",", " , ", ",\n"])
+        } else {
+            ""
+        };
+        body.push_str(&format!(
+            "{comma}\"{name}\"{}:{}",
+            random.pick(&["", " "]),
+            random.pick(VALUES)
+        ));
+    }
+    body.push_str(" }");
+    body
+}
+
+#[test]
+fn whatever_the_request_what_goes_upstream_is_valid() {
+    for (index, entry) in shardgate::provider::PROVIDERS.iter().enumerate() {
+        let params = json!({"model": format!("{}/some-model", entry.name), "api_base": "http://h/v1", "api_key": "k",
+            "temperature": 0.5, "vendor": {"x": 1}, "drop_params": true, "stream": true});
+        let Ok(target) = Target::from_params(params.as_object().unwrap(), &|_| None) else {
+            continue;
+        };
+        for seed in 1..200u64 {
+            let mut random =
+                Random((seed * 1000 + index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+            let body = odd_request(&mut random);
+            let fields = scan(body.as_bytes()).unwrap();
+            let incoming = Incoming::Json {
+                body: body.as_bytes(),
+                scan: &fields,
+            };
+            let Ok(sent) = target.request(Operation::Chat, incoming, &RequestOptions::default())
+            else {
+                continue;
+            };
+            let sent = sent.body.to_vec(body.as_bytes());
+            let valid = scan(&sent);
+            assert!(
+                valid.is_ok(),
+                "{} seed {seed}: {valid:?}\n{body}\n{}",
+                entry.name,
+                String::from_utf8_lossy(&sent)
+            );
+        }
+    }
+}
+
+#[test]
+fn damaged_answers_do_no_harm() {
+    let context = AnswerContext {
+        operation: Operation::Chat,
+        requested_model: "m",
+        keep_upstream_model: false,
+        usage_asked: true,
+        now_unix_s: 1,
+        fresh_id: "id",
+    };
+    for folder_name in [
+        "azure",
+        "databricks",
+        "hosted_vllm",
+        "mistral",
+        "openrouter",
+        "perplexity",
+    ] {
+        for file in cases(&folder().join(folder_name)) {
+            let case: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+            let config = with_stub(&case["config"]);
+            let Ok(target) =
+                Target::from_params(config["litellm_params"].as_object().unwrap(), &|_| None)
+            else {
+                continue;
+            };
+            let Some(body) = case["upstream_response"].get("body").map(python_json) else {
+                continue;
+            };
+            for at in (0..body.len()).step_by(3) {
+                for status in [200, 400, 500] {
+                    let mut damaged = body.clone().into_bytes();
+                    damaged[at] = b"{}[]\",:n\\"[at % 9];
+                    for bytes in [&damaged[..], &body.as_bytes()[..at]] {
+                        let reply = Reply {
+                            operation: Operation::Chat,
+                            status,
+                            headers: &[],
+                            body: bytes,
+                        };
+                        if let Ok(answer) = target.answer(&reply, &context) {
+                            let got = answer.body.to_vec(bytes);
+                            assert!(scan(&got).is_ok(), "{}", String::from_utf8_lossy(&got));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

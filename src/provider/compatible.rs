@@ -19,6 +19,7 @@ use crate::dialect::walk;
 pub(super) fn rules(name: &str) -> &'static Rules {
     match name {
         "ai21" | "ai21_chat" => &AI21,
+        "openai" | "text-completion-openai" => &OPENAI,
         "azure" => &AZURE,
         "azure_ai" => &AZURE_AI,
         "cerebras" => &CEREBRAS,
@@ -51,6 +52,12 @@ const FLAT_TEXTS: MessageRules = MessageRules {
     ..MessageRules::PLAIN
 };
 
+/// OpenAI's own models know the role.
+const OWN_ROLES: MessageRules = MessageRules {
+    plain_developer: false,
+    ..MessageRules::PLAIN
+};
+
 /// The old name of the limit.
 const OLD_LIMIT: (Param, Rule) = (Param::MaxCompletionTokens, Rule::Rename(Param::MaxTokens));
 
@@ -72,9 +79,18 @@ static AI21: Rules = Rules {
     ..Rules::PLAIN
 };
 
+static OPENAI: Rules = Rules {
+    request: RequestRules {
+        messages: OWN_ROLES,
+        ..RequestRules::PLAIN
+    },
+    ..Rules::PLAIN
+};
+
 static AZURE: Rules = Rules {
     request: RequestRules {
         stream_false: true,
+        messages: OWN_ROLES,
         ..RequestRules::PLAIN
     },
     response: ResponseRules {

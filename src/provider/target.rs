@@ -193,6 +193,44 @@ fn text(
     if value.is_empty() { None } else { Some(value) }
 }
 
+/// Providers of LiteLLM that are not in the table. A model with such a prefix is refused: taken for one of OpenAI's, it
+/// would send its key there.
+const ABSENT: &[&str] = &[
+    "aleph_alpha",
+    "anthropic",
+    "anthropic_text",
+    "assemblyai",
+    "bedrock",
+    "clarifai",
+    "cloudflare",
+    "cohere",
+    "cohere_chat",
+    "deepgram",
+    "elevenlabs",
+    "gemini",
+    "huggingface",
+    "infinity",
+    "maritalk",
+    "nlp_cloud",
+    "ollama",
+    "ollama_chat",
+    "oobabooga",
+    "palm",
+    "petals",
+    "predibase",
+    "replicate",
+    "sagemaker",
+    "sagemaker_chat",
+    "snowflake",
+    "text-completion-codestral",
+    "topaz",
+    "triton",
+    "vertex_ai",
+    "vertex_ai_beta",
+    "watsonx",
+    "watsonx_text",
+];
+
 /// The provider of a model, and its name there: by `custom_llm_provider`, by prefix, by a known host in `api_base`, by a
 /// well-known bare name, else OpenAI.
 fn infer<'a>(
@@ -214,28 +252,140 @@ fn infer<'a>(
     {
         return Ok((entry, rest));
     }
+    if let Some((prefix, _)) = full.split_once('/')
+        && ABSENT.contains(&prefix)
+    {
+        return Err(absent(prefix));
+    }
     let by_host = api_base.and_then(|base| {
         table::PROVIDERS
             .iter()
             .find(|entry| entry.host.is_some_and(|host| base.contains(host)))
     });
-    let by_name = || {
-        let name = if full.starts_with("claude-") {
-            "anthropic"
-        } else if full.starts_with("gemini-") {
-            "vertex_ai"
-        } else if full.starts_with("command-") {
-            "cohere_chat"
-        } else {
-            "openai"
-        };
-        table::find(name)
+    if let Some(entry) = by_host.copied() {
+        return Ok((entry, full));
+    }
+    let name = match full {
+        _ if full.starts_with("claude-") => "anthropic",
+        _ if full.starts_with("gemini-") => "vertex_ai",
+        _ if full.starts_with("command-") => "cohere_chat",
+        _ => "openai",
     };
-    let entry = by_host
-        .copied()
-        .or_else(by_name)
-        .or_else(|| table::find("openai"));
-    entry
+    table::find(name)
         .map(|entry| (entry, full))
-        .ok_or_else(|| format!("no provider for model {full:?}"))
+        .ok_or_else(|| absent(name))
+}
+
+fn absent(name: &str) -> String {
+    format!(
+        "litellm_params.model: provider {name:?} is not supported; name one that is, or set custom_llm_provider and \
+         api_base of a host that speaks the OpenAI API"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn target(params: Value) -> Result<Target, String> {
+        let env = |name: &str| {
+            (name == "GROQ_API_KEY" || name == "MY_KEY").then(|| format!("from-{name}"))
+        };
+        Target::from_params(params.as_object().unwrap(), &env)
+    }
+
+    fn check(params: Value, provider: &str, model: &str, url: &str) {
+        let target = target(params.clone()).unwrap();
+        let found = (target.entry.name, target.model.as_str(), target.base.url());
+        assert_eq!(found, (provider, model, url.to_owned()), "{params}");
+    }
+
+    #[test]
+    fn the_provider_is_inferred() {
+        check(
+            json!({"model": "gpt-4o"}),
+            "openai",
+            "gpt-4o",
+            "https://api.openai.com/v1",
+        );
+        check(
+            json!({"model": "groq/openai/gpt-oss-20b"}),
+            "groq",
+            "openai/gpt-oss-20b",
+            "https://api.groq.com/openai/v1",
+        );
+        check(
+            json!({"model": "x/y", "api_base": "https://api.groq.com/v9"}),
+            "groq",
+            "x/y",
+            "https://api.groq.com/v9",
+        );
+        check(
+            json!({"model": "m", "custom_llm_provider": "hosted_vllm", "api_base": "http://h:1/v1/"}),
+            "hosted_vllm",
+            "m",
+            "http://h:1/v1",
+        );
+        check(
+            json!({"model": "owner/m", "api_base": "http://h"}),
+            "openai",
+            "owner/m",
+            "http://h",
+        );
+    }
+
+    #[test]
+    fn a_key_never_goes_to_another_provider() {
+        for model in [
+            "anthropic/claude-3",
+            "bedrock/x",
+            "gemini/x",
+            "claude-3",
+            "gemini-2.5-flash",
+        ] {
+            let found = target(json!({"model": model, "api_key": "k"}));
+            if let Ok(target) = found {
+                assert_ne!(target.entry.name, "openai", "{model}");
+            }
+        }
+    }
+
+    #[test]
+    fn credentials_come_from_parameters_or_the_environment_and_do_not_show() {
+        let key = |params: Value| {
+            let route = target(params)
+                .unwrap()
+                .route(Operation::Chat, false)
+                .unwrap();
+            assert!(!format!("{route:?}").contains("Bearer"), "{route:?}");
+            route
+                .headers
+                .into_iter()
+                .find(|(name, _)| name == "authorization")
+                .map(|(_, value)| value)
+        };
+        assert_eq!(
+            key(json!({"model": "groq/m"})).as_deref(),
+            Some("Bearer from-GROQ_API_KEY")
+        );
+        assert_eq!(
+            key(json!({"model": "groq/m", "api_key": "own"})).as_deref(),
+            Some("Bearer own")
+        );
+        assert_eq!(
+            key(json!({"model": "gpt-4o", "api_key": "os.environ/MY_KEY"})).as_deref(),
+            Some("Bearer from-MY_KEY")
+        );
+        assert_eq!(key(json!({"model": "gpt-4o"})), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = |params| target(params).err().unwrap();
+        assert!(error(json!({})).contains("litellm_params.model"));
+        assert!(error(json!({"model": "hosted_vllm/m"})).contains("api_base"));
+        assert!(error(json!({"model": "openai/m", "api_base": "h"})).contains("http"));
+        assert!(error(json!({"model": "openai/m", "api_key": "a\nb"})).contains("authorization"));
+    }
 }

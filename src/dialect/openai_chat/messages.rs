@@ -25,6 +25,8 @@ pub struct MessageRules {
     pub flatten: Flatten,
     /// The role that system messages get instead, as JSON.
     pub system_role: Option<&'static str>,
+    /// `developer` becomes `system`, for hosts that copy an older API.
+    pub plain_developer: bool,
     /// `"content": null` is left out.
     pub drop_null_content: bool,
 }
@@ -34,6 +36,7 @@ impl MessageRules {
     pub const PLAIN: Self = Self {
         flatten: Flatten::Never,
         system_role: None,
+        plain_developer: true,
         drop_null_content: true,
     };
 }
@@ -41,9 +44,11 @@ impl MessageRules {
 /// Writes the edits for the array under `span`.
 pub fn edit(body: &[u8], span: Span, rules: &MessageRules, edits: &mut Edits) {
     let text = span.of(body);
+    let holds = |word: &[u8]| memmem::find(text, word).is_some();
     let walked = rules.system_role.is_some()
         || rules.flatten != Flatten::Never
-        || rules.drop_null_content && memmem::find(text, b"null").is_some();
+        || rules.drop_null_content && holds(b"null")
+        || rules.plain_developer && holds(b"\"developer\"");
     if !walked {
         return;
     }
@@ -59,10 +64,16 @@ fn edit_message(body: &[u8], message: Span, rules: &MessageRules, edits: &mut Ed
     for (index, field) in fields.iter().enumerate() {
         match walk::name_of(body, *field) {
             b"role" => {
-                if let Some(role) = rules.system_role
-                    && matches!(field.value.of(body), b"\"system\"" | b"\"developer\"")
-                {
-                    edits.replace(field.value, role.as_bytes());
+                let role = field.value.of(body);
+                let is_developer = role == b"\"developer\"";
+                match rules.system_role {
+                    Some(other) if is_developer || role == b"\"system\"" => {
+                        edits.replace(field.value, other.as_bytes())
+                    }
+                    None if is_developer && rules.plain_developer => {
+                        edits.replace(field.value, b"\"system\"")
+                    }
+                    _ => {}
                 }
             }
             b"content" if rules.drop_null_content && walk::is_null(body, field.value) => {

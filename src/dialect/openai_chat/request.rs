@@ -209,7 +209,14 @@ impl Plan {
             .flatten()
             .chain(settings.filter(|(name, _)| *name != "extra_body"))
         {
-            let name = match Param::of(name.as_bytes()).map(|param| self.rules[param as usize]) {
+            let param = Param::of(name.as_bytes());
+            if matches!(
+                param,
+                Some(Param::Model | Param::Messages | Param::Stream | Param::StreamOptions)
+            ) {
+                continue;
+            }
+            let name = match param.map(|param| self.rules[param as usize]) {
                 Some(Rule::Rename(other)) => other.name(),
                 Some(Rule::Remove) => continue,
                 _ => name.as_str(),
@@ -234,6 +241,7 @@ impl Plan {
             edits: Edits::new(),
             present: 0,
             refused: Vec::new(),
+            extra: Vec::new(),
         };
         pass.note_present();
         for index in 0..scan.len() {
@@ -242,8 +250,9 @@ impl Plan {
         pass.refuse()?;
         let stream = scan.is_true(body, "stream");
         let usage_asked = pass.stream_fields(stream);
+        pass.take_extra_body();
         pass.add_missing();
-        let headers = pass.take_extra();
+        let headers = pass.extra_headers();
         pass.members
             .apply(scan.object, scan.fields(), &mut pass.edits);
         Ok(Edited {
@@ -275,6 +284,8 @@ struct Pass<'a> {
     /// A bit per [`Param`] that the provider will see.
     present: u64,
     refused: Vec<Param>,
+    /// Names that came out of `extra_body`, as they stand there.
+    extra: Vec<Span>,
 }
 
 const _: () = assert!(PARAMS <= 64, "`present` has a bit per parameter");
@@ -483,11 +494,51 @@ impl Pass<'_> {
         }
     }
 
+    /// Whether the provider will see a field of that name.
+    fn has(&self, name: &[u8]) -> bool {
+        match Param::of(name) {
+            Some(param) => self.present & 1 << param as u64 != 0,
+            None => {
+                let named = std::str::from_utf8(name)
+                    .is_ok_and(|name| self.scan.find(self.body, name).is_some());
+                named || self.extra.iter().any(|other| other.of(self.body) == name)
+            }
+        }
+    }
+
+    /// The members of the client's `extra_body` join the body, except those that are there or decide where it goes.
+    fn take_extra_body(&mut self) {
+        let Some(index) = self.scan.find(self.body, Param::ExtraBody.name()) else {
+            return;
+        };
+        for field in walk::members(self.body, self.value(index)) {
+            let name = walk::name_of(self.body, field);
+            let param = Param::of(name);
+            let kept = matches!(
+                param,
+                Some(Param::Model | Param::Messages | Param::Stream | Param::StreamOptions)
+            );
+            if kept || name.contains(&b'\\') || is_gateway_field(name) || self.has(name) {
+                continue;
+            }
+            self.members
+                .add(&String::from_utf8_lossy(name), field.value.of(self.body));
+            match param {
+                Some(param) => self.present |= 1 << param as u64,
+                None => self.extra.push(Span {
+                    start: field.key.start + 1,
+                    end: field.key.end - 1,
+                }),
+            }
+        }
+    }
+
+    /// What the deployment and the provider's rules add to a request that does not have it.
     fn add_missing(&mut self) {
         for default in &self.plan.defaults {
             let there = match default.param {
                 Some(param) => self.present & 1 << param as u64 != 0,
-                None => self.scan.find(self.body, &default.name).is_some(),
+                None => self.has(default.name.as_bytes()),
             };
             if !there {
                 self.members.add_with(&escaped(&default.name), |out| {
@@ -496,7 +547,12 @@ impl Pass<'_> {
             }
         }
         for (param, name, value) in self.plan.adds_with {
-            if self.present & 1 << *param as u64 != 0 && self.scan.find(self.body, name).is_none() {
+            let defaulted = self
+                .plan
+                .defaults
+                .iter()
+                .any(|default| default.name == *name);
+            if self.present & 1 << *param as u64 != 0 && !self.has(name.as_bytes()) && !defaulted {
                 self.members.add(name, value.as_bytes());
             }
         }
@@ -510,19 +566,8 @@ impl Pass<'_> {
         }
     }
 
-    /// The members of the client's `extra_body` join the body; its `extra_headers` are returned.
-    fn take_extra(&mut self) -> Vec<(String, String)> {
-        if let Some(index) = self.scan.find(self.body, Param::ExtraBody.name()) {
-            for field in walk::members(self.body, self.value(index)) {
-                let name = walk::name_of(self.body, field);
-                let there = std::str::from_utf8(name)
-                    .is_ok_and(|name| self.scan.find(self.body, name).is_some());
-                if !there && !is_gateway_field(name) {
-                    self.members
-                        .add(&String::from_utf8_lossy(name), field.value.of(self.body));
-                }
-            }
-        }
+    /// The client's `extra_headers`, as far as a client may set them.
+    fn extra_headers(&self) -> Vec<(String, String)> {
         let Some(index) = self.scan.find(self.body, Param::ExtraHeaders.name()) else {
             return Vec::new();
         };
