@@ -67,12 +67,14 @@ def test_ready_in_100_ms(gateway, upstream):
         server = gateway(config(entry("m", upstream)), wait=False)
         while time.monotonic() - began < 5:
             try:
-                if httpx.get(server.base_url + "/health/liveliness", trust_env=False, timeout=1).status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.002)
+                with server.connect() as raw:
+                    raw.send(b"GET /health/readiness HTTP/1.1\r\nHost: a\r\n\r\n")
+                    if raw.answer()[0] == 200:
+                        break
+            except OSError:
+                time.sleep(0.001)
         best = min(best, time.monotonic() - began)
-    assert best < 0.1 + 0.05, f"{best:.3f} s to the first answer (the probe's own client takes some of it)"
+    assert best < 0.1, f"{best:.3f} s from the start of the process to ready, at best of five"
 
 
 def test_one_start_up_line(gateway, upstream):
@@ -94,7 +96,7 @@ def test_threads_are_named_and_pinned(gateway, upstream):
     for task in os.listdir(f"/proc/{server.pid}/task"):
         with open(f"/proc/{server.pid}/task/{task}/comm") as comm:
             names[comm.read().strip()] = len(os.sched_getaffinity(int(task)))
-    shards = [name for name in names if "shard" in name]
+    shards = [name for name in names if name.startswith("shard-")]
     assert len(shards) >= 2, names
     assert all(names[name] == 1 for name in shards), names
 
@@ -143,7 +145,7 @@ def test_sighup_under_load_broken(gateway, upstream):
     server = gateway(config(entry("m", upstream)), "--num_workers", "2")
     load = Load(server)
     load.wait(100)
-    for broken in ("model_list: [", "model_list: 5\n", "general_settings: {max_request_size_mb: many}\n", ""):
+    for broken in ("model_list: [", "model_list: 5\n", "general_settings: {max_request_size_mb: many}\n", "just words\n"):
         server.reload(broken)
         load.wait(100)
     failed = load.stop()
@@ -424,7 +426,7 @@ def test_health_flag(gateway, upstream):
 
 
 def test_test_flag(gateway, upstream):
-    server = gateway(config(entry("m", upstream)))
+    server = gateway(config(entry("gpt-3.5-turbo", upstream)))
     done = run("--test", "--port", server.port)
     assert done.returncode == 0 and "Hello there!" in done.stdout + done.stderr
 
