@@ -272,8 +272,12 @@ def test_draining_is_not_ready(gateway, upstream):
     server.process.send_signal(signal.SIGTERM)
     server.wait_log("drain")
     try:
-        kept.send(b"GET /health/readiness HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert kept.answer()[0] == 503
+        # The signal reaches the shards a moment after it is logged.
+        until, status = time.monotonic() + 1, 200
+        while status == 200 and time.monotonic() < until:
+            kept.send(b"GET /health/readiness HTTP/1.1\r\nHost: a\r\n\r\n")
+            status = kept.answer()[0]
+        assert status == 503
     except (ConnectionError, OSError):
         pass  # an idle connection may be closed instead: nothing tells it that we are ready either
     assert stream.answer()[2].endswith(b"data: [DONE]\n\n")
@@ -427,7 +431,7 @@ def test_health_flag(gateway, upstream):
 
 def test_test_flag(gateway, upstream):
     server = gateway(config(entry("gpt-3.5-turbo", upstream)))
-    done = run("--test", "--port", server.port)
+    done = run("--test", "--model", "gpt-3.5-turbo", "--port", server.port)
     assert done.returncode == 0 and "Hello there!" in done.stdout + done.stderr
 
 
