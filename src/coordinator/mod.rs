@@ -28,7 +28,7 @@ use crate::admin::desk::Desk;
 use crate::log;
 use crate::message::{FromShard, ToShard};
 use crate::observe::log::Log;
-use crate::router::Registry;
+use crate::router::{Micros, Registry};
 use crate::snapshot::Snapshot;
 use crate::spend::price::PriceTable;
 
@@ -46,6 +46,7 @@ pub struct Lasting {
     /// What models cost.
     pub prices: Arc<PriceTable>,
     registry: Mutex<Registry>,
+    started: Instant,
 }
 
 impl Lasting {
@@ -56,6 +57,7 @@ impl Lasting {
             // A test reads it: it is never in error.
             prices: Arc::new(PriceTable::built_in().unwrap_or_default()),
             registry: Mutex::new(Registry::new(shards)),
+            started: Instant::now(),
         }
     }
 
@@ -83,6 +85,12 @@ pub struct Control {
 }
 
 impl Control {
+    /// The router's clock, within some milliseconds of the shards'.
+    pub fn now(&self) -> Micros {
+        let elapsed = self.lasting.started.elapsed().as_micros();
+        Micros(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
     /// The configuration in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot

@@ -134,15 +134,17 @@ pub(super) fn choose(search: &Search<'_>, rng: &mut Rng) -> Result<Permit, Refus
             if why == Why::Probe {
                 permit.answer_within = answer_within(search, search.router.deployment(chosen));
             }
-            search.live.decisions.borrow_mut().note(Decision {
-                at: search.now,
-                group: search.group,
-                deployment: chosen,
-                why,
-                candidates: candidates.len() as u16,
-                cooling: tally.cooling,
-                full: tally.full,
-            });
+            let group = &search.router.group(search.group).live;
+            if let Some(decisions) = group.decisions.get(search.live.shard()) {
+                decisions.note(Decision {
+                    at: search.now,
+                    mark: search.router.deployment(chosen).mark,
+                    why,
+                    candidates: candidates.len() as u16,
+                    cooling: tally.cooling,
+                    full: tally.full,
+                });
+            }
             return Ok(permit);
         }
         // Another shard took the last slot between the look and the take: look again.

@@ -6,6 +6,7 @@
 //! deployment. The `Registry` keeps them by deployment id, so that they outlive a reload. This
 //! module must not decide anything: it counts and answers.
 
+use super::decision::Decisions;
 use super::failures::FailureLog;
 use super::mean::Mean;
 use super::queue::{GroupQueue, LocalQueue};
@@ -379,6 +380,8 @@ pub struct GroupLive {
     pub queue: GroupQueue,
     /// Which deployment served a prompt before.
     pub affinity: Affinity,
+    /// The last choices, a ring for each shard.
+    pub decisions: Box<[Decisions]>,
 }
 
 /// Keeps live numbers by name over reloads. Owned by whoever builds routers.
@@ -418,6 +421,7 @@ impl Registry {
                 budget: RetryBudget::new(shards),
                 queue: GroupQueue::new(shards),
                 affinity: Affinity::default(),
+                decisions: (0..shards).map(|_| Decisions::default()).collect(),
             })
         }))
     }
@@ -439,7 +443,6 @@ pub struct Live {
     pub(super) scratch: RefCell<Vec<Candidate>>,
     /// Requests of this shard that wait for a slot.
     pub(super) waiting: RefCell<LocalQueue>,
-    pub(super) decisions: RefCell<super::decision::Decisions>,
 }
 
 impl Live {

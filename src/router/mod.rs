@@ -27,7 +27,7 @@ pub mod strategy;
 mod testing;
 
 pub use crate::limit::Micros;
-pub use decision::{Decision, Why};
+pub use decision::{Decision, Decisions, Why};
 pub use facts::{Facts, MockTesting};
 pub use failure::{Cause, Failure, FailureClass};
 pub use journey::{Attempt, Journey, Outcome, Step, Success, Wait};
@@ -291,6 +291,15 @@ impl Router {
     #[must_use]
     pub fn deployment(&self, ix: DeploymentIx) -> &Deployment {
         &self.deployments[ix.0 as usize]
+    }
+
+    /// The deployment of a group that has this mark.
+    #[must_use]
+    pub fn deployment_of_mark(&self, group: &Group, mark: u32) -> Option<&Deployment> {
+        let members = group.deployments.iter().map(|ix| self.deployment(*ix));
+        members
+            .into_iter()
+            .find(|deployment| deployment.mark == mark)
     }
 
     /// All deployments, in the order of `model_list`.

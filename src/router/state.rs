@@ -1,7 +1,7 @@
 //! What `GET /router/state` tells of the deployments: plain values, read from the live numbers.
 
 use super::mean::{Estimate, merge};
-use super::{DeploymentIx, Micros, Router};
+use super::{Decision, DeploymentIx, GroupIx, Micros, Router};
 
 /// One deployment now.
 #[derive(Clone, Debug)]
@@ -10,6 +10,10 @@ pub struct DeploymentState {
     pub deployment: DeploymentIx,
     /// Whether the last health check went well.
     pub healthy: bool,
+    /// Whether nothing comes from it.
+    pub silent: bool,
+    /// Whether its budget, or its provider's, is spent.
+    pub budget_spent: bool,
     /// When its cooldown ends, if it cools down.
     pub cooling_until: Option<Micros>,
     /// Calls running, over all shards.
@@ -32,6 +36,45 @@ pub struct DeploymentState {
     pub failed: u64,
 }
 
+impl DeploymentState {
+    /// Its state in words.
+    #[must_use]
+    pub fn words(&self) -> &'static str {
+        match self {
+            DeploymentState {
+                cooling_until: Some(_),
+                ..
+            } => "cooling down",
+            DeploymentState {
+                budget_spent: true, ..
+            } => "budget spent",
+            DeploymentState { healthy: false, .. } => "unhealthy",
+            DeploymentState { silent: true, .. } => "silent",
+            _ => "in rotation",
+        }
+    }
+}
+
+/// Choices kept over all groups and shards.
+const DECISIONS_MAX: usize = 100;
+
+/// The last hundred choices, newest first, with their groups.
+#[must_use]
+pub fn decisions(router: &Router) -> Vec<(GroupIx, Decision)> {
+    let groups = router.groups().iter().enumerate();
+    let mut all: Vec<(GroupIx, Decision)> = groups
+        .flat_map(|(index, group)| {
+            let rings = group.live.decisions.iter();
+            rings
+                .flat_map(|ring| ring.all())
+                .map(move |d| (GroupIx(index as u32), d))
+        })
+        .collect();
+    all.sort_by_key(|(_, decision)| std::cmp::Reverse(decision.at));
+    all.truncate(DECISIONS_MAX);
+    all
+}
+
 /// All deployments, in the order of `model_list`.
 #[must_use]
 pub fn deployments(router: &Router, now: Micros) -> Vec<DeploymentState> {
@@ -44,6 +87,8 @@ pub fn deployments(router: &Router, now: Micros) -> Vec<DeploymentState> {
         DeploymentState {
             deployment: DeploymentIx(index as u32),
             healthy: live.is_healthy(),
+            silent: live.is_silent(),
+            budget_spent: live.is_budget_spent(),
             cooling_until: Some(live.cooling_until()).filter(|until| *until > now),
             in_flight: live.in_flight(),
             requests_per_minute: live.requests_per_minute(now),

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import canned
-from gateway import config, entry
+from gateway import KEY, config, entry
 from mock import Answer, Hang, Stream
 
 FAILS = Answer(500, canned.error("down"))
@@ -386,6 +386,28 @@ def test_mock_testing_fallbacks(gateway, upstreams):
     answer = gateway(made).chat("a", mock_testing_fallbacks=True)
     assert answer.status_code == 200 and answer.headers["x-litellm-attempted-fallbacks"] == "1"
     assert not ups["a"].requests and "mock_testing_fallbacks" not in ups["b"].last.json
+
+
+# What the router tells of itself
+
+def test_router_state(gateway, upstreams):
+    bad, good = upstreams(), upstreams()
+    bad.answer(FAILS)
+    made = config(entry("m", bad, info={"id": "bad"}), entry("m", good, info={"id": "good"}, rpm=1000),
+                  router=settings(allowed_fails=0, cooldown_time=60), general={"master_key": KEY})
+    server = gateway(made)
+    assert server.client.get("/router/state").status_code == 401
+    for _ in range(20):
+        server.chat(key=KEY)
+    answer = server.client.get("/router/state", headers={"authorization": f"Bearer {KEY}"})
+    assert answer.status_code == 200, answer.text
+    state = answer.json()
+    first, second = state["deployments"]
+    assert (first["id"], first["state"], first["failed"]) == ("bad", "cooling down", 1)
+    assert 0 < first["cooldown_ends_in_s"] <= 60
+    assert (second["state"], second["in_flight"], second["rpm_used"]) == ("in rotation", 0, len(good.requests))
+    last = state["decisions"][0]
+    assert (last["deployment"], last["why"], last["cooling_down"]) == ("good", "the only one left", 1)
 
 
 # One of three deployments in trouble, under load

@@ -9,6 +9,7 @@ pub mod key;
 mod key_rules;
 pub mod models;
 pub mod organization;
+pub mod router;
 pub mod spend;
 mod spend_sums;
 pub mod tag;

@@ -172,7 +172,7 @@ impl Journey {
     ) -> Option<Journey> {
         let leg = Leg::new(asked, resolution, router)?;
         let settings = router.settings();
-        let stream = facts.stream.then(|| facts.stream_timeout).flatten();
+        let stream = facts.stream.then_some(facts.stream_timeout).flatten();
         let own = stream.or(facts.timeout);
         let routers = facts.stream.then_some(settings.stream_timeout).flatten();
         let timeout = own.or(routers).unwrap_or(settings.timeout);
