@@ -19,7 +19,12 @@ const STUB: &str = "http://127.0.0.1:1";
 const NOW: u64 = 1_741_570_000;
 
 /// Folders, and how many of their cases are replayed.
-const FOLDERS: &[(&str, usize)] = &[("anthropic", 55), ("gemini", 40), ("vertex_ai", 44)];
+const FOLDERS: &[(&str, usize)] = &[
+    ("anthropic", 55),
+    ("gemini", 40),
+    ("vertex_ai", 44),
+    ("bedrock", 51),
+];
 
 #[test]
 fn translated_transcripts_are_replayed() {
@@ -387,8 +392,24 @@ fn python_json(value: &Value) -> String {
             "[{}]",
             items.iter().map(python_json).collect::<Vec<_>>().join(", ")
         ),
-        other => other.to_string(),
+        other => ascii(&other.to_string()),
     }
+}
+
+/// Other letters than ASCII's as the recorder's library writes them.
+fn ascii(text: &str) -> String {
+    let mut out = String::new();
+    for letter in text.chars() {
+        if letter.is_ascii() {
+            out.push(letter);
+        } else {
+            let mut units = [0; 2];
+            for unit in letter.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
 }
 
 /// Compares values; `wanted` may hold placeholders.

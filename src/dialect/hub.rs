@@ -18,6 +18,8 @@ pub struct Call {
     pub stream: bool,
     /// The client asked for the usage of its stream.
     pub usage_asked: bool,
+    /// Parameters that the provider does not take are left out instead of refused.
+    pub drop_params: bool,
     /// The client's `extra_headers`.
     pub headers: Vec<(String, String)>,
 }

@@ -2,6 +2,8 @@
 //! functions of bytes: no socket, clock, thread or random source, and no configuration types.
 
 pub mod anthropic_messages;
+pub mod aws_events;
+pub mod bedrock_converse;
 pub mod frames;
 pub mod gemini;
 pub mod hub;

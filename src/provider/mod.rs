@@ -5,10 +5,12 @@
 mod anthropic;
 mod azure;
 mod base;
+mod bedrock;
 mod compatible;
 pub mod errors;
 mod gemini;
 mod openai;
+mod sigv4;
 mod table;
 mod target;
 mod translated;

@@ -1,6 +1,6 @@
 //! The table of providers, sorted by name.
 
-use super::{Entry, anthropic, azure, gemini, openai, vertex};
+use super::{Entry, anthropic, azure, bedrock, gemini, openai, vertex};
 
 /// A provider, on the OpenAI wire unless it has a builder of its own.
 macro_rules! wire {
@@ -94,6 +94,16 @@ pub static PROVIDERS: &[&Entry] = &[
         ["BASETEN_API_BASE"],
         ["BASETEN_API_KEY"],
         Some("inference.baseten.co")
+    ),
+    wire!(
+        "bedrock",
+        "Bedrock",
+        None,
+        [],
+        ["AWS_BEARER_TOKEN_BEDROCK"],
+        None,
+        bedrock::build,
+        Some(bedrock::base)
     ),
     wire!(
         "cerebras",

@@ -105,6 +105,7 @@ impl Common {
             model: options.model.unwrap_or(&self.model).to_owned(),
             headers: headers_of(fields.get("extra_headers")),
             stream: fields.remove("stream") == Some(Value::Bool(true)),
+            drop_params: drop,
             ..Call::default()
         };
         let stream_options = fields.remove("stream_options").unwrap_or_default();
