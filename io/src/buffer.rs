@@ -54,7 +54,7 @@ impl Buf {
     pub fn for_bytes(bytes: usize) -> Buf {
         match bytes {
             0..=SMALL_BYTES => Buf::small(),
-            ..=LARGE_BYTES => Buf::large(),
+            _ if bytes <= LARGE_BYTES => Buf::large(),
             _ => Buf {
                 bytes: Vec::with_capacity(bytes),
             },

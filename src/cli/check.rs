@@ -7,7 +7,7 @@ use super::{complain, say};
 use crate::coordinator::{Lasting, Source};
 
 /// Reports all mistakes of `file`; exit code 0 (good, warnings may be printed) or 2.
-pub fn run(file: &Path, strict: bool) -> ExitCode {
+pub(super) fn run(file: &Path, strict: bool) -> ExitCode {
     let source = Source::File {
         path: file.to_owned(),
         strict,

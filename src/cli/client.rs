@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{ServeArgs, complain, say};
 
 /// Sends the request to `--host` and `--port` and prints what came back.
-pub fn run(args: &ServeArgs) -> ExitCode {
+pub(super) fn run(args: &ServeArgs) -> ExitCode {
     let host = if args.host == "0.0.0.0" {
         "127.0.0.1"
     } else {

@@ -18,6 +18,6 @@ model_list:
 "#;
 
 /// Serves the demo model until the process is told to end.
-pub fn run(args: ServeArgs) -> ExitCode {
+pub(super) fn run(args: ServeArgs) -> ExitCode {
     super::serve::run_with(args, Source::Text(CONFIG.to_owned()), Some("demo"))
 }

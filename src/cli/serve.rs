@@ -17,7 +17,7 @@ use crate::observe::log::Log;
 use crate::shard::{self, Shared, Stats};
 
 /// Serves what the arguments say.
-pub fn run(args: ServeArgs) -> ExitCode {
+pub(super) fn run(args: ServeArgs) -> ExitCode {
     if args.health || args.test {
         return super::client::run(&args);
     }
@@ -42,7 +42,7 @@ fn one_model(model: &str, api_base: Option<&str>) -> String {
 }
 
 /// Serves what `source` says; `try_model` names the model of the request that is printed to try.
-pub fn run_with(args: ServeArgs, source: Source, try_model: Option<&str>) -> ExitCode {
+pub(super) fn run_with(args: ServeArgs, source: Source, try_model: Option<&str>) -> ExitCode {
     let began = Instant::now();
     match serve(args, source, try_model, began) {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use shardgate_io::pool::Origin;
 use shardgate_io::tls::ClientTls;
 
 /// How long a name is believed before it is asked again.
-pub const FRESH: Duration = Duration::from_secs(30);
+pub(super) const FRESH: Duration = Duration::from_secs(30);
 /// How long one look-up may take; the old addresses stay in force meanwhile and after a failure.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -73,7 +73,7 @@ impl Origins {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = |origin: &&Arc<Origin>| {
             literal(&origin.host).is_none()
-                && !(unresolved_only && !origin.addresses.load().is_empty())
+                && (!unresolved_only || origin.addresses.load().is_empty())
         };
         known.values().filter(wanted).cloned().collect()
     }

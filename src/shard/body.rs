@@ -15,6 +15,7 @@ use crate::provider::Operation;
 use crate::router::{Facts, FallbackTable, MockTesting, Needs};
 
 /// The body, as far as we read it.
+#[expect(clippy::large_enum_variant, reason = "a call is in a box, and most are JSON")]
 pub(super) enum Content {
     /// A JSON object's top level.
     Json(Scan),

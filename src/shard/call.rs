@@ -1,17 +1,15 @@
 //! One call: what is known of a request from its head to its end.
 
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shardgate_io::http1::server::{Connection, Request};
 
-use super::Shard;
+use super::{Held, Shard};
 use crate::directory::{Account, Permit};
 use crate::id::RequestId;
 use crate::limit::Nano;
-use crate::snapshot::Snapshot;
 use crate::spend::cost::Cost;
 use crate::spend::usage::Quantities;
 
@@ -23,7 +21,7 @@ pub(super) struct Call {
     /// The request's method and path, for errors and the log.
     pub method: String,
     pub path: String,
-    pub snapshot: Rc<Arc<Snapshot>>,
+    pub snapshot: Held,
     pub began: Instant,
     /// The client's address, behind trusted proxies.
     pub client: IpAddr,
@@ -68,8 +66,6 @@ pub(super) struct Route {
     pub attempted_fallbacks: u32,
     /// Time spent waiting for upstreams.
     pub upstream: Duration,
-    /// To the first byte of the answer's body, for streams.
-    pub first_token: Option<Duration>,
 }
 
 impl Call {
