@@ -84,9 +84,13 @@ fn serve(
     let lasting = Lasting::new(shards);
     let (snapshot, read) = source.build(&lasting, 1).map_err(Failure::Input)?;
     let tls = server_tls(&args)?;
-    let verbose = snapshot.settings.verbose || args.debug || args.detailed_debug;
-    let (log, writer) = Log::start(snapshot.settings.json_logs, verbose)
-        .map_err(|error| format!("no thread for the log: {error}"))?;
+    let debug = args.debug || args.detailed_debug;
+    let (log, writer) = Log::start(
+        snapshot.settings.json_logs,
+        snapshot.settings.verbose,
+        debug,
+    )
+    .map_err(|error| format!("no thread for the log: {error}"))?;
     crate::observe::panics::report_to(&log);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

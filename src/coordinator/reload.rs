@@ -42,6 +42,14 @@ pub struct Read {
 }
 
 impl Source {
+    /// How messages name it.
+    fn name(&self) -> String {
+        match self {
+            Source::File { path, .. } => path.display().to_string(),
+            Source::Text(_) => "built-in".to_owned(),
+        }
+    }
+
     /// Reads and checks the configuration.
     ///
     /// # Errors
@@ -73,8 +81,12 @@ impl Source {
     /// # Errors
     /// Every mistake, a line each.
     pub fn build(&self, lasting: &Lasting, version: u64) -> Result<(Snapshot, Read), Vec<String>> {
-        let read = self.read()?;
-        let snapshot = crate::snapshot::build(&read.config, lasting, version)?;
+        let mut read = self.read()?;
+        let name = self.name();
+        let named = |texts: Vec<String>| texts.into_iter().map(|text| format!("{name}:{text}"));
+        let snapshot = crate::snapshot::build(&read.config, lasting, version)
+            .map_err(|errors| named(errors).collect::<Vec<_>>())?;
+        read.warnings.extend(named(snapshot.warnings.clone()));
         Ok((snapshot, read))
     }
 }

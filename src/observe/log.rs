@@ -135,6 +135,8 @@ struct Shared {
     dropped: AtomicU64,
     json: AtomicBool,
     verbose: AtomicBool,
+    /// Asked for on the command line.
+    always_verbose: bool,
     stop: AtomicBool,
 }
 
@@ -151,16 +153,21 @@ pub struct LogWriter {
 }
 
 impl Log {
-    /// Starts the writer, which writes to standard error.
+    /// Starts the writer, which writes to standard error. `always_verbose`: whatever a reload says.
     ///
     /// # Errors
     /// When no thread can be had.
-    pub fn start(json: bool, verbose: bool) -> std::io::Result<(Log, LogWriter)> {
+    pub fn start(
+        json: bool,
+        verbose: bool,
+        always_verbose: bool,
+    ) -> std::io::Result<(Log, LogWriter)> {
         let shared = Arc::new(Shared {
             lines: ArrayQueue::new(LINES_MAX),
             dropped: AtomicU64::new(0),
             json: AtomicBool::new(json),
-            verbose: AtomicBool::new(verbose),
+            verbose: AtomicBool::new(verbose || always_verbose),
+            always_verbose,
             stop: AtomicBool::new(false),
         });
         let writer = shared.clone();
@@ -178,8 +185,9 @@ impl Log {
         ))
     }
 
-    /// Sets what a reload may change.
+    /// Sets what a reload may change; the command line's `--debug` stays.
     pub fn configure(&self, json: bool, verbose: bool) {
+        let verbose = verbose || self.shared.always_verbose;
         self.shared.json.store(json, Ordering::Relaxed);
         self.shared.verbose.store(verbose, Ordering::Relaxed);
     }

@@ -15,7 +15,10 @@ use crate::provider::Operation;
 use crate::router::{Facts, FallbackTable, MockTesting, Needs};
 
 /// The body, as far as we read it.
-#[expect(clippy::large_enum_variant, reason = "a call is in a box, and most are JSON")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a call is in a box, and most are JSON"
+)]
 pub(super) enum Content {
     /// A JSON object's top level.
     Json(Scan),
@@ -298,6 +301,7 @@ fn is_extra(name: &[u8]) -> bool {
             | b"num_retries"
             | b"priority"
             | b"timeout"
+            | b"request_timeout"
             | b"stream_timeout"
             | b"disable_fallbacks"
             | b"max_fallbacks"
@@ -312,7 +316,10 @@ fn extras(fields: &Fields<'_>, facts: &mut Facts) -> Result<(), GatewayError> {
     }
     facts.num_retries = fields.json("num_retries")?.or(facts.num_retries);
     facts.priority = fields.json("priority")?.or(facts.priority);
-    facts.timeout = fields.seconds("timeout")?.or(facts.timeout);
+    facts.timeout = fields
+        .seconds("timeout")?
+        .or(fields.seconds("request_timeout")?)
+        .or(facts.timeout);
     facts.stream_timeout = fields.seconds("stream_timeout")?.or(facts.stream_timeout);
     facts.fallbacks = fields.json::<Vec<Value>>("fallbacks")?.map(names);
     facts.context_window_fallbacks = table(fields, "context_window_fallbacks")?;

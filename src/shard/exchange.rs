@@ -67,11 +67,15 @@ pub(super) async fn run(
     model: &str,
     deadline: Instant,
 ) -> Result<Answered, Failed> {
+    if let Some(why) = &deployment.unusable {
+        return Err(Some(fault::unusable(why)));
+    }
     if let Some(mock) = work.asked.mock.as_ref().or(deployment.mock.as_ref()) {
         let mock = mock.clone();
         return mocked(work, deployment, &mock);
     }
     let (sendable, outgoing) = build(work, deployment, model).map_err(Some)?;
+    debug_request(work, deployment, model);
     let mut exchange = answered(work, deployment, sendable, model, deadline).await?;
     let context = context(work, &outgoing);
     if exchange.head.status >= 400 {
@@ -89,6 +93,29 @@ pub(super) async fn run(
         return Ok(Answered::Raw(Box::new(exchange)));
     }
     whole(work, deployment, exchange, &context, deadline).await
+}
+
+/// `set_verbose`: what goes where, with everything that looks like a secret masked.
+fn debug_request(work: &Work<'_>, deployment: &Deployment, model: &str) {
+    const SHOWN_BYTES_MAX: usize = 4096;
+    let log = &work.shard.shared.log;
+    if !log.is_verbose() {
+        return;
+    }
+    let body = work.body();
+    let mut text = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES_MAX)]).into_owned();
+    deployment.redact(&mut text);
+    crate::log!(
+        log,
+        Debug,
+        "upstream_request",
+        id = work.call.shown_id(),
+        deployment = deployment.id,
+        provider = deployment.target.entry.name,
+        model = model,
+        host = deployment.origin.host,
+        body = crate::error::mask_secrets(&text),
+    );
 }
 
 /// What an answer needs to know of the call; the strings are the call's.
@@ -384,7 +411,9 @@ async fn upstream_error(
         headers: &headers.texts(),
         body: &body,
     };
-    Ok(deployment.target.error(&reply))
+    let mut error = deployment.target.error(&reply);
+    deployment.redact(&mut error.message);
+    Ok(error)
 }
 
 async fn whole(

@@ -67,6 +67,17 @@ pub(super) fn answer_too_large(bytes_max: usize) -> GatewayError {
     error
 }
 
+/// 400: the deployment cannot be called as it is configured.
+pub(super) fn unusable(why: &str) -> GatewayError {
+    let mut error = ours(
+        ErrorClass::BadRequest,
+        400,
+        format!("litellm.BadRequestError: {why}"),
+    );
+    error.fault = Fault::Gateway;
+    error
+}
+
 /// 503: the process ends before the answer did.
 pub(super) fn draining() -> GatewayError {
     overloaded("the gateway is shutting down and its drain timeout has passed")

@@ -35,7 +35,10 @@ pub(super) struct Relay {
 }
 
 /// How the upstream's bytes become the client's events.
-#[expect(clippy::large_enum_variant, reason = "most streams are of the large kind")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most streams are of the large kind"
+)]
 enum Reader {
     /// Events of the client's own dialect.
     Events(Events),

@@ -165,7 +165,7 @@ fn logged(shard: &Shard, call: &Call, connection: &Connection) {
         shard.shared.log,
         Info,
         "request",
-        id = call.id,
+        id = call.shown_id(),
         client = connection.peer(),
         method = call.method,
         path = call.path,

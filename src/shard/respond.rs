@@ -174,8 +174,8 @@ async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: I
     let mut failed = None;
     let mut over = ended;
     loop {
+        failed = failed.or_else(|| relay.take_failure());
         if over || failed.is_some() {
-            failed = failed.or(relay.take_failure());
             if let Some(error) = &failed {
                 relay.push_error(error);
             }

@@ -9,7 +9,7 @@ use shardgate_config::ModelEntry;
 use shardgate_io::http1::encode::{header, request_line};
 use shardgate_io::pool::Origin;
 
-use crate::coordinator::Origins;
+use crate::coordinator::Lasting;
 use crate::provider::{Operation, Target};
 use crate::spend::meter::{Meter, Priced};
 use crate::spend::price::{PriceTable, Prices, Query};
@@ -34,6 +34,10 @@ pub struct Deployment {
     pub mock: Option<Value>,
     /// Response headers that are the same for each of its answers.
     pub answer_headers: Vec<u8>,
+    /// Why it cannot be called, when it cannot: said at start and to whoever asks for it.
+    pub unusable: Option<String>,
+    /// Its credentials, to keep them out of what an upstream says.
+    secrets: Vec<String>,
     heads: Vec<Heads>,
 }
 
@@ -46,15 +50,15 @@ struct Heads {
 
 impl Deployment {
     /// Makes a deployment of a checked entry; `defaults` (`default_litellm_params`) fill what it
-    /// leaves open.
+    /// leaves open. One whose provider cannot be called is made all the same, and says why when it
+    /// is asked for.
     ///
     /// # Errors
-    /// Why its provider cannot be called, with what to change.
+    /// When TLS cannot be set up.
     pub fn build(
         entry: &ModelEntry,
         defaults: &Map<String, Value>,
-        origins: &Origins,
-        prices: &Arc<PriceTable>,
+        lasting: &Lasting,
         env: &dyn Fn(&str) -> Option<String>,
         verify: bool,
     ) -> Result<Deployment, String> {
@@ -62,18 +66,27 @@ impl Deployment {
         for (name, value) in defaults {
             params.entry(name.clone()).or_insert_with(|| value.clone());
         }
-        let target = Target::from_params(&params, env)?;
+        let (target, unusable) = match Target::from_params(&params, env) {
+            Ok(target) => (target, None),
+            Err(why) => (nowhere(&params)?, Some(why)),
+        };
         let base = &target.base;
-        let origin = origins.intern(base.tls, verify, &base.host, base.port)?;
+        let origin = lasting
+            .origins
+            .intern(base.tls, verify, &base.host, base.port)?;
         let id = entry.id().map_or_else(|| stable_id(entry), str::to_owned);
         let (mut public_params, model_info) = entry.redacted();
+        let hidden = public_params.iter().filter(|(_, value)| *value == "***");
+        let secrets = hidden
+            .filter_map(|(name, _)| entry.text(name).map(str::to_owned))
+            .collect();
         public_params.retain(|_, value| value != "***");
         let heads = OPERATIONS
             .iter()
             .map(|operation| heads(&target, *operation))
             .collect();
         let answer_headers = answer_headers(&id, &target);
-        let meter = meter(&target, &params, &entry.model_info, prices)?;
+        let meter = meter(&target, &params, &entry.model_info, &lasting.prices)?;
         Ok(Deployment {
             id,
             group: entry.model_name.clone(),
@@ -83,9 +96,25 @@ impl Deployment {
             meter,
             mock: entry.mock_response().cloned(),
             answer_headers,
+            unusable,
+            secrets,
             heads,
             target,
         })
+    }
+
+    /// Takes the deployment's own credentials out of a text of its upstream.
+    pub fn redact(&self, text: &mut String) {
+        const SECRET_BYTES_MIN: usize = 6;
+        for secret in self
+            .secrets
+            .iter()
+            .filter(|secret| secret.len() >= SECRET_BYTES_MIN)
+        {
+            if text.contains(secret.as_str()) {
+                *text = text.replace(secret.as_str(), "***");
+            }
+        }
     }
 
     /// The start of the upstream head: request line, host, credentials, content type. `None` when
@@ -101,6 +130,19 @@ impl Deployment {
             heads.plain.as_deref()
         }
     }
+}
+
+/// What stands in for a target that cannot be made; it is never called.
+fn nowhere(params: &Map<String, Value>) -> Result<Target, String> {
+    let model = params
+        .get("model")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let mut stand_in = Map::new();
+    stand_in.insert("model".into(), model.into());
+    stand_in.insert("custom_llm_provider".into(), "openai".into());
+    stand_in.insert("api_base".into(), "http://127.0.0.1:9".into());
+    Target::from_params(&stand_in, &|_| None)
 }
 
 /// Operations whose heads are made beforehand.

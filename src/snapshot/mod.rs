@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub deployments: Vec<Deployment>,
     /// The names that `/models` lists, sorted.
     pub public_models: BTreeSet<String>,
+    /// What only shows when the deployments are put together: line and column, what, and why.
+    pub warnings: Vec<String>,
     /// Groups of `model_info.access_groups`, and the model groups in them.
     pub access_groups: HashMap<String, BTreeSet<String>>,
 }
@@ -68,22 +70,23 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
     };
     let settings = Settings::from_config(config)?;
     let (verify, _) = config.upstream_verification();
+    let mut warnings = Vec::new();
     let mut errors = Vec::new();
     let mut deployments = Vec::with_capacity(config.models.len());
     for (at, entry) in config.models.iter().enumerate() {
-        match Deployment::build(
-            entry,
-            &config.router.default_litellm_params,
-            &lasting.origins,
-            &lasting.prices,
-            &env,
-            verify,
-        ) {
-            Ok(deployment) => deployments.push(deployment),
-            Err(error) => errors.push(format!(
-                "line {}: model_list[{at}] ({}): {error}",
-                entry.at.line, entry.model_name
-            )),
+        let place = format!(
+            "{}:{}: model_list[{at}] ({})",
+            entry.at.line, entry.at.column, entry.model_name
+        );
+        let defaults = &config.router.default_litellm_params;
+        match Deployment::build(entry, defaults, lasting, &env, verify) {
+            Ok(deployment) => {
+                if let Some(why) = &deployment.unusable {
+                    warnings.push(format!("{place}: {why}; calls to it get an error"));
+                }
+                deployments.push(deployment);
+            }
+            Err(error) => errors.push(format!("{place}: {error}")),
         }
     }
     if !errors.is_empty() {
@@ -97,6 +100,7 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
         router,
         deployments,
         public_models,
+        warnings,
         access_groups: access_groups(config),
     })
 }

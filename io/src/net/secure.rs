@@ -26,7 +26,7 @@ pub(super) struct Secure {
 /// How the peer's side ended.
 enum End {
     Clean,
-    Failed(io::ErrorKind),
+    Failed(io::Error),
 }
 
 impl Secure {
@@ -58,13 +58,14 @@ impl Secure {
                 Ok(0) => {
                     let fed = self.session.feed_end();
                     self.absorb();
-                    let kind = fed.err().map_or(io::ErrorKind::UnexpectedEof, |e| e.kind());
-                    self.end.get_or_insert(End::Failed(kind));
+                    let cut = || io::ErrorKind::UnexpectedEof.into();
+                    self.end
+                        .get_or_insert_with(|| End::Failed(fed.err().unwrap_or_else(cut)));
                 }
                 Ok(_) => self.decrypt(&cipher),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => self.end = Some(End::Failed(error.kind())),
+                Err(error) => self.end = Some(End::Failed(error)),
             }
         }
         self.push(socket);
@@ -75,7 +76,7 @@ impl Secure {
         while !rest.is_empty() && self.end.is_none() {
             match self.session.feed(rest) {
                 Ok(taken) => rest = &rest[taken..],
-                Err(error) => self.end = Some(End::Failed(error.kind())),
+                Err(error) => self.end = Some(End::Failed(error)),
             }
             self.absorb();
         }
@@ -95,7 +96,7 @@ impl Secure {
                 }
                 ReadState::Truncated => {
                     self.end
-                        .get_or_insert(End::Failed(io::ErrorKind::UnexpectedEof));
+                        .get_or_insert_with(|| End::Failed(io::ErrorKind::UnexpectedEof.into()));
                     break;
                 }
             }
@@ -128,7 +129,7 @@ impl Secure {
             return Ok(count);
         }
         match &self.end {
-            Some(End::Failed(kind)) => Err((*kind).into()),
+            Some(End::Failed(error)) => Err(again(error)),
             _ => Ok(0),
         }
     }
@@ -171,8 +172,8 @@ impl Secure {
             if !self.session.handshaking() {
                 return Ok(());
             }
-            if let Some(End::Failed(kind)) = &self.end {
-                return Err((*kind).into());
+            if let Some(End::Failed(error)) = &self.end {
+                return Err(again(error));
             }
             let mut readable = socket.readable();
             std::future::poll_fn(|cx| {
@@ -193,4 +194,9 @@ impl Secure {
         self.session.close();
         self.push(socket);
     }
+}
+
+/// The same error once more: it stays the connection's end.
+fn again(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
 }
