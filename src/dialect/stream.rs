@@ -223,9 +223,9 @@ impl StreamTap {
             match chunk.name(data, index) {
                 b"model" if !self.model.is_empty() => edits.replace(field.value, &self.model),
                 b"choices" => {
-                    for choice in walk::elements(data, field.value) {
+                    for (choice, fields) in walk::objects(data, field.value) {
                         choices += 1;
-                        self.choice(data, choice, &mut edits);
+                        self.choice(data, choice, fields.as_slice(), &mut edits);
                     }
                 }
                 b"usage" => {
@@ -395,11 +395,10 @@ impl StreamTap {
         }
     }
 
-    fn choice(&mut self, data: &[u8], choice: Span, edits: &mut Edits) {
-        let fields = FieldList::of(data, choice);
+    fn choice(&mut self, data: &[u8], choice: Span, fields: &[Field], edits: &mut Edits) {
         let mut members = Members::new();
         let mut finished = false;
-        for (index, field) in fields.as_slice().iter().enumerate() {
+        for (index, field) in fields.iter().enumerate() {
             if walk::is_null(data, field.value) {
                 members.remove(index);
                 continue;
@@ -423,11 +422,11 @@ impl StreamTap {
         }
         if finished && self.rules.drop_last_filter {
             let filter = |field: &Field| walk::name_of(data, *field) == b"content_filter_results";
-            if let Some(index) = fields.as_slice().iter().position(filter) {
+            if let Some(index) = fields.iter().position(filter) {
                 members.remove(index);
             }
         }
-        members.apply(choice, fields.as_slice(), edits);
+        members.apply(choice, fields, edits);
     }
 
     fn delta(&mut self, data: &[u8], delta: Span, edits: &mut Edits) {

@@ -1,7 +1,7 @@
 //! What a call used, in tokens, as the provider counted it.
 
-use super::scan::Span;
-use super::walk;
+use super::scan::{Field, Span};
+use super::walk::{self, FieldList};
 
 /// Tokens of one call. What the provider did not say is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,10 +103,13 @@ impl Usage {
     /// Reads a `usage` object of the OpenAI family: chat, completions, embeddings, images, responses, and the vendors'
     /// additions to it. `None` when it is no object.
     pub fn read(body: &[u8], span: Span) -> Option<Self> {
+        Self::of(body, FieldList::of(body, span).as_slice())
+    }
+
+    /// The same of members that were found already.
+    pub fn of(body: &[u8], fields: &[Field]) -> Option<Self> {
         let mut usage = Self::default();
-        let mut any = false;
-        for field in walk::members(body, span) {
-            any = true;
+        for &field in fields {
             let number = || walk::unsigned(body, field.value).unwrap_or(0);
             match walk::name_of(body, field) {
                 b"prompt_tokens" | b"input_tokens" => usage.prompt_tokens = number(),
@@ -131,7 +134,7 @@ impl Usage {
         if usage.total_tokens == 0 {
             usage.total_tokens = usage.prompt_tokens + usage.completion_tokens;
         }
-        any.then_some(usage)
+        (!fields.is_empty()).then_some(usage)
     }
 
     /// What few vendors say.

@@ -102,6 +102,43 @@ impl FieldList {
     }
 }
 
+/// The objects of the array under `span` with their members, each gone through once only. Ends at what is no object.
+pub fn objects(body: &[u8], span: Span) -> Objects<'_> {
+    Objects {
+        body,
+        at: inside(body, span, b'['),
+        end: span.end as usize,
+    }
+}
+
+/// See [`objects`].
+#[derive(Clone, Debug)]
+pub struct Objects<'b> {
+    body: &'b [u8],
+    at: usize,
+    end: usize,
+}
+
+impl Iterator for Objects<'_> {
+    type Item = (Span, FieldList);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = skip_to(self.body, self.at, self.end)?;
+        let mut walk = members(self.body, Span::new(start, self.end));
+        if self.body.get(start) != Some(&b'{') {
+            return None;
+        }
+        let mut list = FieldList::default();
+        walk.by_ref().for_each(|field| list.push(field));
+        let close = skip_to(self.body, walk.at, self.end)?;
+        if self.body.get(close) != Some(&b'}') {
+            return None;
+        }
+        self.at = close + 1;
+        Some((Span::new(start, close + 1), list))
+    }
+}
+
 /// See [`members`].
 #[derive(Clone, Debug)]
 pub struct Members<'b> {
@@ -226,6 +263,7 @@ mod tests {
     #[test]
     fn members_and_elements_are_walked() {
         let body = br#"{ "a" : [1, "x]\"", {"b":null}], "c":{"d": 12 },"e":true}"#;
+        let list_body = br#"[ {"a":[{"x":1}],"b":"}"} , {} ]"#;
         let names: Vec<_> = members(body, whole(body))
             .map(|field| name_of(body, field))
             .collect();
@@ -236,6 +274,10 @@ mod tests {
         let number = path(body, whole(body), &["c", "d"]).unwrap();
         assert_eq!(unsigned(body, number), Some(12));
         assert_eq!(member(body, whole(body), "x"), None);
+        let objects: Vec<_> = objects(list_body, whole(list_body)).collect();
+        assert_eq!(objects.len(), 2);
+        assert_eq!(objects[0].0.of(list_body), br#"{"a":[{"x":1}],"b":"}"}"#);
+        assert_eq!(objects[1].1.as_slice().len(), 0);
         assert_eq!(elements(b"[]", whole(b"[]")).count(), 0);
         assert_eq!(members(b"{ }", whole(b"{ }")).count(), 0);
         assert_eq!(members(b"12", whole(b"12")).count(), 0);

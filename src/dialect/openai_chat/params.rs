@@ -21,11 +21,16 @@ macro_rules! params {
 
             /// The field of that name, when it is listed.
             pub fn of(name: &[u8]) -> Option<Self> {
-                match std::str::from_utf8(name).ok()? {
-                    $($name => Some(Self::$variant),)*
+                match name {
+                    $(names::$variant => Some(Self::$variant),)*
                     _ => None,
                 }
             }
+        }
+
+        mod names {
+            #![expect(non_upper_case_globals, reason = "each constant is the name of that variant")]
+            $(pub(super) const $variant: &[u8] = $name.as_bytes();)*
         }
     };
 }

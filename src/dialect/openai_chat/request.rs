@@ -241,6 +241,7 @@ impl Plan {
             edits: Edits::new(),
             present: 0,
             refused: Vec::new(),
+            params: [None; 24],
             extra: Vec::new(),
         };
         pass.note_present();
@@ -284,6 +285,8 @@ struct Pass<'a> {
     /// A bit per [`Param`] that the provider will see.
     present: u64,
     refused: Vec<Param>,
+    /// What the first fields are; most requests have fewer.
+    params: [Option<Param>; 24],
     /// Names that came out of `extra_body`, as they stand there.
     extra: Vec<Span>,
 }
@@ -293,8 +296,12 @@ const _: () = assert!(PARAMS <= 64, "`present` has a bit per parameter");
 impl Pass<'_> {
     fn note_present(&mut self) {
         for index in 0..self.scan.len() {
-            if let Some(param) = Param::of(self.scan.name(self.body, index)) {
+            let param = Param::of(self.scan.name(self.body, index));
+            if let Some(param) = param {
                 self.present |= 1 << param as u64;
+            }
+            if let Some(place) = self.params.get_mut(index) {
+                *place = param;
             }
         }
     }
@@ -310,7 +317,12 @@ impl Pass<'_> {
 
     fn field(&mut self, index: usize) -> Result<(), GatewayError> {
         let name = self.scan.name(self.body, index);
-        let Some(param) = Param::of(name) else {
+        let param = self
+            .params
+            .get(index)
+            .copied()
+            .unwrap_or_else(|| Param::of(name));
+        let Some(param) = param else {
             let dropped = !self.plan.dropped.is_empty()
                 && self
                     .plan

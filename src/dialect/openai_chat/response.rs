@@ -60,13 +60,12 @@ pub fn edit(
                 }
             }
             b"choices" => {
-                for choice in walk::elements(body, field.value) {
-                    edit_choice(body, choice, rules, edits, &mut read);
+                for (choice, fields) in walk::objects(body, field.value) {
+                    edit_choice(body, choice, fields.as_slice(), rules, edits, &mut read);
                 }
             }
             b"usage" => {
-                read.usage = Usage::read(body, field.value);
-                edit_usage(body, field.value, read.usage.as_ref(), edits);
+                read.usage = edit_usage(body, field.value, edits);
             }
             b"service_tier" if rules.plain_service_tier && !is_known_tier(field.value.of(body)) => {
                 edits.replace(field.value, b"\"auto\"");
@@ -90,12 +89,11 @@ fn is_known_tier(value: &[u8]) -> bool {
 fn edit_choice(
     body: &[u8],
     choice: Span,
+    fields: &[Field],
     rules: &ResponseRules,
     edits: &mut Edits,
     read: &mut Read,
 ) {
-    let list = FieldList::of(body, choice);
-    let fields = list.as_slice();
     let mut members = Members::new();
     let mut moved = Vec::new();
     let mut has_vendor_fields = false;
@@ -274,9 +272,10 @@ fn join(body: &[u8], strings: &[Span], out: &mut Vec<u8>) {
 }
 
 /// Nulls go; reasoning tokens that a vendor states beside the details go into them.
-fn edit_usage(body: &[u8], span: Span, usage: Option<&Usage>, edits: &mut Edits) {
+fn edit_usage(body: &[u8], span: Span, edits: &mut Edits) -> Option<Usage> {
     let list = FieldList::of(body, span);
     let fields = list.as_slice();
+    let usage = Usage::of(body, fields);
     let mut members = Members::new();
     let mut reasoning = None;
     let mut has_details = false;
@@ -288,7 +287,7 @@ fn edit_usage(body: &[u8], span: Span, usage: Option<&Usage>, edits: &mut Edits)
             _ => {}
         }
     }
-    if let (Some(index), Some(usage), false) = (reasoning, usage, has_details) {
+    if let (Some(index), Some(usage), false) = (reasoning, &usage, has_details) {
         members.remove(index);
         let text = usage
             .completion_tokens
@@ -304,6 +303,7 @@ fn edit_usage(body: &[u8], span: Span, usage: Option<&Usage>, edits: &mut Edits)
         });
     }
     members.apply(span, fields, edits);
+    usage
 }
 
 /// OpenAI's name for a vendor's reason; `None` when it is OpenAI's already, or unknown.
