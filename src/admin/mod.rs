@@ -28,6 +28,7 @@ const PUBLIC: &[&str] = &["/", "/routes", "/test"];
 pub fn router(control: Arc<Control>) -> Router {
     Router::new()
         .merge(api::models::routes())
+        .merge(api::model::routes())
         .merge(api::health::routes())
         .merge(api::config::routes())
         .merge(api::router::routes())

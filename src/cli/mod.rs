@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod db;
 mod demo;
 mod serve;
 
@@ -37,6 +38,12 @@ enum Command {
     },
     /// Serve an embedded demo model that needs no key, and print a request to try.
     Demo(Box<ServeArgs>),
+    /// Look at the database, or add what it lacks.
+    Db {
+        /// What to do.
+        #[command(subcommand)]
+        action: db::Action,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// bash, zsh, fish, elvish or powershell.
@@ -118,6 +125,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         Some(Command::Check { file, strict }) => check::run(&file, strict),
         Some(Command::Demo(args)) => demo::run(*args),
+        Some(Command::Db { action }) => db::run(&action),
         Some(Command::Completions { shell }) => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "shardgate", &mut std::io::stdout());

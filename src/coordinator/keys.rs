@@ -11,7 +11,7 @@ use super::{Control, Hub};
 use crate::admin::desk::{Desk, Rules};
 use crate::auth::calendar::{self, Span};
 use crate::auth::key::KeyHash;
-use crate::directory::{Account, Directory, EVERYBODY, Push, text};
+use crate::directory::{Account, Change, Directory, EVERYBODY, Push, text};
 use crate::log;
 use crate::message::{Found, ToShard};
 use crate::observe::log::Log;
@@ -200,7 +200,12 @@ pub(super) async fn look_up_payer(control: Arc<Control>, shard: usize, name: Str
 pub(super) async fn hear(control: Arc<Control>) {
     const PAUSE: Duration = Duration::from_millis(1);
     while let Some(text) = control.desk.directory.next_change().await {
-        control.desk.directory.heard(&text).await;
+        let change = control.desk.directory.heard(&text).await;
+        let models = matches!(change, Change::Models | Change::All);
+        if models && control.desk.rules().store_models {
+            // The outcome is in the log.
+            let _ = control.reload().await;
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -6,10 +6,12 @@
 pub mod accounts;
 mod budgets;
 mod keys;
+mod models;
 mod origins;
 mod probe;
 mod reload;
 
+pub use models::check_model;
 pub use origins::Origins;
 pub use probe::Probed;
 pub use reload::{Read, Report, Source};
@@ -166,6 +168,10 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         listening: start.listening,
         probe_token: start.probe_token,
     });
+    if control.desk.rules().store_models {
+        // The outcome is in the log; the file's models are served in any case.
+        let _ = control.reload().await;
+    }
     let router = admin::router(control.clone());
     for shard in 0..control.hubs.len() {
         tokio::spawn(listen(

@@ -99,7 +99,17 @@ impl Control {
     pub async fn reload(&self) -> Result<Report, Vec<String>> {
         let _turn = self.reloading.lock().await;
         let version = self.snapshot().version + 1;
-        let (snapshot, read) = match self.source.build(&self.lasting, version) {
+        let built = match self.source.read() {
+            Ok(mut read) => {
+                if read.config.general.store_model_in_db {
+                    read.config.models.extend(self.stored_models().await);
+                }
+                crate::snapshot::build(&read.config, &self.lasting, version)
+                    .map(|snapshot| (snapshot, read))
+            }
+            Err(errors) => Err(errors),
+        };
+        let (snapshot, read) = match built {
             Ok(built) => built,
             Err(errors) => {
                 for error in &errors {

@@ -22,7 +22,7 @@ use crate::auth::key::{KeyHash, presented};
 use crate::auth::route;
 use crate::directory::{Account, Demand, Moment, Refused};
 use crate::error::{ErrorClass, Fault, GatewayError};
-use crate::limit::dollars;
+use crate::limit::{Nano, dollars};
 use crate::message::{AdminCaller, Found, FromShard};
 
 /// Keys that a shard remembers as unknown, at most; then it forgets them all.
@@ -323,7 +323,7 @@ fn take(
     let demand = Demand {
         model: &asked.model,
         tokens: asked.facts.input_tokens + asked.facts.output_tokens_max.unwrap_or(0),
-        worst: None,
+        worst: worst_case(call, account, asked),
     };
     let moment = Moment {
         now: shard.now(),
@@ -337,6 +337,25 @@ fn take(
         }
         Err(refused) => Err(over_limit(call, refused)),
     }
+}
+
+/// The most that the call may cost on any deployment of its group; zero where all are known to be
+/// free, nothing where no price is known or nobody's budget asks.
+fn worst_case(call: &Call, account: &Account, asked: &Asked) -> Option<Nano> {
+    /// Tokens of an answer whose length the request does not bound.
+    const OUTPUT_USUAL: u64 = 4096;
+    if account.budgets.is_empty() {
+        return None;
+    }
+    let output = asked.facts.output_tokens_max.unwrap_or(OUTPUT_USUAL);
+    let group = call
+        .snapshot
+        .deployments
+        .iter()
+        .filter(|made| made.group == asked.model);
+    let priced = group.filter(|made| made.meter.prices().has_rates());
+    let worst = priced.map(|made| made.meter.worst_case(asked.facts.input_tokens, output));
+    worst.max().map(|worst| worst.nanodollars())
 }
 
 /// `enforce_user_param`

@@ -7,6 +7,7 @@ pub mod customer;
 pub mod health;
 pub mod key;
 mod key_rules;
+pub mod model;
 pub mod models;
 pub mod organization;
 pub mod router;

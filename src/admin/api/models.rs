@@ -7,9 +7,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde_json::{Map, Value, json};
 
+use crate::admin::desk::Asker;
 use crate::coordinator::Control;
 use crate::snapshot::{Deployment, Snapshot};
 
@@ -33,11 +34,18 @@ fn entry(name: &str) -> Value {
     json!({"id": name, "object": "model", "created": CREATED, "owned_by": "openai"})
 }
 
-async fn list(State(control): State<Arc<Control>>) -> Response {
+async fn list(State(control): State<Arc<Control>>, asker: Option<Extension<Asker>>) -> Response {
     let snapshot = control.snapshot();
+    let in_group = |group: &str, model: &str| snapshot.in_access_group(group, model);
+    // Whoever has a key sees what it may call.
+    let may_call = |name: &&String| {
+        let caller = asker.as_ref().and_then(|Extension(asker)| asker.caller());
+        caller.is_none_or(|caller| caller.may_use_model(name, &in_group).is_ok())
+    };
     let data: Vec<Value> = snapshot
         .public_models
         .iter()
+        .filter(may_call)
         .map(|name| entry(name))
         .collect();
     Json(json!({"data": data, "object": "list"})).into_response()
