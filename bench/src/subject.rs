@@ -109,7 +109,8 @@ impl Subject {
             Kind::Shardgate | Kind::Direct => {
                 // Its database belongs into the folder that goes away.
                 command.current_dir(&setting.folder);
-                command.arg(&setting.shardgate).arg("--config").arg(&file);
+                let program = std::path::absolute(&setting.shardgate)?;
+                command.arg(program).arg("--config").arg(&file);
                 command.args(["--host", "127.0.0.1", "--port", &address.port().to_string()]);
                 command.env("NUM_WORKERS", setting.shards.to_string());
                 command.args(&setting.shardgate_flags);
