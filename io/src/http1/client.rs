@@ -158,10 +158,10 @@ impl Exchange {
         }
     }
 
-    /// Heads and whole answers come in large pieces, single events in small ones.
+    /// The rest of a whole answer comes in large pieces, heads and single events in small ones.
     fn next_buffer(&self) -> Buf {
         match self.state {
-            BodyState::Head | BodyState::Length(_) => Buf::large(),
+            BodyState::Length(_) => Buf::large(),
             _ => Buf::small(),
         }
     }

@@ -222,7 +222,7 @@ impl Connection {
         self.watch = Watch::default();
         let mut bytes = mem::take(&mut self.inbox);
         if head.framing == Framing::None && bytes.len() > head.len {
-            self.inbox = Buf::large();
+            self.inbox = Buf::for_bytes(bytes.len() - head.len);
             self.inbox.extend_from_slice(&bytes[head.len..]);
             bytes.truncate(head.len);
         }
@@ -238,7 +238,8 @@ impl Connection {
     async fn receive(&mut self, deadline: Instant) -> io::Result<usize> {
         self.readable(deadline).await?;
         if self.inbox.capacity() == 0 {
-            self.inbox = Buf::large();
+            // Most requests fit; a larger body makes room for itself once its length is known.
+            self.inbox = Buf::small();
         }
         let received = self.stream.recv(&mut self.inbox).await;
         if self.inbox.is_empty() {
