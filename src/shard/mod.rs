@@ -66,10 +66,8 @@ pub struct Stats {
     pub running: AtomicU64,
 }
 
-#[expect(
-    clippy::redundant_allocation,
-    reason = "requests count in a counter of their shard; the one all shards share is left alone"
-)]
+/// A snapshot as requests hold it: they count in a counter of their shard, and leave the one that
+/// all shards share alone.
 type Held = Rc<Arc<Snapshot>>;
 
 /// One shard.
