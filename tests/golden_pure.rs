@@ -19,7 +19,17 @@ use shardgate::provider::{
 const STUB: &str = "http://127.0.0.1:1";
 
 /// Providers with a dialect of their own, which `golden_translated` replays.
-const TRANSLATED: &[&str] = &["anthropic", "bedrock", "gemini", "vertex_ai"];
+const TRANSLATED: &[&str] = &[
+    "anthropic",
+    "bedrock",
+    "cohere",
+    "cohere_chat",
+    "gemini",
+    "messages_api",
+    "ollama",
+    "ollama_chat",
+    "vertex_ai",
+];
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")

@@ -4,10 +4,12 @@
 pub mod anthropic_messages;
 pub mod aws_events;
 pub mod bedrock_converse;
+pub mod cohere_chat;
 pub mod frames;
 pub mod gemini;
 pub mod hub;
 pub mod multipart;
+pub mod ollama;
 pub mod openai_chat;
 pub mod openai_other;
 pub mod scan;

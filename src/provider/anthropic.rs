@@ -99,6 +99,10 @@ impl Provider for Anthropic {
         })
     }
 
+    fn speaks(&self, _operation: Operation) -> bool {
+        true
+    }
+
     fn answer(
         &self,
         reply: &Reply<'_>,

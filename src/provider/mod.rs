@@ -6,9 +6,12 @@ mod anthropic;
 mod azure;
 mod base;
 mod bedrock;
+mod bridge;
+mod cohere;
 mod compatible;
 pub mod errors;
 mod gemini;
+mod ollama;
 mod openai;
 mod sigv4;
 mod table;
@@ -297,6 +300,12 @@ pub trait Provider: Send + Sync {
         incoming: Incoming<'_>,
         options: &RequestOptions<'_>,
     ) -> Result<Outgoing, GatewayError>;
+
+    /// Whether the provider itself speaks the dialect of an operation. Clients of the Messages API are served through its
+    /// chat otherwise.
+    fn speaks(&self, operation: Operation) -> bool {
+        operation != Operation::Messages
+    }
 
     /// Headers that depend on the moment or the body (signatures, tokens); called once per attempt when
     /// [`Provider::is_signed`].

@@ -1,6 +1,6 @@
 //! The table of providers, sorted by name.
 
-use super::{Entry, anthropic, azure, bedrock, gemini, openai, vertex};
+use super::{Entry, anthropic, azure, bedrock, cohere, gemini, ollama, openai, vertex};
 
 /// A provider, on the OpenAI wire unless it has a builder of its own.
 macro_rules! wire {
@@ -128,6 +128,24 @@ pub static PROVIDERS: &[&Entry] = &[
         [],
         ["CODESTRAL_API_KEY"],
         Some("codestral.mistral.ai")
+    ),
+    wire!(
+        "cohere",
+        "Cohere",
+        Some("https://api.cohere.com"),
+        ["COHERE_API_BASE"],
+        ["COHERE_API_KEY", "CO_API_KEY"],
+        None,
+        cohere::build
+    ),
+    wire!(
+        "cohere_chat",
+        "Cohere_chat",
+        Some("https://api.cohere.com"),
+        ["COHERE_API_BASE"],
+        ["COHERE_API_KEY", "CO_API_KEY"],
+        Some("api.cohere.com"),
+        cohere::build
     ),
     wire!(
         "cometapi",
@@ -367,6 +385,24 @@ pub static PROVIDERS: &[&Entry] = &[
         ["NVIDIA_NIM_API_BASE"],
         ["NVIDIA_NIM_API_KEY", "NVIDIA_API_KEY"],
         Some("integrate.api.nvidia.com")
+    ),
+    wire!(
+        "ollama",
+        "Ollama",
+        Some("http://localhost:11434"),
+        ["OLLAMA_API_BASE"],
+        ["OLLAMA_API_KEY"],
+        None,
+        ollama::build
+    ),
+    wire!(
+        "ollama_chat",
+        "Ollama_chat",
+        Some("http://localhost:11434"),
+        ["OLLAMA_API_BASE"],
+        ["OLLAMA_API_KEY"],
+        None,
+        ollama::build
     ),
     wire!(
         "openai",

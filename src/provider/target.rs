@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Answer, AnswerContext, Base, Entry, Incoming, Moment, Operation, Outgoing, Provider, Reply,
-    RequestOptions, Route, Secret, StreamReader, TokenSource, table,
+    RequestOptions, Route, Secret, StreamReader, TokenSource, bridge, table,
 };
 use crate::error::GatewayError;
 
@@ -118,6 +118,11 @@ impl Target {
 
     /// Method, path, query and headers of an operation; the same for all requests of this deployment.
     pub fn route(&self, operation: Operation, stream: bool) -> Result<Route, GatewayError> {
+        let operation = if self.is_bridged(operation) {
+            Operation::Chat
+        } else {
+            operation
+        };
         self.provider.route(operation, stream)
     }
 
@@ -128,7 +133,15 @@ impl Target {
         incoming: Incoming<'_>,
         options: &RequestOptions<'_>,
     ) -> Result<Outgoing, GatewayError> {
+        if self.is_bridged(operation) {
+            return bridge::request(&*self.provider, operation, incoming, options);
+        }
         self.provider.request(operation, incoming, options)
+    }
+
+    /// Whether an operation is served through the provider's chat.
+    fn is_bridged(&self, operation: Operation) -> bool {
+        bridge::has_bridge(operation) && !self.provider.speaks(operation)
     }
 
     /// Whether [`Target::sign`] has to be called for each attempt.
@@ -159,6 +172,8 @@ impl Target {
     ) -> Result<Answer, GatewayError> {
         if reply.status >= 400 {
             Err(self.error(reply))
+        } else if self.is_bridged(context.operation) {
+            bridge::answer(&*self.provider, reply, context)
         } else {
             self.provider.answer(reply, context)
         }
@@ -166,6 +181,9 @@ impl Target {
 
     /// The reader for a streamed answer.
     pub fn stream(&self, context: &AnswerContext<'_>) -> StreamReader {
+        if self.is_bridged(context.operation) {
+            return bridge::stream(&*self.provider, context);
+        }
         self.provider.stream(context)
     }
 

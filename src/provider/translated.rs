@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use super::errors::is_context_window;
 use super::{
     Answer, AnswerContext, Base, Incoming, Reply, RequestOptions, Route, Setup, StreamEnd,
     StreamTranslator, retry_after,
@@ -281,6 +282,35 @@ pub(super) fn upstream_error(
         Fault::Client
     };
     error
+}
+
+/// What a reply means at a provider whose errors are told by their status, with the body as text.
+pub(super) fn plain_error(label: &str, reply: &Reply<'_>) -> GatewayError {
+    let text = String::from_utf8_lossy(reply.body);
+    if is_context_window(reply.body) {
+        let class = ErrorClass::ContextWindowExceeded;
+        let message = format!(
+            "litellm.{}: litellm.BadRequestError: {label}Exception - {text}",
+            class.name()
+        );
+        return upstream_error(reply, class, 400, message);
+    }
+    let class = match reply.status {
+        401 => ErrorClass::Authentication,
+        403 => ErrorClass::PermissionDenied,
+        404 => ErrorClass::NotFound,
+        408 | 504 => ErrorClass::Timeout,
+        429 => ErrorClass::RateLimit,
+        503 => ErrorClass::ServiceUnavailable,
+        500.. => ErrorClass::InternalServer,
+        _ => ErrorClass::BadRequest,
+    };
+    let status = match class {
+        ErrorClass::BadRequest => reply.status,
+        class => class.status(),
+    };
+    let message = format!("litellm.{}: {label}Exception - {text}", class.name());
+    upstream_error(reply, class, status, message)
 }
 
 /// What is known of a stream so far.

@@ -288,6 +288,10 @@ impl Provider for Vertex {
         Some(TokenSource::GoogleServiceAccount { json, scope: SCOPE })
     }
 
+    fn speaks(&self, operation: Operation) -> bool {
+        operation != Operation::Messages || matches!(self.family, Family::Claude)
+    }
+
     fn answer(
         &self,
         reply: &Reply<'_>,

@@ -1,6 +1,8 @@
 //! Anthropic's Messages API, from and to the hub. Also spoken by Claude on Vertex AI and by Bedrock's invoke. Knows no
 //! address and no credential.
 
+pub mod client;
+pub mod client_stream;
 pub mod error;
 pub mod model;
 pub mod request;

@@ -1,0 +1,223 @@
+//! Clients of another dialect than the provider's chat: their request becomes a chat request, the chat answer becomes
+//! theirs. Stands between [`super::Target`] and a provider that does not speak the client's dialect itself.
+
+use serde_json::{Map, Value};
+
+use super::translated::whole;
+use super::{
+    Answer, AnswerContext, Incoming, Operation, Outgoing, Provider, Reply, RequestOptions,
+    StreamEnd, StreamReader, StreamTranslator,
+};
+use crate::dialect::anthropic_messages::client as messages;
+use crate::dialect::anthropic_messages::client_stream::Writer as MessagesWriter;
+use crate::dialect::frames::{Framing, Sse};
+use crate::dialect::hub::unreadable;
+use crate::dialect::scan::scan;
+use crate::dialect::splice::Spliced;
+use crate::dialect::stream::{EventAction, StreamTap};
+use crate::dialect::usage::Usage;
+use crate::error::GatewayError;
+
+/// Whether a client of that operation can be served by a chat provider.
+pub(super) const fn has_bridge(operation: Operation) -> bool {
+    matches!(operation, Operation::Messages)
+}
+
+/// The provider's chat request for the client's request.
+pub(super) fn request(
+    provider: &dyn Provider,
+    operation: Operation,
+    incoming: Incoming<'_>,
+    options: &RequestOptions<'_>,
+) -> Result<Outgoing, GatewayError> {
+    let Incoming::Json { body, .. } = incoming else {
+        return Err(GatewayError::malformed("the body must be a JSON object"));
+    };
+    let given: Map<String, Value> =
+        serde_json::from_slice(body).map_err(GatewayError::malformed)?;
+    let chat = match operation {
+        Operation::Messages => messages::to_chat(given),
+        _ => given,
+    };
+    let chat = Value::Object(chat).to_string().into_bytes();
+    let fields = scan(&chat).map_err(GatewayError::malformed)?;
+    let incoming = Incoming::Json {
+        body: &chat,
+        scan: &fields,
+    };
+    let mut outgoing = provider.request(Operation::Chat, incoming, options)?;
+    outgoing.body = Spliced::Whole(outgoing.body.to_vec(&chat));
+    Ok(outgoing)
+}
+
+/// The client's answer for the provider's chat answer.
+pub(super) fn answer(
+    provider: &dyn Provider,
+    reply: &Reply<'_>,
+    context: &AnswerContext<'_>,
+) -> Result<Answer, GatewayError> {
+    let reply = Reply {
+        operation: Operation::Chat,
+        ..*reply
+    };
+    let mut answer = provider.answer(&reply, &chat_context(context))?;
+    let chat = answer.body.to_vec(reply.body);
+    let chat: Value = serde_json::from_slice(&chat).map_err(|error| unreadable("", error))?;
+    let own = match context.operation {
+        Operation::Messages => messages::from_chat(&chat),
+        _ => chat,
+    };
+    answer.body = whole(&own);
+    answer.content_type = Some("application/json");
+    Ok(answer)
+}
+
+const fn chat_context<'a>(context: &AnswerContext<'a>) -> AnswerContext<'a> {
+    AnswerContext {
+        operation: Operation::Chat,
+        usage_asked: true,
+        ..*context
+    }
+}
+
+/// The reader that turns the provider's chat stream into the client's events.
+pub(super) fn stream(provider: &dyn Provider, context: &AnswerContext<'_>) -> StreamReader {
+    let inner = match provider.stream(&chat_context(context)) {
+        StreamReader::Tap(tap) => Inner::Tap(tap, Sse::default()),
+        StreamReader::Translate(translator) => Inner::Translate(translator),
+    };
+    StreamReader::Translate(Box::new(Bridged {
+        inner,
+        chunks: Sse::default(),
+        writer: MessagesWriter::new(context.requested_model, context.fresh_id),
+        is_done: false,
+    }))
+}
+
+/// Where chat chunks come from.
+enum Inner {
+    Tap(Box<StreamTap>, Sse),
+    Translate(Box<dyn StreamTranslator>),
+}
+
+impl Inner {
+    fn feed(&mut self, bytes: &[u8], chat: &mut Vec<u8>) -> Result<(), GatewayError> {
+        match self {
+            Self::Translate(translator) => translator.feed(bytes, chat),
+            Self::Tap(tap, events) => events.feed(bytes, &mut |name, data| {
+                let mut part = Vec::new();
+                match tap.event(name, data, &mut part) {
+                    EventAction::Pass => {
+                        chat.extend_from_slice(b"data: ");
+                        chat.extend_from_slice(data);
+                        chat.extend_from_slice(b"\n\n");
+                    }
+                    EventAction::Replace | EventAction::Done => chat.append(&mut part),
+                    EventAction::Hide => {}
+                    EventAction::Error(error) => return Err(error),
+                }
+                Ok(())
+            }),
+        }
+    }
+
+    fn end(&mut self, chat: &mut Vec<u8>) -> StreamEnd {
+        match self {
+            Self::Translate(translator) => translator.end(chat),
+            Self::Tap(tap, _) => {
+                if tap.ended(chat) {
+                    StreamEnd::Complete
+                } else {
+                    StreamEnd::Cut
+                }
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Translate(translator) => translator.is_done(),
+            Self::Tap(tap, _) => tap.is_done(),
+        }
+    }
+}
+
+struct Bridged {
+    inner: Inner,
+    chunks: Sse,
+    writer: MessagesWriter,
+    is_done: bool,
+}
+
+impl Bridged {
+    /// Hands the chunks that came to the client's writer.
+    fn write(&mut self, chat: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+        let writer = &mut self.writer;
+        self.chunks.feed(chat, &mut |_, data| {
+            if let Ok(chunk) = serde_json::from_slice::<Value>(data) {
+                writer.chunk(&chunk, out);
+            }
+            Ok(())
+        })
+    }
+
+    fn close(&mut self, out: &mut Vec<u8>) {
+        if !std::mem::replace(&mut self.is_done, true) {
+            self.writer.end(out);
+        }
+    }
+}
+
+impl StreamTranslator for Bridged {
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+        if self.is_done {
+            return Ok(());
+        }
+        let mut chat = Vec::new();
+        let fed = self.inner.feed(bytes, &mut chat);
+        self.write(&chat, out)?;
+        fed?;
+        if self.inner.is_done() {
+            self.close(out);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) -> StreamEnd {
+        if self.is_done {
+            return StreamEnd::Complete;
+        }
+        let mut chat = Vec::new();
+        let end = self.inner.end(&mut chat);
+        if self.write(&chat, out).is_err() || end == StreamEnd::Cut {
+            return StreamEnd::Cut;
+        }
+        self.close(out);
+        StreamEnd::Complete
+    }
+
+    fn has_content(&self) -> bool {
+        match &self.inner {
+            Inner::Translate(translator) => translator.has_content(),
+            Inner::Tap(tap, _) => tap.has_content(),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        match &self.inner {
+            Inner::Translate(translator) => translator.usage(),
+            Inner::Tap(tap, _) => tap.usage(),
+        }
+    }
+
+    fn finish_reason(&self) -> Option<&str> {
+        match &self.inner {
+            Inner::Translate(translator) => translator.finish_reason(),
+            Inner::Tap(tap, _) => tap.finish_reason(),
+        }
+    }
+}
