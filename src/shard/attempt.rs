@@ -18,6 +18,7 @@ use super::call::Call;
 use super::exchange;
 use super::request::gone;
 use super::{Shard, answer, fault, respond};
+use crate::dialect::scan::Scan;
 use crate::error::{ErrorClass, Fault, GatewayError};
 use crate::router::{
     Attempt, Cause, Failure, FailureClass, Journey, Micros, Outcome, Step, Success,
@@ -34,6 +35,8 @@ pub(super) struct Work<'a> {
     /// Head and body, kept for retries until something goes to the client.
     pub bytes: Rc<Buf>,
     body: Range<usize>,
+    /// The body that a fallback of the client's own asks for, in place of `bytes`.
+    replaced: Option<Box<(Vec<u8>, Scan)>>,
     pub now_unix_s: u64,
     pub fresh_id: &'a str,
 }
@@ -66,6 +69,7 @@ pub(super) async fn until_answered(
         head,
         bytes: Rc::new(bytes),
         body,
+        replaced: None,
         now_unix_s: answer::unix_seconds(),
         fresh_id: &fresh_id,
     });
@@ -113,7 +117,15 @@ impl Work<'_> {
 
     /// The request's body.
     pub(super) fn body(&self) -> &[u8] {
-        &self.bytes[self.body.clone()]
+        match &self.replaced {
+            Some(replaced) => &replaced.0,
+            None => &self.bytes[self.body.clone()],
+        }
+    }
+
+    /// The top level of a JSON body that stands in place of the client's.
+    pub(super) fn replaced(&self) -> Option<&Scan> {
+        self.replaced.as_ref().map(|replaced| &replaced.1)
     }
 
     /// A header of the client's request, by its lower-case name.
@@ -125,6 +137,7 @@ impl Work<'_> {
     pub(super) fn forget_request(&mut self) {
         self.bytes = Rc::new(Buf::none());
         self.body = 0..0;
+        self.replaced = None;
         self.head = RequestHead::default();
     }
 
@@ -172,6 +185,9 @@ impl Work<'_> {
             self.shard.wake_waiters();
             return Err(error);
         }
+        self.replaced = None;
+        let own = attempt.client_fallback;
+        self.replaced = own.and_then(|index| super::body::with_fallback(self.body(), index));
         let began = Instant::now();
         let deadline = began + attempt.timeout;
         let model = journey

@@ -393,6 +393,27 @@ fn names(entries: Vec<Value>) -> Vec<String> {
     entries.iter().filter_map(name).collect()
 }
 
+/// The body for an entry of the request's own `fallbacks` that is an object: what it holds beside
+/// its model replaces the fields of the same names. `None` where it holds nothing else.
+pub(super) fn with_fallback(body: &[u8], index: usize) -> Option<Box<(Vec<u8>, Scan)>> {
+    let mut fields: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let Value::Array(entries) = fields.remove("fallbacks")? else {
+        return None;
+    };
+    let is_named = |entry: &Value| entry.is_string() || entry["model"].is_string();
+    let entry = entries.into_iter().filter(is_named).nth(index)?;
+    let Value::Object(own) = entry else {
+        return None;
+    };
+    if own.len() < 2 {
+        return None;
+    }
+    fields.extend(own.into_iter().filter(|(name, _)| name != "model"));
+    let bytes = serde_json::to_vec(&fields).ok()?;
+    let scan = scan(&bytes).ok()?;
+    Some(Box::new((bytes, scan)))
+}
+
 fn table(fields: &Fields<'_>, name: &str) -> Result<Option<FallbackTable>, GatewayError> {
     let entries: Option<Vec<FallbackTable>> = fields.json(name)?;
     Ok(entries.map(|entries| entries.into_iter().flatten().collect()))

@@ -139,7 +139,10 @@ fn build(
     let (asked, body) = (work.asked, work.body());
     let settings = &work.call.snapshot.settings;
     let incoming = match &asked.content {
-        Content::Json(scan) => Incoming::Json { body, scan },
+        Content::Json(scan) => Incoming::Json {
+            body,
+            scan: work.replaced().unwrap_or(scan),
+        },
         Content::Form(parts) => Incoming::Multipart { body, parts },
     };
     let target = &deployment.target;
