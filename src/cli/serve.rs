@@ -1,16 +1,20 @@
 //! Serving: from the arguments to running shards, and back to exit code 0 after a drain.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shardgate_config::Config;
 use shardgate_io::mesh;
 use shardgate_io::net::{Gate, bind, raise_file_limit};
+use shardgate_io::ring::RingWriter;
 use shardgate_io::shard::{Started, start, usable_cpus};
 use shardgate_io::tls::ServerTls;
 
 use super::{ServeArgs, complain, say};
+use crate::coordinator::accounts::{self, Accounts, Options};
 use crate::coordinator::{self, Lasting, MAILBOX_MAX, Source};
 use crate::log;
 use crate::observe::log::Log;
@@ -113,6 +117,11 @@ fn serve(
         probe_token: probe_token.clone(),
         started: began,
     });
+    let accounts = accounts(&read.config, shards, &log).map_err(|error| {
+        format!("the spend journal cannot be opened: {error} (SHARDGATE_LEDGER_FOLDER)")
+    })?;
+    let (rings, accounts) = accounts.unzip();
+    let mut rings = rings.unwrap_or_default().into_iter();
     let mut hubs = Vec::with_capacity(shards);
     let mut threads = Vec::with_capacity(shards);
     let mut first: Option<Started> = None;
@@ -120,8 +129,8 @@ fn serve(
         let (end, hub) = mesh::pair(MAILBOX_MAX).map_err(|error| error.to_string())?;
         hubs.push(hub);
         let (snapshot, shared) = (snapshot.clone(), shared.clone());
-        let seed = random_seed();
-        let body = move || shard::run(index, listener, end, snapshot, shared, seed);
+        let (seed, ring) = (random_seed(), rings.next());
+        let body = move || shard::run(index, listener, end, snapshot, shared, seed, ring);
         let cpu = cpu(&args, &cpus, index);
         let (thread, started) = start(index, cpu, args.io_driver, body)?;
         threads.push(thread);
@@ -150,6 +159,7 @@ fn serve(
         listening,
         probe_token,
         drain_timeout: Duration::from_secs_f64(args.drain_timeout.clamp(0.0, 86_400.0)),
+        accounts,
     };
     runtime
         .block_on(coordinator::run(start))
@@ -157,6 +167,54 @@ fn serve(
     log!(log, Info, "stopped");
     drop(writer);
     Ok(())
+}
+
+/// The rings and the journal of spend, in the working folder beside the embedded store's file;
+/// `SHARDGATE_LEDGER_FOLDER` names another.
+const LEDGER_FOLDER: &str = "shardgate-ledger";
+
+type Opened = (Vec<RingWriter>, (Accounts, accounts::Stop));
+
+/// Where calls are written down: by the store's file or database. A gateway without a master key
+/// and without a database has nobody to write down for.
+fn accounts(config: &Config, shards: usize, log: &Log) -> std::io::Result<Option<Opened>> {
+    let general = &config.general;
+    if general.master_key.is_none() && general.database_url.is_none() {
+        return Ok(None);
+    }
+    let named = std::env::var_os("SHARDGATE_LEDGER_FOLDER").map(PathBuf::from);
+    let mut options = Options::new(named.unwrap_or_else(|| LEDGER_FOLDER.into()), shards);
+    options.ledger.sync_every_us = general.journal_sync_ms * 1000;
+    options.write_every = general.proxy_batch_write_at;
+    options.keep_rows = !general.disable_spend_logs;
+    options.end_users = !config.litellm.disable_end_user_cost_tracking;
+    let first = options.folder.clone();
+    for nth in 2.. {
+        match accounts::open(options.clone(), log.clone()) {
+            Ok((rings, accounts, stop)) => return Ok(Some((rings, (accounts, stop)))),
+            // Another gateway works in this folder.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && nth < 64 => {
+                let mut name = first.clone().into_os_string();
+                name.push(format!("-{nth}"));
+                options.folder = name.into();
+            }
+            // Keys are in memory only then, too.
+            Err(error) if general.database_url.is_none() => {
+                let folder = options.folder.display();
+                log!(
+                    log,
+                    Warn,
+                    "spend",
+                    what = "calls are not recorded",
+                    folder = folder,
+                    why = error
+                );
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 fn server_tls(args: &ServeArgs) -> Result<Option<Arc<ServerTls>>, Failure> {

@@ -65,7 +65,7 @@ impl Options {
         Options {
             folder,
             shards,
-            ring_bytes: 64 << 20,
+            ring_bytes: 32 << 20,
             ledger: Settings::default(),
             write_every: Duration::from_secs(10),
             keep_rows: true,

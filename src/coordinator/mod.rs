@@ -147,6 +147,8 @@ pub struct Start {
     pub probe_token: String,
     /// How long requests may go on after SIGTERM.
     pub drain_timeout: Duration,
+    /// Where calls are written down, if they are.
+    pub accounts: Option<(accounts::Accounts, accounts::Stop)>,
 }
 
 /// Runs until the process should end and the shards have drained.
@@ -190,6 +192,10 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         control.clone(),
         signal(SignalKind::hangup())?,
     ));
+    let writing = start.accounts.map(|(accounts, stop)| {
+        let store = Arc::clone(&control.desk.directory.store);
+        (tokio::spawn(accounts.run(store, control.log.clone())), stop)
+    });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
@@ -207,6 +213,11 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         let _ = hub.send(ToShard::Drain { deadline });
     }
     wait_for_shards(&start.threads, deadline).await;
+    if let Some((writing, stop)) = writing {
+        stop.stop();
+        // It has its own deadline, and what it does not reach is in the journal.
+        let _ = writing.await;
+    }
     Ok(())
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Call {
     pub refusal_headers: Vec<(&'static str, String)>,
     /// What the call cost, in billionths of a dollar.
     pub cost: Nano,
+    /// Its record's room and what it needs of the request, until it is published.
+    pub note: Option<Box<super::ledger::Note>>,
     /// The same part by part, with what was used.
     pub bill: Bill,
 }
@@ -53,6 +55,8 @@ pub(super) struct Call {
 pub(super) struct Bill {
     pub used: Quantities,
     pub cost: Cost,
+    /// The answer's own id, by which its row is named.
+    pub answer_id: Option<String>,
 }
 
 /// Which deployment served, and how it came to it.
@@ -96,6 +100,7 @@ impl Call {
             permits: Vec::new(),
             used: None,
             cost: 0,
+            note: None,
             bill: Bill::default(),
             refusal_headers: Vec::new(),
             snapshot,

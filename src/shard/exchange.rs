@@ -15,6 +15,10 @@ use super::body::Content;
 use super::fault;
 use super::mock::{self, Magic, Mock};
 use super::relay::{self, Progress, Relay, Stop};
+use crate::dialect::scan::Span;
+use crate::dialect::splice::Spliced;
+use crate::dialect::usage::Usage;
+use crate::dialect::walk;
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::{
     Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Reply, RequestOptions,
@@ -509,6 +513,9 @@ fn mocked(
         created,
     );
     let whole = |body: Vec<u8>| {
+        let mut answer = crate::provider::Answer::new(Spliced::unchanged());
+        answer.usage = walk::member(&body, Span::new(0, body.len()), "usage")
+            .and_then(|span| Usage::read(&body, span));
         let (status, body) = (200, Buf::from(body));
         let content_type = b"application/json".to_vec();
         let headers = Headers::default();
@@ -517,7 +524,7 @@ fn mocked(
             content_type,
             headers,
             body,
-            answer: None,
+            answer: Some(answer),
         }))
     };
     match made {

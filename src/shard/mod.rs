@@ -12,6 +12,7 @@ mod call;
 mod callers;
 mod exchange;
 mod fault;
+mod ledger;
 mod mock;
 mod relay;
 mod request;
@@ -33,6 +34,7 @@ use shardgate_io::http1::server::{self, After, Connection, Handler, Request};
 use shardgate_io::mesh::{Mailbox, ShardEnd};
 use shardgate_io::net::{Gate, Listener, Stream, stop};
 use shardgate_io::pool::Pool;
+use shardgate_io::ring::RingWriter;
 use shardgate_io::tls::ServerTls;
 
 use crate::id::{RequestId, RequestIds};
@@ -87,6 +89,8 @@ pub struct Shard {
     mailbox: Mailbox<FromShard, ToShard>,
     asked: RefCell<admin::Asked>,
     callers: callers::Table,
+    /// None where nobody keeps accounts: a gateway without keys and database.
+    ledger: Option<ledger::Ledger>,
     drained_by: Cell<Option<Instant>>,
 }
 
@@ -98,6 +102,7 @@ pub async fn run(
     snapshot: Arc<Snapshot>,
     shared: Arc<Shared>,
     seed: u64,
+    ring: Option<RingWriter>,
 ) {
     let started = Listener::new(listener).and_then(|listener| {
         let closer = listener.closer()?;
@@ -132,6 +137,7 @@ pub async fn run(
         mailbox,
         asked: RefCell::default(),
         callers: callers::Table::default(),
+        ledger: ring.map(ledger::Ledger::new),
         drained_by: Cell::new(None),
     });
     spawn("the mailbox", listen(shard.clone(), closer));

@@ -7,7 +7,7 @@ use shardgate_io::http1::head::Method;
 use shardgate_io::http1::server::{After, BodyError, Connection, Request};
 
 use super::call::Call;
-use super::{Shard, admin, admit, answer, attempt, body, callers, fault};
+use super::{Shard, admin, admit, answer, attempt, body, callers, fault, ledger};
 use crate::endpoint::{self, Endpoint};
 use crate::error::GatewayError;
 use crate::log;
@@ -22,6 +22,7 @@ pub(super) async fn serve(
 ) -> After {
     let mut call = Call::begin(shard, connection, &request);
     let after = answered(shard, &mut call, connection, request).await;
+    ledger::finish(shard, &mut call);
     call.settle();
     logged(shard, &call, connection);
     after
@@ -144,7 +145,11 @@ async fn llm(
         Ok(asked) => callers::admit(shard, call, connection, asked).await,
         Err(error) => Err(error),
     };
-    match asked {
+    let reserved = asked.and_then(|asked| match asked {
+        Some(asked) => ledger::reserve(shard, call, &asked).map(|()| Some(asked)),
+        None => Ok(None),
+    });
+    match reserved {
         Ok(Some(asked)) => attempt::until_answered(shard, call, connection, request, asked).await,
         Ok(None) => gone(call),
         Err(error) => answer::error(shard, call, connection, &error, false).await,

@@ -9,12 +9,14 @@ use shardgate_io::http1::server::After;
 
 use super::answer::{self, Length};
 use super::attempt::Work;
-use super::call::{Bill, Call};
+use super::call::Call;
 use super::exchange::{Answered, Streaming, Whole};
+use super::ledger;
 use super::relay::{self, Progress, Stop};
 use crate::dialect::usage::Usage;
 use crate::error::GatewayError;
 use crate::spend::meter;
+use crate::spend::record::Outcome;
 use crate::spend::usage::Quantities;
 
 /// How an answer went.
@@ -41,25 +43,22 @@ impl Served {
 pub(super) async fn send(work: &mut Work<'_>, answered: Answered, deadline: Instant) -> Served {
     match answered {
         Answered::Whole(whole) => send_whole(work, whole).await,
-        Answered::Stream(streaming) => {
-            let served = Box::pin(send_stream(work, streaming, deadline)).await;
-            bill(work.call, served.usage.as_ref());
-            served
-        }
+        Answered::Stream(streaming) => Box::pin(send_stream(work, streaming, deadline)).await,
         Answered::Raw(exchange) => Box::pin(send_raw(work, exchange, deadline)).await,
     }
 }
 
-/// Notes what the call used and costs: for the header, the budgets and its record.
-fn bill(call: &mut Call, usage: Option<&Usage>) {
-    let deployment = call
-        .route
-        .deployment
-        .map(|at| &call.snapshot.deployments[at]);
+/// Notes what the call used and costs: for the header, the budgets and its record. `model` is the
+/// one that the answer names.
+fn bill(call: &mut Call, usage: Option<&Usage>, model: Option<&str>) {
+    let deployment = call.route.deployment;
+    let deployment = deployment.map(|at| &call.snapshot.deployments[at]);
     if let (Some(deployment), Some(usage)) = (deployment, usage) {
         let used = Quantities::from(usage);
-        let cost = deployment.meter.cost(&used);
-        call.bill = Bill { used, cost };
+        let model = model.unwrap_or_default();
+        let cost = deployment.meter.cost_answered(&used, model);
+        call.bill.used = used;
+        call.bill.cost = cost;
         call.cost = cost.total.nanodollars();
     }
 }
@@ -120,7 +119,14 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
     let answer = whole.answer.as_ref();
     let length = answer.map_or(whole.body.len(), |answer| answer.body.len(&whole.body));
     let mut out = Buf::for_bytes(length + crate::shard::answer::HEAD_BYTES);
-    bill(work.call, answer.and_then(|answer| answer.usage.as_ref()));
+    if let Some(answer) = answer {
+        bill(
+            work.call,
+            answer.usage.as_ref(),
+            answer.upstream_model.as_deref(),
+        );
+        work.call.bill.answer_id.clone_from(&answer.id);
+    }
     begin(work, whole.status, &whole.headers, &mut out);
     let shown = meter::header(&work.call.bill.cost);
     header(
@@ -145,6 +151,11 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
         None => out.extend_from_slice(&whole.body),
     }
     let usage = answer.and_then(|answer| answer.usage);
+    let outcome = match whole.status {
+        200..=399 => Outcome::Success,
+        _ => Outcome::Failure,
+    };
+    ledger::publish(work.shard, work.call, outcome);
     Served::well(
         answer::send(work.call, work.connection, out, close).await,
         usage,
@@ -181,6 +192,16 @@ async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: I
             }
         }
         let last = over || failed.is_some();
+        if last {
+            bill(work.call, relay.usage().as_ref(), None);
+            let is_cut = failed.is_some();
+            let outcome = if is_cut {
+                Outcome::Cut
+            } else {
+                Outcome::Success
+            };
+            ledger::publish(work.shard, work.call, outcome);
+        }
         if relay
             .flush(work.connection, head.take(), last)
             .await
@@ -227,6 +248,8 @@ fn left(work: &mut Work<'_>, exchange: Option<Exchange>, relay: &relay::Relay) -
         exchange.finish();
     }
     work.call.status = 499;
+    // What was sent is paid, and nobody reads the rest.
+    bill(work.call, relay.usage().as_ref(), None);
     Served {
         after: After::Abort,
         usage: relay.usage(),

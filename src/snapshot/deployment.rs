@@ -28,6 +28,10 @@ pub struct Deployment {
     pub model_info: Map<String, Value>,
     /// `litellm_params` without secrets.
     pub public_params: Map<String, Value>,
+    /// Provider and model, as rows of spend name it: `openai/gpt-4o`.
+    pub full_model: String,
+    /// Its base URL without a query.
+    pub api_base: String,
     /// What its answers cost.
     pub meter: Meter,
     /// A canned answer: no upstream is called.
@@ -93,6 +97,8 @@ impl Deployment {
             origin,
             model_info,
             public_params,
+            full_model: format!("{}/{}", target.entry.name, target.model),
+            api_base: public_base(&target),
             meter,
             mock: entry.mock_response().cloned(),
             answer_headers,

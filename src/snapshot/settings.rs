@@ -12,6 +12,9 @@ use crate::auth::network::Network;
 pub struct Settings {
     /// The hash of `master_key`.
     pub master_key: Option<KeyHash>,
+    /// What stands for the master key in rows of spend: its hash, or with
+    /// `disable_adding_master_key_hash_to_db` LiteLLM's word.
+    pub master_key_name: String,
     /// `default_team_disabled`: a key without a team is refused.
     pub team_required: bool,
     /// `litellm_settings.budget_exceeded_status_code`
@@ -118,6 +121,7 @@ impl Settings {
                 .master_key
                 .as_ref()
                 .map(|key| KeyHash::of(key.expose().as_bytes())),
+            master_key_name: master_key_name(general),
             team_required: general.default_team_disabled,
             budget_status: u16::try_from(litellm.budget_exceeded_status_code).unwrap_or(422),
             key_ttl: general.user_api_key_cache_ttl,
@@ -200,5 +204,15 @@ fn root_path() -> String {
         String::new()
     } else {
         format!("/{path}")
+    }
+}
+
+fn master_key_name(general: &shardgate_config::GeneralSettings) -> String {
+    match &general.master_key {
+        None => String::new(),
+        Some(_) if general.disable_adding_master_key_hash_to_db => {
+            "litellm_proxy_master_key".to_owned()
+        }
+        Some(key) => KeyHash::of(key.expose().as_bytes()).hex(),
     }
 }

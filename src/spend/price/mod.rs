@@ -348,10 +348,11 @@ impl PriceTable {
 
     /// `provider/name`, then `name` where that provider may be billed by it.
     fn named(&self, provider: &str, name: &str) -> Option<&Prices> {
-        let prefixes = names::prefixes(provider);
-        prefixes
-            .iter()
-            .find_map(|prefix| self.exact(&format!("{prefix}/{name}")))
+        let [own, other] = names::prefixes(provider);
+        let mut buffer = [0; names::JOINED_BYTES_MAX];
+        let mut prefixed = |prefix: &str| self.exact(names::joined(&mut buffer, prefix, name)?);
+        prefixed(own)
+            .or_else(|| if own == other { None } else { prefixed(other) })
             .or_else(|| {
                 self.exact(name)
                     .filter(|found| names::may_bill(provider, found))

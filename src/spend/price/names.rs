@@ -64,6 +64,23 @@ pub(super) fn bare<'a>(provider: &str, model: &'a str) -> &'a str {
         .unwrap_or(model)
 }
 
+/// Bytes of the longest name that is looked for with a prefix; longer ones are in no table.
+pub(super) const JOINED_BYTES_MAX: usize = 256;
+
+/// `prefix/name`, without an allocation: this is done per answer where it names another model.
+pub(super) fn joined<'b>(
+    buffer: &'b mut [u8; JOINED_BYTES_MAX],
+    prefix: &str,
+    name: &str,
+) -> Option<&'b str> {
+    let len = prefix.len() + 1 + name.len();
+    let place = buffer.get_mut(..len)?;
+    place[..prefix.len()].copy_from_slice(prefix.as_bytes());
+    place[prefix.len()] = b'/';
+    place[prefix.len() + 1..].copy_from_slice(name.as_bytes());
+    std::str::from_utf8(place).ok()
+}
+
 /// The provider's prefixes in the table, its own first.
 pub(super) fn prefixes(provider: &str) -> [&str; 2] {
     let other = SAME_BILL.iter().find(|(name, _)| *name == provider);

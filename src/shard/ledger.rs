@@ -1,0 +1,149 @@
+//! The shard's part in accounts: room for a call's record before the call, the record before its
+//! last byte leaves. No message and no system call: a copy into mapped memory.
+
+use std::cell::RefCell;
+
+use shardgate_io::ring::{Full, RingWriter, Slot};
+
+use super::Shard;
+use super::body::Asked;
+use super::call::Call;
+use crate::error::{ErrorClass, GatewayError};
+use crate::provider::Operation;
+use crate::spend::record::{CallRecord, Outcome};
+
+/// One shard's ring.
+pub(super) struct Ledger {
+    ring: RefCell<RingWriter>,
+    buffer: RefCell<Vec<u8>>,
+}
+
+/// What a record needs of the request, kept from admission to the end.
+pub(super) struct Note {
+    slot: Slot,
+    call_type: &'static str,
+    stream: bool,
+    end_user: String,
+    /// One a line.
+    tags: String,
+}
+
+impl Ledger {
+    pub(super) fn new(ring: RingWriter) -> Ledger {
+        Ledger {
+            ring: RefCell::new(ring),
+            buffer: RefCell::default(),
+        }
+    }
+}
+
+/// Takes room for the call's record.
+///
+/// # Errors
+/// 503 when there is none: what could not be written down is not begun.
+pub(super) fn reserve(shard: &Shard, call: &mut Call, asked: &Asked) -> Result<(), GatewayError> {
+    let Some(ledger) = &shard.ledger else {
+        return Ok(());
+    };
+    let slot = ledger.ring.borrow_mut().reserve().map_err(|Full| full())?;
+    call.note = Some(Box::new(Note {
+        slot,
+        call_type: call_type(asked.operation),
+        stream: asked.stream,
+        end_user: asked.end_user.clone().unwrap_or_default(),
+        tags: asked.facts.tags.join("\n"),
+    }));
+    Ok(())
+}
+
+fn full() -> GatewayError {
+    GatewayError::refused(
+        ErrorClass::ServiceUnavailable,
+        "calls cannot be recorded at the moment, so none is begun: the disk of the spend journal \
+         is full or the database has been away for long",
+    )
+}
+
+/// Publishes the call's record, if it has one that is not published yet. Called before the last
+/// byte of an answer, and once more when the call is over for those that never came so far.
+pub(super) fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) {
+    let (Some(ledger), Some(note)) = (&shard.ledger, call.note.take()) else {
+        return;
+    };
+    let (id, shown, client) = (call.id.text(), call.shown_id(), call.client.to_string());
+    let elapsed = call.began.elapsed();
+    let mut record = CallRecord {
+        request_id: call.bill.answer_id.as_deref().unwrap_or(&id),
+        call_id: &shown,
+        outcome,
+        status: call.status,
+        stream: note.stream,
+        started_us: crate::store::now_us() - elapsed.as_micros() as i64,
+        duration_us: elapsed.as_micros() as u64,
+        first_token_us: call
+            .route
+            .first_token
+            .map_or(0, |time| time.as_micros() as u64),
+        end_user: &note.end_user,
+        group: &call.route.group,
+        call_type: note.call_type,
+        requester_ip: &client,
+        tags: &note.tags,
+        ..CallRecord::default()
+    };
+    let snapshot = call.snapshot.clone();
+    if let Some(account) = &call.account {
+        let caller = &account.caller;
+        record.api_key = &caller.token;
+        record.key_alias = caller.key_alias.as_deref().unwrap_or_default();
+        record.user = caller.user_id.as_deref().unwrap_or_default();
+        record.team = caller.team_id.as_deref().unwrap_or_default();
+        record.team_alias = caller.team_alias.as_deref().unwrap_or_default();
+        record.organization = caller.organization_id.as_deref().unwrap_or_default();
+    } else {
+        record.api_key = &snapshot.settings.master_key_name;
+        record.user = "default_user_id";
+    }
+    if let Some(at) = call.route.deployment {
+        let deployment = &snapshot.deployments[at];
+        record.model = &deployment.full_model;
+        record.deployment = &deployment.id;
+        record.provider = deployment.target.entry.name;
+        record.api_base = &deployment.api_base;
+    }
+    record.set_usage(&call.bill.used);
+    record.set_cost(&call.bill.cost);
+    let mut buffer = ledger.buffer.borrow_mut();
+    record.encode(&mut buffer);
+    ledger.ring.borrow_mut().push(note.slot, &buffer);
+}
+
+/// The end of a call: its record, if the answer did not publish it.
+pub(super) fn finish(shard: &Shard, call: &mut Call) {
+    let outcome = match call.status {
+        499 => Outcome::Cut,
+        200..=399 => Outcome::Success,
+        _ => Outcome::Failure,
+    };
+    publish(shard, call, outcome);
+}
+
+/// As LiteLLM names its functions.
+fn call_type(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Chat => "acompletion",
+        Operation::Completions => "atext_completion",
+        Operation::Embeddings => "aembedding",
+        Operation::ImageGeneration => "aimage_generation",
+        Operation::ImageEdit => "aimage_edit",
+        Operation::ImageVariation => "aimage_variation",
+        Operation::Transcription => "atranscription",
+        Operation::Translation => "atranslation",
+        Operation::Speech => "aspeech",
+        Operation::Moderation => "amoderation",
+        Operation::Rerank => "arerank",
+        Operation::Responses => "aresponses",
+        Operation::Messages => "anthropic_messages",
+        Operation::GenerateContent => "agenerate_content",
+    }
+}
