@@ -55,6 +55,8 @@ pub(super) struct Call {
 pub(super) struct Bill {
     pub used: Quantities,
     pub cost: Cost,
+    /// From the call's begin to the first token of a stream.
+    pub first_token: Duration,
     /// The answer's own id, by which its row is named.
     pub answer_id: Option<String>,
 }

@@ -80,10 +80,7 @@ pub(super) fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) {
         stream: note.stream,
         started_us: crate::store::now_us() - elapsed.as_micros() as i64,
         duration_us: elapsed.as_micros() as u64,
-        first_token_us: call
-            .route
-            .first_token
-            .map_or(0, |time| time.as_micros() as u64),
+        first_token_us: call.bill.first_token.as_micros() as u64,
         end_user: &note.end_user,
         group: &call.route.group,
         call_type: note.call_type,

@@ -182,6 +182,7 @@ async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: I
     work.forget_request();
     relay.arm_probe(work.connection);
     let mut head = Some(head);
+    work.call.bill.first_token = work.call.began.elapsed();
     let mut failed = None;
     let mut over = ended;
     loop {
