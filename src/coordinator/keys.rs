@@ -196,6 +196,14 @@ pub(super) async fn look_up_payer(control: Arc<Control>, shard: usize, name: Str
     let _ = control.hubs[shard].send(ToShard::Account { hash, found });
 }
 
+/// Reads which keys exist, as soon as the store can be asked.
+pub(super) async fn fill_index(control: Arc<Control>) {
+    const AGAIN: Duration = Duration::from_secs(5);
+    while control.desk.directory.fill_index().await.is_err() {
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
 /// Passes on what other instances change, as long as there are any.
 pub(super) async fn hear(control: Arc<Control>) {
     const PAUSE: Duration = Duration::from_millis(1);

@@ -183,6 +183,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
             bell(&control, shard)?,
         ));
     }
+    tokio::spawn(keys::fill_index(control.clone()));
     tokio::spawn(keys::hear(control.clone()));
     if let Some(schedule) = schedule {
         tokio::spawn(budgets::keep(control.clone(), schedule));

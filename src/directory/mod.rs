@@ -7,6 +7,7 @@
 mod account;
 mod build;
 mod counters;
+mod index;
 mod payers;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use counters::Counters;
 pub use payers::EVERYBODY;
 
 use crate::store::secret::SecretBox;
-use crate::store::{Store, StoreError};
+use crate::store::{Command, Store, StoreError, now_us, query};
 
 /// What was changed; other instances hear it in this form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,7 @@ pub struct Directory {
     pub secrets: SecretBox,
     known: Mutex<HashMap<String, Arc<Account>>>,
     counters: Counters,
+    index: index::Index,
     push: Push,
 }
 
@@ -100,6 +102,7 @@ impl Directory {
             secrets: SecretBox::new(salt),
             known: Mutex::default(),
             counters: Counters::new(shards),
+            index: index::Index::default(),
             push,
         }
     }
@@ -109,14 +112,44 @@ impl Directory {
     /// # Errors
     /// When the store cannot be asked.
     pub async fn look_up(&self, token: &str) -> Result<Option<Arc<Account>>, StoreError> {
+        if !self.index.may_exist(token, now_us()) {
+            return Ok(None);
+        }
         let account = build::account(self.store.as_ref(), &self.counters, token).await?;
         let account = account.map(Arc::new);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match &account {
-            Some(account) => known.insert(token.to_owned(), account.clone()),
+            Some(account) => {
+                self.index.add(std::iter::once(token));
+                known.insert(token.to_owned(), account.clone())
+            }
             None => known.remove(token),
         };
         Ok(account)
+    }
+
+    /// Reads which keys exist, so that others need not be asked for.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn fill_index(&self) -> Result<(), StoreError> {
+        const PAGE: usize = 50_000;
+        let mut after = String::new();
+        loop {
+            let parameters = vec![Some(after), Some(PAGE.to_string())];
+            let rows = self
+                .store
+                .rows(Command::Ask(&query::TOKENS, parameters))
+                .await?;
+            let tokens = rows.iter().filter_map(|row| row.get("token")?.as_str());
+            self.index.add(tokens);
+            match rows.last().and_then(|row| text(row, "token")) {
+                Some(last) if rows.len() == PAGE => after = last,
+                _ => break,
+            }
+        }
+        self.index.filled();
+        Ok(())
     }
 
     /// Somebody whom a request names: `end_user:ID`, `tag:NAME` or `everybody`.
@@ -173,6 +206,7 @@ impl Directory {
 
     fn touched(&self, change: &Change) -> Vec<String> {
         if let Change::Key(token) = change {
+            self.index.add(std::iter::once(token.as_str()));
             return vec![token.clone()];
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

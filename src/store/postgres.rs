@@ -284,13 +284,12 @@ impl Store for Postgres {
     }
 }
 
-/// Passes on what other instances announce; after a lost connection anything may have changed.
+/// Passes on what other instances announce; before a connection listens anything may have changed.
 async fn listen(pool: Arc<Pool>, instance: String, heard: mpsc::UnboundedSender<String>) {
     const PAUSE: Duration = Duration::from_secs(1);
-    let mut again = false;
     while !heard.is_closed() {
         if let Ok((client, mut connection)) = pool.config.connect(NoTls).await {
-            let missed = again.then(|| heard.clone());
+            let missed = heard.clone();
             let subscribe = async move {
                 if client
                     .batch_execute("LISTEN shardgate_changes")
@@ -299,9 +298,8 @@ async fn listen(pool: Arc<Pool>, instance: String, heard: mpsc::UnboundedSender<
                 {
                     return;
                 }
-                if let Some(heard) = missed {
-                    let _ = heard.send("*".to_owned());
-                }
+                // What was announced before now was not heard.
+                let _ = missed.send("*".to_owned());
                 // The client must live as long as the connection.
                 std::future::pending::<()>().await;
             };
@@ -324,7 +322,6 @@ async fn listen(pool: Arc<Pool>, instance: String, heard: mpsc::UnboundedSender<
                 () = subscribe => {}
                 () = pass_on => {}
             }
-            again = true;
         }
         tokio::time::sleep(PAUSE).await;
     }

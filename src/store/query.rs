@@ -18,6 +18,15 @@ pub static LEDGER_POSITION: Query = Query {
              FROM \"Shardgate_Ledger\" WHERE \"writer\" = ?1",
 };
 
+/// The tokens of keys in their order, after one, so many.
+pub static TOKENS: Query = Query {
+    postgres: "SELECT json_build_object('token', \"token\")::text \
+        FROM \"LiteLLM_VerificationToken\" WHERE \"token\" > $1::text \
+        ORDER BY \"token\" LIMIT $2::text::bigint",
+    sqlite: "SELECT json_object('token', token) FROM \"LiteLLM_VerificationToken\" \
+        WHERE token > ?1 ORDER BY token LIMIT ?2",
+};
+
 /// Sums of a daily table by entity, day, key, model and provider: parameters are the first and last
 /// day, and a key and an entity to look at alone (null for all).
 macro_rules! days {
@@ -216,7 +225,9 @@ pub static USERS_BY_SPEND: Query = Query {
 
 /// All questions, for a test that asks each of both stores.
 #[cfg(test)]
-pub(super) static EVERY: [(&Query, usize); 19] = [
+pub(super) static EVERY: [(&Query, usize); 21] = [
+    (&LEDGER_POSITION, 1),
+    (&TOKENS, 2),
     (&USER_DAYS, 4),
     (&TEAM_DAYS, 4),
     (&TAG_DAYS, 4),

@@ -206,3 +206,21 @@ def test_no_key_stands_in_the_log_or_the_store(upstream, gateway):
     assert hashlib.sha256(key.encode()).hexdigest().encode() in stored
     for secret in (key, "sk-canary-unknown-key-123", KEY):
         assert secret.encode() not in stored and secret not in server.log
+
+
+def test_a_flood_of_unknown_keys(upstream, gateway, database):
+    server = gateway(config(entry("m", upstream), general={"master_key": KEY, "database_url": database.url}))
+    good = admin(server, "/key/generate", {})["key"]
+    time.sleep(0.5)
+    before = int(database.query("SELECT xact_commit FROM pg_stat_database WHERE datname = 'postgres'")[0][0])
+    for i in range(1500):
+        assert server.chat(key=f"sk-flood-of-unknown-keys-{i}").status_code == 401
+    assert server.chat(key=good).status_code == 200
+    time.sleep(1.5)
+    after = int(database.query("SELECT xact_commit FROM pg_stat_database WHERE datname = 'postgres'")[0][0])
+    assert after - before < 600, f"{after - before} transactions for 1500 unknown keys"
+    # A key that another program wrote is found all the same.
+    key = f"sk-written-by-another-{time.time_ns()}"
+    database.query('INSERT INTO "LiteLLM_VerificationToken" (token) VALUES (\'%s\')'
+                   % hashlib.sha256(key.encode()).hexdigest())
+    assert server.chat(key=key).status_code == 200

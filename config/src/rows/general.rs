@@ -53,11 +53,11 @@ const ROWS: &[Row] = &[
         "Tokens of an identity provider are accepted as keys; needs `litellm_jwtauth`."),
     row(Later, "litellm_jwtauth", In(&JWT), Unset,
         "How tokens are verified and what their claims mean."),
-    row(Later, "allowed_routes", List(&Text), Unset,
+    row(InForce, "allowed_routes", List(&Text), Unset,
         "The routes that anybody but an administrator may call: exact paths, `/prefix/*`, or \
          groups such as `openai_routes`. Others get 403.")
         .example("[openai_routes]"),
-    row(Later, "admin_only_routes", List(&Text), Texts(&[]),
+    row(InForce, "admin_only_routes", List(&Text), Texts(&[]),
         "Prefixes of routes that only an administrator may call.")
         .example("[/model/new]"),
     row(InForce, "public_routes", List(&Text), Texts(&[]),
@@ -74,7 +74,7 @@ const ROWS: &[Row] = &[
     row(InForce, "trusted_proxy_ranges", List(&Network), Unset,
         "LiteLLM's name of `trusted_proxies`, which wins.")
         .example("[10.0.0.0/8]"),
-    row(Later, "enforce_user_param", Bool, OFF,
+    row(InForce, "enforce_user_param", Bool, OFF,
         "LLM requests need `user` in the body, or `X-User-ID`."),
     row(Later, "enforced_params", List(&Text), Texts(&[]),
         "Fields that every LLM request must carry.")
@@ -110,7 +110,7 @@ const ROWS: &[Row] = &[
     row(Later, "allow_user_auth", Bool, OFF,
         "An early form of user authentication.")
         .instead("keys with a `user_id` from /key/generate, or `enable_jwt_auth`"),
-    row(Later, "user_api_key_cache_ttl", Seconds(0.0, SECONDS_MAX), Num(60.0),
+    row(InForce, "user_api_key_cache_ttl", Seconds(0.0, SECONDS_MAX), Num(60.0),
         "How long a key is believed without another look at the database."),
     row(Later, "ui_access_mode",
         Either(&[Choice(&["all", "admin_only"]), Map(&Any)]), Default::Text("all"),
@@ -121,18 +121,18 @@ const ROWS: &[Row] = &[
         "Accepted and ignored: nothing here needs a licence.")
         .example("none"),
     // Database.
-    row(Later, "database_url",
+    row(InForce, "database_url",
         SecretUrl(&["postgresql", "postgres", "sqlite"]), Means("an embedded SQLite file"),
         "The Postgres that holds keys, teams and spend.")
         .env(&["DATABASE_URL"]).example("os.environ/DATABASE_URL"),
     row(InForce, "database_type", Known(&["postgres", "dynamo_db"]), Unset,
         "Accepted for old files; only Postgres and the embedded store exist.")
         .example("postgres"),
-    row(Later, "database_connection_pool_limit", Integer(1, 10_000), Default::Integer(100),
+    row(InForce, "database_connection_pool_limit", Integer(1, 10_000), Default::Integer(100),
         "Connections to the database, at most."),
-    row(Later, "database_connection_timeout", Seconds(0.00001, SECONDS_MAX), Num(60.0),
+    row(InForce, "database_connection_timeout", Seconds(0.00001, SECONDS_MAX), Num(60.0),
         "How long an admin request waits for a connection before its 503."),
-    row(Later, "allow_requests_on_db_unavailable", Bool, OFF,
+    row(InForce, "allow_requests_on_db_unavailable", Bool, OFF,
         "With the database down, unknown keys pass instead of getting 503."),
     row(Later, "disable_spend_logs", Bool, OFF,
         "No row per request; the totals of keys, users and teams are still kept."),
@@ -140,11 +140,11 @@ const ROWS: &[Row] = &[
         "No totals either."),
     row(Later, "disable_error_logs", Bool, OFF,
         "Failed requests leave no row."),
-    row(Later, "disable_reset_budget", Bool, OFF,
+    row(InForce, "disable_reset_budget", Bool, OFF,
         "This instance does not reset budgets."),
-    row(Later, "disable_adding_master_key_hash_to_db", Bool, OFF,
+    row(InForce, "disable_adding_master_key_hash_to_db", Bool, OFF,
         "Rows made by the master key carry no hash of it."),
-    row(Later, "store_model_in_db", Bool, OFF,
+    row(InForce, "store_model_in_db", Bool, OFF,
         "`/model/new`, `/model/update` and `/model/delete` are kept in the database and reach \
          every instance.")
         .example("true"),
@@ -159,15 +159,15 @@ const ROWS: &[Row] = &[
     row(Later, "maximum_spend_logs_retention_interval", Period, Unset,
         "How often old rows are looked for.")
         .example("1d"),
-    row(Later, "disable_prisma_schema_update", Bool, OFF,
+    row(InForce, "disable_prisma_schema_update", Bool, OFF,
         "No migration at start; a schema that is too old is an error that names what is missing."),
     row(Later, "use_redis_transaction_buffer", Bool, OFF,
         "Increments of several instances are joined in Redis before they are written."),
     row(Later, "proxy_batch_write_at", Seconds(0.1, SECONDS_MAX), Num(10.0),
         "Spend is written at least this often."),
-    row(Later, "proxy_budget_rescheduler_min_time", Seconds(1.0, SECONDS_MAX), Num(597.0),
+    row(InForce, "proxy_budget_rescheduler_min_time", Seconds(1.0, SECONDS_MAX), Num(597.0),
         "Budgets are looked at for a reset after a random time from this ..."),
-    row(Later, "proxy_budget_rescheduler_max_time", Seconds(1.0, SECONDS_MAX), Num(605.0),
+    row(InForce, "proxy_budget_rescheduler_max_time", Seconds(1.0, SECONDS_MAX), Num(605.0),
         "... to this."),
     row(Later, "journal_sync_ms", Integer(0, 60_000), Default::Integer(100),
         "Milliseconds between two syncs of the spend journal to the disk; 0 waits for each \
@@ -185,7 +185,7 @@ const ROWS: &[Row] = &[
         "Short for `key_management_system: google_kms`."),
     row(Later, "use_aws_secret_manager", Bool, OFF,
         "Short for `key_management_system: aws_secret_manager`."),
-    row(Later, "default_team_disabled", Bool, OFF,
+    row(InForce, "default_team_disabled", Bool, OFF,
         "A key without a team is refused."),
     row(Later, "custom_key_generate", Python, Unset,
         "A Python function that makes or refuses a new key.")

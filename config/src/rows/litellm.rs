@@ -173,16 +173,16 @@ const ROWS: &[Row] = &[
         "No end user in spend rows or metrics; totals stay."),
     row(Later, "disable_end_user_cost_tracking_prometheus_only", Bool, OFF,
         "No end user among the labels; rows keep it."),
-    row(Later, "key_generation_settings", In(&KEY_GENERATION), Unset,
+    row(InForce, "key_generation_settings", In(&KEY_GENERATION), Unset,
         "Who may make keys, and what each must bring."),
-    row(Later, "default_key_generate_params", In(&KEY_PARAMS), Unset,
+    row(InForce, "default_key_generate_params", In(&KEY_PARAMS), Unset,
         "What a new key gets where its request is silent."),
-    row(Later, "upperbound_key_generate_params", In(&KEY_PARAMS), Unset,
+    row(InForce, "upperbound_key_generate_params", In(&KEY_PARAMS), Unset,
         "What a new key may ask for at most."),
-    row(Later, "default_internal_user_params", Map(&Any), Unset,
+    row(InForce, "default_internal_user_params", Map(&Any), Unset,
         "What a new user gets.")
         .example("{user_role: internal_user, max_budget: 10}"),
-    row(Later, "default_team_params", Map(&Any), Unset,
+    row(InForce, "default_team_params", Map(&Any), Unset,
         "What a new team gets.")
         .example("{max_budget: 100, budget_duration: 30d}"),
     row(Later, "default_team_settings", List(&Any), Unset,
@@ -196,10 +196,10 @@ const ROWS: &[Row] = &[
     row(Later, "cost_margin_config", Map(&Any), Unset,
         "What is added to a provider's costs; `global` for all.")
         .example("{global: 0.05}"),
-    row(Later, "max_budget", MONEY, Unset,
+    row(InForce, "max_budget", MONEY, Unset,
         "USD that all callers together may spend per `budget_duration`.")
         .example("1000"),
-    row(Later, "budget_duration", Period, Unset,
+    row(InForce, "budget_duration", Period, Unset,
         "The period of `max_budget`.")
         .example("30d"),
     row(Later, "max_user_budget", MONEY, Unset,
@@ -211,10 +211,10 @@ const ROWS: &[Row] = &[
     row(Later, "max_end_user_budget_id", Text, Unset,
         "The budget of end users who have none.")
         .example("default-customers"),
-    row(Later, "max_internal_user_budget", MONEY, Unset,
+    row(InForce, "max_internal_user_budget", MONEY, Unset,
         "USD that a new user may spend.")
         .example("100"),
-    row(Later, "internal_user_budget_duration", Period, Unset,
+    row(InForce, "internal_user_budget_duration", Period, Unset,
         "The period of `max_internal_user_budget`.")
         .example("30d"),
     row(Later, "tag_budget_config", Map(&Any), Unset,
@@ -223,7 +223,7 @@ const ROWS: &[Row] = &[
     row(Later, "priority_reservation", Map(&Number(0.0, 1.0)), Unset,
         "Share of a model's limits that a priority keeps.")
         .example("{prod: 0.9, dev: 0.1}"),
-    row(Later, "budget_exceeded_status_code", Integer(400, 599), Default::Integer(422),
+    row(InForce, "budget_exceeded_status_code", Integer(400, 599), Default::Integer(422),
         "The status of a request that a budget refuses."),
     row(Later, "blocked_user_list", Either(&[List(&Text), Text]), Unset,
         "End users who are refused, or the file that lists them.")

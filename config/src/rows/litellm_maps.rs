@@ -1,7 +1,7 @@
 //! The maps inside `litellm_settings`.
 
 use crate::row::Default::{Means, Required, Texts, Unset};
-use crate::row::Effect::Later;
+use crate::row::Effect::{InForce, Later};
 use crate::row::Kind::{
     Addresses, Any, Bool, Choice, Either, Integer, List, Map, Number, Period, Seconds, Secret,
     SecretUrl, Table as In, Text, Url,
@@ -247,9 +247,9 @@ pub(super) static KEY_GENERATION: Table = Table {
     doc: "Who may make keys, and what each must bring.",
     open: false,
     rows: &[
-        row(Later, "team_key_generation", In(&TEAM_KEYS), Unset,
+        row(InForce, "team_key_generation", In(&TEAM_KEYS), Unset,
             "Keys of teams."),
-        row(Later, "personal_key_generation", In(&PERSONAL_KEYS), Unset,
+        row(InForce, "personal_key_generation", In(&PERSONAL_KEYS), Unset,
             "Keys of persons."),
     ],
 };
@@ -260,10 +260,10 @@ static TEAM_KEYS: Table = Table {
     doc: "Keys of teams.",
     open: false,
     rows: &[
-        row(Later, "allowed_team_member_roles", List(&Text), Unset,
+        row(InForce, "allowed_team_member_roles", List(&Text), Unset,
             "The only roles in the team that may make keys.")
             .example("[admin]"),
-        row(Later, "required_params", List(&Text), Texts(&[]),
+        row(InForce, "required_params", List(&Text), Texts(&[]),
             "What each must bring.")
             .example("[tags]"),
     ],
@@ -275,10 +275,10 @@ static PERSONAL_KEYS: Table = Table {
     doc: "Keys of persons.",
     open: false,
     rows: &[
-        row(Later, "allowed_user_roles", List(&Text), Unset,
+        row(InForce, "allowed_user_roles", List(&Text), Unset,
             "The only users who may make keys.")
             .example("[proxy_admin]"),
-        row(Later, "required_params", List(&Text), Texts(&[]),
+        row(InForce, "required_params", List(&Text), Texts(&[]),
             "What each must bring.")
             .example("[key_alias]"),
     ],
@@ -290,31 +290,31 @@ pub(super) static KEY_PARAMS: Table = Table {
     doc: "What a key has.",
     open: true,
     rows: &[
-        row(Later, "max_budget", MONEY, Unset,
+        row(InForce, "max_budget", MONEY, Unset,
             "USD per `budget_duration`.")
             .example("100"),
-        row(Later, "budget_duration", Period, Unset,
+        row(InForce, "budget_duration", Period, Unset,
             "The period of `max_budget`.")
             .example("30d"),
-        row(Later, "duration", Period, Unset,
+        row(InForce, "duration", Period, Unset,
             "How long it lives.")
             .example("30d"),
-        row(Later, "models", List(&Text), Unset,
+        row(InForce, "models", List(&Text), Unset,
             "The models it may call.")
             .example("[gpt-4o]"),
-        row(Later, "user_id", Text, Unset,
+        row(InForce, "user_id", Text, Unset,
             "Its user.")
             .example("shared"),
-        row(Later, "team_id", Text, Unset,
+        row(InForce, "team_id", Text, Unset,
             "Its team.")
             .example("search"),
-        row(Later, "max_parallel_requests", Integer(0, i64::MAX), Unset,
+        row(InForce, "max_parallel_requests", Integer(0, i64::MAX), Unset,
             "Its concurrent requests.")
             .example("100"),
-        row(Later, "tpm_limit", Integer(0, i64::MAX), Unset,
+        row(InForce, "tpm_limit", Integer(0, i64::MAX), Unset,
             "Its tokens per minute.")
             .example("100000"),
-        row(Later, "rpm_limit", Integer(0, i64::MAX), Unset,
+        row(InForce, "rpm_limit", Integer(0, i64::MAX), Unset,
             "Its requests per minute.")
             .example("600"),
         row(Later, "metadata", Map(&Any), Unset,
