@@ -396,6 +396,14 @@ static XAI: Rules = Rules {
     ..Rules::PLAIN
 };
 
+/// The model's full name where a provider lets its own models be named without their owner.
+pub(super) fn upstream_model<'a>(provider: &str, model: &'a str) -> Cow<'a, str> {
+    if provider == "fireworks_ai" && !model.contains(['/', '#']) {
+        return Cow::Owned(format!("accounts/fireworks/models/{model}"));
+    }
+    Cow::Borrowed(model)
+}
+
 /// Rules that depend on the model. `model` is its last name: without a provider or an owner in front.
 pub(super) fn model_rules(provider: &str, model: &str, plan: &mut Plan) {
     match provider {

@@ -55,6 +55,7 @@ impl Rules {
 
 /// One deployment on the OpenAI wire.
 pub(super) struct OpenAiWire {
+    name: &'static str,
     pub(super) label: &'static str,
     pub(super) rules: &'static Rules,
     pub(super) base: Base,
@@ -84,14 +85,15 @@ impl OpenAiWire {
     /// A deployment without its credentials.
     pub(super) fn new(setup: &Setup<'_>, rules: &'static Rules) -> Self {
         let name = setup.entry.name;
-        let mut chat = Plan::new(name, setup.model, &rules.request, setup.params);
+        let model = compatible::upstream_model(name, setup.model);
+        let mut chat = Plan::new(name, &model, &rules.request, setup.params);
         compatible::model_rules(name, &reasoning_name(setup), &mut chat);
         let embeddings = RequestRules {
             params: rules.embeddings,
             ..RequestRules::PLAIN
         };
-        let mut embeddings = Plan::new(name, setup.model, &embeddings, setup.params);
-        let mut other = Plan::new(name, setup.model, &RequestRules::PLAIN, setup.params);
+        let mut embeddings = Plan::new(name, &model, &embeddings, setup.params);
+        let mut other = Plan::new(name, &model, &RequestRules::PLAIN, setup.params);
         embeddings.without_stream_usage();
         other.without_stream_usage();
         other.set(Param::Metadata, Rule::Value(|_| Change::Keep));
@@ -111,7 +113,8 @@ impl OpenAiWire {
             images: other.clone(),
             other,
             headers,
-            model: setup.model.to_owned(),
+            name,
+            model: model.into_owned(),
             has_key: setup.key.is_some(),
         };
         for list in ["extra_headers", "headers"] {
@@ -179,8 +182,11 @@ impl OpenAiWire {
         scan: &Scan,
         options: &RequestOptions<'_>,
     ) -> Result<Outgoing, GatewayError> {
+        let model = options
+            .model
+            .map(|model| compatible::upstream_model(self.name, model));
         let options = PlanOptions {
-            model: options.model,
+            model: model.as_deref(),
             drop_params: options.drop_params,
             stream_usage: options.stream_usage,
         };

@@ -17,6 +17,7 @@ pub struct Target {
     pub model: String,
     /// Where connections go.
     pub base: Base,
+    key: Option<Secret>,
     provider: Box<dyn Provider>,
 }
 
@@ -112,6 +113,7 @@ impl Target {
             entry,
             model: model.to_owned(),
             base,
+            key,
             provider,
         })
     }
@@ -189,7 +191,29 @@ impl Target {
 
     /// What an answer with a status of 400 or more means.
     pub fn error(&self, reply: &Reply<'_>) -> GatewayError {
-        self.provider.error(reply)
+        let mut error = self.provider.error(reply);
+        if let Some(key) = &self.key {
+            hide(&mut error, key.reveal());
+        }
+        error
+    }
+}
+
+/// Takes a key that the upstream repeats out of its error. Short ones could be any word.
+fn hide(error: &mut GatewayError, key: &str) {
+    const LENGTH_MIN: usize = 16;
+    if key.len() < LENGTH_MIN {
+        return;
+    }
+    if error.message.contains(key) {
+        error.message = error.message.replace(key, "***");
+    }
+    if let Some(fields) = error
+        .vendor_fields
+        .as_deref()
+        .filter(|fields| fields.contains(key))
+    {
+        error.vendor_fields = Some(fields.replace(key, "***").into_boxed_str());
     }
 }
 
@@ -396,6 +420,23 @@ mod tests {
             Some("Bearer from-MY_KEY")
         );
         assert_eq!(key(json!({"model": "gpt-4o"})), None);
+    }
+
+    #[test]
+    fn a_key_that_the_upstream_repeats_is_hidden() {
+        let target =
+            target(json!({"model": "groq/m", "api_key": "gsk_0123456789abcdefgh"})).unwrap();
+        let body = br#"{"error":{"message":"bad key gsk_0123456789abcdefgh"}}"#;
+        let error = target.error(&Reply {
+            operation: Operation::Chat,
+            status: 401,
+            headers: &[],
+            body,
+        });
+        assert!(
+            error.message.contains("bad key ***") && !error.text().contains("gsk_"),
+            "{error}"
+        );
     }
 
     #[test]
