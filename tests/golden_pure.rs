@@ -25,6 +25,7 @@ const TRANSLATED: &[&str] = &[
     "cohere",
     "cohere_chat",
     "gemini",
+    "gemini_api",
     "messages_api",
     "ollama",
     "ollama_chat",

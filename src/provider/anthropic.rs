@@ -99,8 +99,8 @@ impl Provider for Anthropic {
         })
     }
 
-    fn speaks(&self, _operation: Operation) -> bool {
-        true
+    fn speaks(&self, operation: Operation) -> bool {
+        !matches!(operation, Operation::Responses | Operation::GenerateContent)
     }
 
     fn answer(

@@ -105,6 +105,10 @@ impl Azure {
 }
 
 impl Provider for Azure {
+    fn speaks(&self, operation: Operation) -> bool {
+        !matches!(operation, Operation::Messages | Operation::GenerateContent)
+    }
+
     fn route(&self, operation: Operation, _stream: bool) -> Result<Route, GatewayError> {
         match operation {
             Operation::Messages | Operation::GenerateContent | Operation::Rerank => {

@@ -11,7 +11,10 @@ use super::{
 use crate::dialect::anthropic_messages::client as messages;
 use crate::dialect::anthropic_messages::client_stream::Writer as MessagesWriter;
 use crate::dialect::frames::{Framing, Sse};
+use crate::dialect::gemini::client::{self as generate, Writer as GenerateWriter};
 use crate::dialect::hub::unreadable;
+use crate::dialect::openai_responses::client as responses;
+use crate::dialect::openai_responses::client_stream::Writer as ResponsesWriter;
 use crate::dialect::scan::scan;
 use crate::dialect::splice::Spliced;
 use crate::dialect::stream::{EventAction, StreamTap};
@@ -20,7 +23,10 @@ use crate::error::GatewayError;
 
 /// Whether a client of that operation can be served by a chat provider.
 pub(super) const fn has_bridge(operation: Operation) -> bool {
-    matches!(operation, Operation::Messages)
+    matches!(
+        operation,
+        Operation::Messages | Operation::Responses | Operation::GenerateContent
+    )
 }
 
 /// The provider's chat request for the client's request.
@@ -37,6 +43,8 @@ pub(super) fn request(
         serde_json::from_slice(body).map_err(GatewayError::malformed)?;
     let chat = match operation {
         Operation::Messages => messages::to_chat(given),
+        Operation::Responses => responses::to_chat(given)?,
+        Operation::GenerateContent => generate::to_chat(given),
         _ => given,
     };
     let chat = Value::Object(chat).to_string().into_bytes();
@@ -65,6 +73,8 @@ pub(super) fn answer(
     let chat: Value = serde_json::from_slice(&chat).map_err(|error| unreadable("", error))?;
     let own = match context.operation {
         Operation::Messages => messages::from_chat(&chat),
+        Operation::Responses => responses::from_chat(&chat, context.fresh_id),
+        Operation::GenerateContent => generate::from_chat(&chat),
         _ => chat,
     };
     answer.body = whole(&own);
@@ -89,9 +99,45 @@ pub(super) fn stream(provider: &dyn Provider, context: &AnswerContext<'_>) -> St
     StreamReader::Translate(Box::new(Bridged {
         inner,
         chunks: Sse::default(),
-        writer: MessagesWriter::new(context.requested_model, context.fresh_id),
+        writer: Writer::new(context),
         is_done: false,
     }))
+}
+
+/// Writes the client's events.
+enum Writer {
+    Messages(MessagesWriter),
+    Responses(ResponsesWriter),
+    Generate(GenerateWriter),
+}
+
+impl Writer {
+    fn new(context: &AnswerContext<'_>) -> Self {
+        let (model, fresh) = (context.requested_model, context.fresh_id);
+        match context.operation {
+            Operation::Responses => {
+                Self::Responses(ResponsesWriter::new(model, fresh, context.now_unix_s))
+            }
+            Operation::GenerateContent => Self::Generate(GenerateWriter::default()),
+            _ => Self::Messages(MessagesWriter::new(model, fresh)),
+        }
+    }
+
+    fn chunk(&mut self, chunk: &Value, out: &mut Vec<u8>) {
+        match self {
+            Self::Messages(writer) => writer.chunk(chunk, out),
+            Self::Responses(writer) => writer.chunk(chunk, out),
+            Self::Generate(writer) => writer.chunk(chunk, out),
+        }
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Self::Messages(writer) => writer.end(out),
+            Self::Responses(writer) => writer.end(out),
+            Self::Generate(writer) => writer.end(out),
+        }
+    }
 }
 
 /// Where chat chunks come from.
@@ -145,7 +191,7 @@ impl Inner {
 struct Bridged {
     inner: Inner,
     chunks: Sse,
-    writer: MessagesWriter,
+    writer: Writer,
     is_done: bool,
 }
 

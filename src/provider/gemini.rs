@@ -11,9 +11,10 @@ use super::{
 };
 use crate::dialect::frames::Sse;
 use crate::dialect::gemini::stream::Events;
-use crate::dialect::gemini::{embed, error, request, response};
+use crate::dialect::gemini::{embed, error, request, response, usage};
 use crate::dialect::hub::{Call, unreadable};
 use crate::dialect::openai_chat::params::Param;
+use crate::dialect::splice::Spliced;
 use crate::error::GatewayError;
 
 /// What Gemini models do not take.
@@ -104,6 +105,13 @@ impl Provider for Gemini {
         incoming: Incoming<'_>,
         options: &RequestOptions<'_>,
     ) -> Result<Outgoing, GatewayError> {
+        if operation == Operation::GenerateContent {
+            let mut outgoing = native_request(&self.common, incoming, options)?;
+            if let Some(model) = options.model {
+                outgoing.path_and_query = Some(self.path(operation, model, outgoing.stream)?);
+            }
+            return Ok(outgoing);
+        }
         if !matches!(operation, Operation::Chat | Operation::Embeddings) {
             return Err(openai::unsupported(self.common.label, operation));
         }
@@ -113,6 +121,10 @@ impl Provider for Gemini {
             None => None,
         };
         Ok(outgoing(call, operation, path))
+    }
+
+    fn speaks(&self, operation: Operation) -> bool {
+        !matches!(operation, Operation::Messages | Operation::Responses)
     }
 
     fn answer(
@@ -132,6 +144,24 @@ impl Provider for Gemini {
     }
 }
 
+/// A generateContent request as the client wrote it, for this deployment's model. Whether to stream is a member `stream`
+/// that does not go on.
+pub(super) fn native_request(
+    common: &Common,
+    incoming: Incoming<'_>,
+    options: &RequestOptions<'_>,
+) -> Result<Outgoing, GatewayError> {
+    let call = common.call(incoming, options, &[])?;
+    let mut body = call.fields;
+    body.insert("model".to_owned(), Value::String(call.model));
+    Ok(Outgoing {
+        headers: call.headers,
+        stream: call.stream,
+        usage_asked: true,
+        ..Outgoing::new(whole(&Value::Object(body)))
+    })
+}
+
 /// An answer of generateContent or of an embeddings method.
 pub(super) fn gemini_answer(
     common: &Common,
@@ -146,6 +176,12 @@ pub(super) fn gemini_answer(
         return Ok(answer(body, usage));
     }
     let model = body["modelVersion"].as_str().map(str::to_owned);
+    if context.operation == Operation::GenerateContent {
+        let mut native = Answer::new(Spliced::unchanged());
+        native.usage = Some(usage::to_hub(&body["usageMetadata"], 0).0);
+        native.upstream_model = model;
+        return Ok(native);
+    }
     let (body, usage) = response::translate(&body, &stamp);
     let mut answer = answer(body, usage);
     answer.upstream_model = model;
@@ -155,7 +191,39 @@ pub(super) fn gemini_answer(
 /// The reader for a stream of generateContent.
 pub(super) fn gemini_stream(common: &Common, context: &AnswerContext<'_>) -> StreamReader {
     let events = Events::new(common.label, common.stamp(context));
-    StreamReader::Translate(Box::new(Translator::<Sse, _>::new(events)))
+    StreamReader::Translate(if context.operation == Operation::GenerateContent {
+        Box::new(Translator::<Sse, _>::new(Native(events)))
+    } else {
+        Box::new(Translator::<Sse, _>::new(events))
+    })
+}
+
+/// The provider's events for a client of its own dialect. They are read for what is in them.
+struct Native(Events);
+
+impl EventReader for Native {
+    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+        let mut unused = Vec::new();
+        self.0.event(data, &mut unused)?;
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(data);
+        out.extend_from_slice(b"\n\n");
+        Ok(())
+    }
+
+    fn finish(&mut self, _out: &mut Vec<u8>) {}
+
+    fn progress(&self) -> Progress {
+        self.0.progress()
+    }
+
+    fn end_mark(&self) -> &'static [u8] {
+        b""
+    }
+
+    fn ends_early(&self) -> bool {
+        false
+    }
 }
 
 /// What an error of Google's means.

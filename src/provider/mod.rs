@@ -301,10 +301,13 @@ pub trait Provider: Send + Sync {
         options: &RequestOptions<'_>,
     ) -> Result<Outgoing, GatewayError>;
 
-    /// Whether the provider itself speaks the dialect of an operation. Clients of the Messages API are served through its
-    /// chat otherwise.
+    /// Whether the provider itself speaks the dialect of an operation. Clients of the Messages API, the Responses API and
+    /// generateContent are served through its chat otherwise.
     fn speaks(&self, operation: Operation) -> bool {
-        operation != Operation::Messages
+        !matches!(
+            operation,
+            Operation::Messages | Operation::Responses | Operation::GenerateContent
+        )
     }
 
     /// Headers that depend on the moment or the body (signatures, tokens); called once per attempt when

@@ -228,6 +228,10 @@ fn reasoning_name(setup: &Setup<'_>) -> String {
 }
 
 impl Provider for OpenAiWire {
+    fn speaks(&self, operation: Operation) -> bool {
+        !matches!(operation, Operation::Messages | Operation::GenerateContent)
+    }
+
     fn route(&self, operation: Operation, _stream: bool) -> Result<Route, GatewayError> {
         let path = match operation {
             Operation::Messages | Operation::GenerateContent => {

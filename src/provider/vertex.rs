@@ -253,6 +253,9 @@ impl Provider for Vertex {
                 let call = self.common.call(incoming, options, gemini::REFUSED)?;
                 gemini::outgoing(call, operation, None)
             }
+            Family::Gemini if operation == Operation::GenerateContent => {
+                gemini::native_request(&self.common, incoming, options)?
+            }
             Family::Gemini => return Err(unsupported(self.common.label, operation)),
         };
         if let Some(model) = options.model {
@@ -289,7 +292,12 @@ impl Provider for Vertex {
     }
 
     fn speaks(&self, operation: Operation) -> bool {
-        operation != Operation::Messages || matches!(self.family, Family::Claude)
+        match operation {
+            Operation::Messages => matches!(self.family, Family::Claude),
+            Operation::GenerateContent => matches!(self.family, Family::Gemini),
+            Operation::Responses => false,
+            _ => true,
+        }
     }
 
     fn answer(

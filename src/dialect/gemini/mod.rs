@@ -1,6 +1,7 @@
 //! Google's generateContent, from and to the hub: Gemini and Gemma on the Gemini API and on Vertex AI. Knows no address and
 //! no credential.
 
+pub mod client;
 pub mod embed;
 pub mod error;
 pub mod request;
