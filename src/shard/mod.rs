@@ -155,7 +155,7 @@ async fn connection(shard: Rc<Shard>, socket: Socket, peer: SocketAddr) {
         None => Ok(Stream::plain(socket)),
         Some(tls) => {
             let deadline = Instant::now() + settings.head_timeout;
-            Stream::tls_server(socket, tls, deadline).await
+            Box::pin(Stream::tls_server(socket, tls, deadline)).await
         }
     };
     if let Ok(stream) = stream {

@@ -143,15 +143,15 @@ enum Next {
 }
 
 impl Connection {
-    /// A fresh connection from `peer`.
+    /// A fresh connection from `peer`, in a box: a task that waits should be small.
     pub fn new(
         stream: Stream,
         peer: SocketAddr,
         settings: Rc<Settings>,
         drain: &Rc<Drain>,
-    ) -> Connection {
+    ) -> Box<Connection> {
         let drain = drain.register(stream.socket().clone());
-        Connection {
+        Box::new(Connection {
             stream,
             peer,
             inbox: Buf::none(),
@@ -161,7 +161,7 @@ impl Connection {
             watch: Watch::default(),
             head_sent: false,
             http11: true,
-        }
+        })
     }
 
     /// The client's address.
@@ -494,13 +494,13 @@ impl Connection {
 }
 
 /// Serves one connection to its end. `panics` is told of each handler that panicked.
-pub async fn serve<H: Handler>(mut connection: Connection, handler: Rc<H>, panics: &dyn Fn()) {
+pub async fn serve<H: Handler>(mut connection: Box<Connection>, handler: Rc<H>, panics: &dyn Fn()) {
     loop {
         let request = match connection.next().await {
             Next::Request(request) => request,
             Next::Closed => return,
             Next::Refused(refusal) => {
-                refuse(&mut connection, &*handler, &refusal).await;
+                Box::pin(refuse(&mut connection, &*handler, &refusal)).await;
                 return;
             }
         };
@@ -511,7 +511,7 @@ pub async fn serve<H: Handler>(mut connection: Connection, handler: Rc<H>, panic
         match after {
             Ok(After::KeepAlive) if !connection.draining() || connection.pipelined() => {}
             Ok(After::KeepAlive | After::Close) => {
-                connection.linger().await;
+                Box::pin(connection.linger()).await;
                 return;
             }
             Ok(After::Abort) => {
@@ -520,7 +520,7 @@ pub async fn serve<H: Handler>(mut connection: Connection, handler: Rc<H>, panic
             }
             Err(()) => {
                 panics();
-                after_panic(&mut connection, &*handler).await;
+                Box::pin(after_panic(&mut connection, &*handler)).await;
                 return;
             }
         }
@@ -530,7 +530,7 @@ pub async fn serve<H: Handler>(mut connection: Connection, handler: Rc<H>, panic
 async fn refuse<H: Handler>(connection: &mut Connection, handler: &H, refusal: &Refusal) {
     let answer = Buf::from(handler.refusal(refusal));
     if connection.send(answer, 0).await.is_ok() {
-        connection.linger().await;
+        Box::pin(connection.linger()).await;
     }
 }
 
