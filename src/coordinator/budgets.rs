@@ -15,11 +15,11 @@ use crate::store::{Command, Query, Row, StoreError, Table, now_text, now_us, que
 
 /// When budgets are looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct Schedule {
+pub(super) struct Schedule {
     /// `proxy_budget_rescheduler_min_time`
-    pub least: Duration,
+    pub(super) least: Duration,
     /// `proxy_budget_rescheduler_max_time`
-    pub most: Duration,
+    pub(super) most: Duration,
 }
 
 /// The configured schedule; none with `disable_reset_budget`.

@@ -41,7 +41,7 @@ const TABLES: [Table; 8] = [
     Table {
         folder: "src/admin/api",
         held_in: &["src/admin/mod.rs", "src/admin/api/mod.rs"],
-        shared: &["key_rules", "team_member"],
+        shared: &["key_rules", "spend_sums", "team_member"],
     },
     table("bench/scenarios", &["bench/scenarios/mod.rs"]),
     Table {

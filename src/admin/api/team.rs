@@ -63,15 +63,7 @@ async fn new(
     Fields(mut fields): Fields,
 ) -> Answer {
     let organization = text(&fields, "organization_id");
-    if !asker.is_admin() {
-        let manages = match &organization {
-            Some(id) => asker.manages_organization(&desk, id).await?,
-            None => false,
-        };
-        if !manages {
-            asker.must_be_admin("/team/new")?;
-        }
-    }
+    may_make(&desk, &asker, organization.as_deref()).await?;
     for (name, value) in &desk.rules().team_defaults {
         if fields.get(name).is_none_or(Value::is_null) {
             fields.insert(name.clone(), value.clone());
@@ -127,6 +119,16 @@ async fn new(
         }
     };
     Ok(Json(Value::Object(shown(Table::TEAMS, stored))))
+}
+
+/// Proxy admins make teams, and admins of an organization within it.
+async fn may_make(desk: &Desk, asker: &Asker, organization: Option<&str>) -> Result<(), Refusal> {
+    if let Some(id) = organization
+        && asker.manages_organization(desk, id).await?
+    {
+        return Ok(());
+    }
+    asker.must_be_admin("/team/new")
 }
 
 /// A team has no more than its organization.
