@@ -239,6 +239,6 @@ impl Model {
     /// How long a request may take at most, with room for the wakes' ceiling.
     pub(crate) fn longest(&self) -> Duration {
         let own = self.spec.deployments.iter().filter_map(|d| d.timeout).max();
-        self.spec.settings.timeout + own.unwrap_or_default() * 2 + Duration::from_secs(1)
+        self.spec.settings.timeout.max(own.unwrap_or_default()) + Duration::from_secs(1)
     }
 }

@@ -156,6 +156,7 @@ pub struct Journey {
     client_fallbacks_planned: bool,
     last_deployment: Option<DeploymentIx>,
     failure: Option<Failure>,
+    began: Micros,
     deadline: Micros,
 }
 
@@ -191,6 +192,7 @@ impl Journey {
             client_fallbacks_planned: false,
             last_deployment: None,
             failure: None,
+            began: now,
             deadline: now.plus(timeout),
         })
     }
@@ -422,7 +424,8 @@ impl Journey {
         attempt
     }
 
-    /// The deployment's own timeout wins over the router's; the request's own bounds all.
+    /// The deployment's own timeout wins over the router's, counted from the request's beginning;
+    /// the request's own bounds all.
     fn attempt_timeout(&mut self, router: &Router, ix: DeploymentIx, now: Micros) -> Duration {
         let (settings, spec) = (router.settings(), &router.deployment(ix).spec);
         let stream = self.facts.stream;
@@ -435,7 +438,7 @@ impl Journey {
             .timeout
             .or(self.facts.stream_timeout.filter(|_| stream));
         if let (Some(own), None) = (own, asked) {
-            self.deadline = self.deadline.max(now.plus(own));
+            self.deadline = self.deadline.max(self.began.plus(own));
         }
         let left = now.until(self.deadline);
         let streams = stream && settings.stream_timeout.is_some();

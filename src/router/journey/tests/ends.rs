@@ -198,3 +198,31 @@ fn abandoning_gives_everything_back() {
     assert_eq!((live.in_flight(), live.parallel.in_use()), (0, 0));
     assert!(!bench.live.anybody_waits());
 }
+
+#[test]
+fn a_deployments_own_timeout_does_not_add_up_over_retries() {
+    let spec = DeploymentSpec {
+        timeout: Some(secs(8)),
+        ..deployment("a", "g")
+    };
+    let settings = RouterSettings {
+        timeout: secs(10),
+        ..RouterSettings::default()
+    };
+    let mut bench = bench(vec![spec], settings);
+    let mut journey = bench.start("g", Facts::default());
+    let Step::Attempt(attempt) = bench.step(&mut journey) else {
+        panic!("an attempt")
+    };
+    assert_eq!(attempt.timeout, secs(8));
+    bench.now = bench.now.plus(secs(7));
+    bench.finish(&mut journey, failure(FailureClass::InternalServer));
+    let Step::Sleep(wait) = bench.step(&mut journey) else {
+        panic!("a retry")
+    };
+    bench.now = bench.now.plus(wait);
+    let Step::Attempt(attempt) = bench.step(&mut journey) else {
+        panic!("an attempt")
+    };
+    assert_eq!(attempt.timeout, secs(3) - wait);
+}
