@@ -11,6 +11,7 @@ mod cohere;
 mod compatible;
 pub mod errors;
 mod gemini;
+mod hosted;
 mod ollama;
 mod openai;
 mod sigv4;

@@ -1,6 +1,6 @@
 //! The table of providers, sorted by name.
 
-use super::{Entry, anthropic, azure, bedrock, cohere, gemini, ollama, openai, vertex};
+use super::{Entry, anthropic, azure, bedrock, cohere, gemini, hosted, ollama, openai, vertex};
 
 /// A provider, on the OpenAI wire unless it has a builder of its own.
 macro_rules! wire {
@@ -120,6 +120,16 @@ pub static PROVIDERS: &[&Entry] = &[
         [],
         ["CHUTES_API_KEY"],
         Some("llm.chutes.ai")
+    ),
+    wire!(
+        "cloudflare",
+        "Cloudflare",
+        None,
+        ["CLOUDFLARE_API_BASE"],
+        ["CLOUDFLARE_API_KEY"],
+        None,
+        hosted::build_cloudflare,
+        Some(hosted::cloudflare_base)
     ),
     wire!(
         "codestral",
@@ -265,6 +275,15 @@ pub static PROVIDERS: &[&Entry] = &[
         ["HOSTED_VLLM_API_BASE"],
         ["HOSTED_VLLM_API_KEY"],
         None
+    ),
+    wire!(
+        "huggingface",
+        "Huggingface",
+        Some("https://router.huggingface.co/v1"),
+        ["HF_API_BASE", "HUGGINGFACE_API_BASE"],
+        ["HF_TOKEN", "HUGGINGFACE_API_KEY"],
+        None,
+        hosted::build_huggingface
     ),
     wire!(
         "hyperbolic",

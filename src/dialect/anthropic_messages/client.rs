@@ -239,13 +239,9 @@ pub fn from_chat(chat: &Value) -> Value {
         Some(blocks) => blocks.clone(),
         None => Vec::new(),
     };
-    if content.is_empty() {
-        if let Some(thought) = message["reasoning_content"]
-            .as_str()
-            .filter(|text| !text.is_empty())
-        {
-            content.push(json!({"type": "thinking", "thinking": thought, "signature": ""}));
-        }
+    let thought = message["reasoning_content"].as_str().unwrap_or_default();
+    if content.is_empty() && !thought.is_empty() {
+        content.push(json!({"type": "thinking", "thinking": thought, "signature": ""}));
     }
     if let Some(text) = message["content"].as_str().filter(|text| !text.is_empty()) {
         content.push(json!({"type": "text", "text": text}));

@@ -26,10 +26,9 @@ pub fn translate(mut call: Call) -> Map<String, Value> {
         Some("none") => body.insert("tool_choice".to_owned(), json!("NONE")),
         _ => None,
     };
-    if let Some(format) = call.take("response_format") {
-        if let Some(format) = answer_format(&format) {
-            body.insert("response_format".to_owned(), format);
-        }
+    let format = call.take("response_format");
+    if let Some(format) = format.as_ref().and_then(answer_format) {
+        body.insert("response_format".to_owned(), format);
     }
     for name in ["user", "tool_choice", "parallel_tool_calls"] {
         call.take(name);

@@ -47,16 +47,15 @@ impl Events {
         if let Some(error) = event.get("error") {
             return Err(error::in_stream(error));
         }
-        if let Some(usage) = event.get("usageMetadata") {
-            if usage.get("promptTokenCount").is_some() {
-                self.usage = usage.clone();
-                self.counted = Some(usage::to_hub(usage, self.searches).0);
-            }
+        let usage = &event["usageMetadata"];
+        if usage.get("promptTokenCount").is_some() {
+            self.usage = usage.clone();
+            self.counted = Some(usage::to_hub(usage, self.searches).0);
         }
-        if self.writer.is_none() {
-            if let Some(id) = event["responseId"].as_str() {
-                self.stamp.id = id.to_owned();
-            }
+        if self.writer.is_none()
+            && let Some(id) = event["responseId"].as_str()
+        {
+            self.stamp.id = id.to_owned();
         }
         if event["promptFeedback"]["blockReason"].is_string() {
             self.reason = Some("content_filter");
