@@ -366,7 +366,7 @@ def test_idle_connections_cost_little(gateway, upstream):
     crowd = [server.connect() for _ in range(500)]
     for raw in crowd:
         raw.send(b"GET /health/liveliness HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert all(raw.answer()[0] == 200 for raw in crowd)
+        assert raw.answer()[0] == 200
     assert server.memory_kib() - before < 500 * 8, "8 KiB an idle connection"
     for raw in crowd:
         raw.close()

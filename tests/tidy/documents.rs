@@ -65,7 +65,9 @@ fn make_targets_exist() {
 #[test]
 fn files_exist() {
     let files = source::files();
-    let starts = ["io/", "config/", "bench/", "tests/", "tuning/", "docs/"];
+    let starts = [
+        "src/", "io/", "config/", "bench/", "tests/", "tuning/", "docs/",
+    ];
     let exists = |name: &str| {
         let name = name.trim_end_matches('/');
         files
