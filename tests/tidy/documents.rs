@@ -66,7 +66,7 @@ fn make_targets_exist() {
 fn files_exist() {
     let files = source::files();
     let starts = [
-        "src/", "io/", "config/", "bench/", "tests/", "tuning/", "docs/",
+        "bench/", "config/", "docs/", "io/", "src/", "tests/", "tuning/",
     ];
     let exists = |name: &str| {
         let name = name.trim_end_matches('/');
