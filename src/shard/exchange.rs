@@ -21,7 +21,7 @@ use crate::dialect::usage::Usage;
 use crate::dialect::walk;
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::{
-    Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Reply, RequestOptions,
+    Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Reply, RequestOptions, StreamReader,
 };
 use crate::snapshot::{Deployment, head_bytes};
 
@@ -87,10 +87,7 @@ pub(super) async fn run(
             upstream_error(work, deployment, &mut exchange, deadline).await?,
         ));
     }
-    let is_stream = exchange
-        .header("content-type")
-        .is_some_and(|kind| kind.starts_with(b"text/event-stream"));
-    if is_stream {
+    if is_stream(deployment, &exchange, &outgoing, &context) {
         return stream(work, deployment, exchange, &context, deadline).await;
     }
     if work.asked.operation == Operation::Speech {
@@ -120,6 +117,26 @@ fn debug_request(work: &Work<'_>, deployment: &Deployment, model: &str) {
         host = deployment.origin.host,
         body = crate::error::mask_secrets(&text),
     );
+}
+
+/// The answer comes in events: it says so, or its provider streams in a way of its own (AWS event
+/// streams, lines of JSON).
+fn is_stream(
+    deployment: &Deployment,
+    exchange: &Exchange,
+    outgoing: &Outgoing,
+    context: &AnswerContext<'_>,
+) -> bool {
+    let kind = exchange.header("content-type").unwrap_or_default();
+    if kind.starts_with(b"text/event-stream") {
+        return true;
+    }
+    outgoing.stream
+        && !kind.starts_with(b"application/json")
+        && matches!(
+            deployment.target.stream(context),
+            StreamReader::Translate(_)
+        )
 }
 
 /// What an answer needs to know of the call; the strings are the call's.
