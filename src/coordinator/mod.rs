@@ -156,6 +156,10 @@ pub struct Start {
 /// # Errors
 /// When signals cannot be handled or a mailbox cannot be watched.
 pub async fn run(start: Start) -> std::io::Result<()> {
+    // First of all: shards answer already, and a signal must not end the process as it would.
+    let hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let hubs = Arc::new(start.hubs);
     let schedule = budgets::schedule(&start.config);
     let desk = keys::open(&start.log, &start.config, &hubs).await?;
@@ -189,16 +193,11 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         tokio::spawn(budgets::keep(control.clone(), schedule));
     }
     tokio::spawn(keep_resolved(control.clone()));
-    tokio::spawn(reload_on_hangup(
-        control.clone(),
-        signal(SignalKind::hangup())?,
-    ));
+    tokio::spawn(reload_on_hangup(control.clone(), hangup));
     let writing = start.accounts.map(|(accounts, stop)| {
         let store = Arc::clone(&control.desk.directory.store);
         (tokio::spawn(accounts.run(store, control.log.clone())), stop)
     });
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
