@@ -64,8 +64,8 @@ class Postgres:
     def url(self):
         return f"postgresql://litellm@127.0.0.1:{self.port}/postgres?connection_limit=5"
 
-    def query(self, sql):
+    def query(self, sql, database="postgres"):
         """Rows as lists of texts."""
-        done = subprocess.run(["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "litellm", "-d", "postgres",
+        done = subprocess.run(["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "litellm", "-d", database,
                                "-AtF", "\t", "-c", sql], check=True, capture_output=True, text=True)
         return [line.split("\t") for line in done.stdout.splitlines()]

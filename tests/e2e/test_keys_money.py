@@ -29,7 +29,7 @@ def start(request, upstream, gateway):
     def run(*entries, **more):
         general = {"master_key": KEY, **more.pop("general", {})}
         if request.param == "postgres":
-            general["database_url"] = request.getfixturevalue("database").url
+            general.setdefault("database_url", request.getfixturevalue("database").url)
         return gateway(config(*(entries or [entry("m", upstream)]), general=general, **more))
 
     run.kind = request.param
@@ -167,14 +167,20 @@ def write_days(server, kind, database, key, user):
             f"'{DAY}T00:00:00', '{DAY}T00:00:00'{', 0' * (rest.count(',') + 1)})")
     for statement in statements:
         if kind == "postgres":
-            database.query(statement)
+            database.query(statement, "reports")
         else:
             with sqlite3.connect(server.folder / "shardgate.db", timeout=10) as connection:
                 connection.execute(statement)
 
 
 def test_reports_of_spend(start, request):
-    server = start()
+    general = {}
+    if start.kind == "postgres":
+        # Its own database: what other tests spend is written too.
+        made = request.getfixturevalue("database")
+        made.query("CREATE DATABASE reports")
+        general["database_url"] = made.url.replace("/postgres?", "/reports?")
+    server = start(general=general)
     user = f"spender-{time.time_ns()}"
     admin(server, "/user/new", {"user_id": user, "user_role": "internal_user", "auto_create_key": False})
     made = admin(server, "/key/generate", {"user_id": user, "key_alias": user})
@@ -208,6 +214,22 @@ def test_reports_of_spend(start, request):
     assert get(server, "/spend/logs/ui")["page"] == 1
     get(server, "/global/spend", by=made["key"], status=401)
     get(server, "/global/spend", start_date="yesterday", status=400)
+
+
+def test_spend_reaches_the_key_and_the_reports(start, upstream):
+    server = start(priced(upstream), general={"proxy_batch_write_at": 1})
+    made = admin(server, "/key/generate", {})
+    answer = server.chat(key=made["key"], max_tokens=5)
+    cost = float(answer.headers["x-litellm-response-cost"])
+    assert answer.status_code == 200 and cost > 0
+    until = time.monotonic() + 15
+    while not get(server, "/key/info", key=made["key"])["info"]["spend"]:
+        assert time.monotonic() < until, "the key's spend never reached the database"
+        time.sleep(0.2)
+    assert get(server, "/key/info", key=made["key"])["info"]["spend"] == pytest.approx(cost)
+    rows = get(server, "/spend/logs", api_key=made["key"])
+    assert [row["spend"] for row in rows] == [pytest.approx(cost)]
+    assert rows[0]["api_key"] == made["token"] and rows[0]["model_group"] == "m"
 
 
 def test_db_check_and_migrate(database, tmp_path):
