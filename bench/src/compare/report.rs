@@ -156,7 +156,7 @@ fn machine() -> Value {
     json!({
         "kernel": read("/proc/sys/kernel/osrelease").trim(),
         "processor": model.map(|text| text.trim_matches([' ', '\t', ':'])),
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "cores": processor.lines().filter(|line| line.starts_with("processor")).count(),
         "load": read("/proc/loadavg").trim(),
     })
 }
