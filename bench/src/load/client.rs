@@ -156,12 +156,12 @@ impl Client {
         self.figures.requests + self.figures.errors_total()
     }
 
-    /// Connections whose answer has begun.
+    /// Connections whose answer has begun and not ended.
     pub(crate) fn answering(&self) -> usize {
-        self.connections
-            .iter()
-            .filter(|c| matches!(c.state, State::Body(_)))
-            .count()
+        let begun = |connection: &&Connection| {
+            connection.first_byte && !matches!(connection.state, State::Closed | State::Idle)
+        };
+        self.connections.iter().filter(begun).count()
     }
 
     /// One round that sleeps at most `longest`.
