@@ -79,7 +79,7 @@ def test_ready_in_100_ms(gateway, upstream):
 
 def test_one_start_up_line(gateway, upstream):
     server = gateway(config(entry("m", upstream)), "--num_workers", "2")
-    line = next(line for line in server.log.splitlines() if "started" in line)
+    line = server.wait_log(r"^.* started .*$").group(0)
     for word in ("driver", "shards=2", "models=1", "not_in_force"):
         assert word in line, line
 
@@ -87,7 +87,7 @@ def test_one_start_up_line(gateway, upstream):
 def test_driver_is_the_one_asked_for(gateway, upstream):
     server = gateway(config(entry("m", upstream)))
     if DRIVER != "auto":
-        assert DRIVER in next(line for line in server.log.splitlines() if "started" in line)
+        assert DRIVER in server.wait_log(r"^.* started .*$").group(0)
 
 
 def test_threads_are_named_and_pinned(gateway, upstream):

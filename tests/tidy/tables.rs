@@ -28,8 +28,10 @@ const TABLES: [Table; 8] = [
         shared: &[
             "mod",
             "base",
+            "bridge",
             "compatible",
             "errors",
+            "sigv4",
             "target",
             "translated",
         ],
