@@ -30,6 +30,7 @@ const TRANSLATED: &[&str] = &[
     "ollama",
     "ollama_chat",
     "vertex_ai",
+    "watsonx",
 ];
 
 fn folder() -> PathBuf {

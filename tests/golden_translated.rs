@@ -29,6 +29,7 @@ const FOLDERS: &[(&str, usize)] = &[
     ("ollama", 17),
     ("messages_api", 20),
     ("gemini_api", 9),
+    ("watsonx", 17),
     ("responses_api", 12),
 ];
 

@@ -19,6 +19,7 @@ mod table;
 mod target;
 mod translated;
 mod vertex;
+mod watsonx;
 
 use std::fmt;
 

@@ -1,6 +1,8 @@
 //! The table of providers, sorted by name.
 
-use super::{Entry, anthropic, azure, bedrock, cohere, gemini, hosted, ollama, openai, vertex};
+use super::{
+    Entry, anthropic, azure, bedrock, cohere, gemini, hosted, ollama, openai, vertex, watsonx,
+};
 
 /// A provider, on the OpenAI wire unless it has a builder of its own.
 macro_rules! wire {
@@ -541,6 +543,15 @@ pub static PROVIDERS: &[&Entry] = &[
         ["WANDB_API_BASE"],
         ["WANDB_API_KEY"],
         Some("api.inference.wandb.ai")
+    ),
+    wire!(
+        "watsonx",
+        "Watsonx",
+        Some("https://us-south.ml.cloud.ibm.com"),
+        ["WATSONX_API_BASE", "WATSONX_URL"],
+        ["WATSONX_APIKEY", "WATSONX_API_KEY"],
+        None,
+        watsonx::build
     ),
     wire!(
         "xai",

@@ -1,0 +1,297 @@
+//! IBM watsonx.ai: chat, whose messages are OpenAI's while model, project and stream stand elsewhere. Calls carry an access
+//! token that the coordinator gets for the API key.
+
+use serde_json::{Map, Value, json};
+
+use super::translated::{
+    Common, EventReader, Progress, Translator, answer, json as reply_json, plain_error, whole,
+};
+use super::{
+    Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Provider, Reply, RequestOptions,
+    Route, Secret, Setup, StreamReader, TokenSource, openai,
+};
+use crate::dialect::frames::Sse;
+use crate::dialect::hub::{ChunkWriter, Delta, Stamp, ToolDelta, unreadable};
+use crate::dialect::openai_chat::params::Param;
+use crate::dialect::usage::Usage;
+use crate::error::{ErrorClass, GatewayError};
+
+/// The version of the API.
+const VERSION: &str = "2024-03-13";
+/// Where tokens come from.
+const IAM_URL: &str = "https://iam.cloud.ibm.com/identity/token";
+
+const REFUSED: &[Param] = &[
+    Param::MaxCompletionTokens,
+    Param::Modalities,
+    Param::Prediction,
+    Param::Audio,
+    Param::LogitBias,
+    Param::ParallelToolCalls,
+    Param::ServiceTier,
+    Param::Verbosity,
+    Param::WebSearchOptions,
+];
+
+struct Watsonx {
+    common: Common,
+    /// `project_id` or `space_id`, and its value.
+    place: Option<(&'static str, String)>,
+    version: String,
+    source: Option<TokenSource>,
+}
+
+/// Builds a deployment.
+pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
+    let mut common = Common::new(&setup);
+    let env = |name: &str| (setup.env)(name).filter(|value| !value.is_empty());
+    let token = setup.text("token").or_else(|| env("WATSONX_TOKEN"));
+    let source = match (&token, setup.key) {
+        (Some(token), _) => {
+            common.header("authorization", &format!("Bearer {token}"))?;
+            None
+        }
+        (None, Some(key)) => Some(TokenSource::Form {
+            url: env("WATSONX_IAM_URL").unwrap_or_else(|| IAM_URL.to_owned()),
+            fields: vec![
+                (
+                    "grant_type".to_owned(),
+                    Secret::new("urn:ibm:params:oauth:grant-type:apikey"),
+                ),
+                ("apikey".to_owned(), key.clone()),
+            ],
+        }),
+        (None, None) => None,
+    };
+    let space = setup.text("space_id").map(|id| ("space_id", id));
+    let project = setup
+        .text("project_id")
+        .or_else(|| env("WATSONX_PROJECT_ID"))
+        .map(|id| ("project_id", id));
+    Ok(Box::new(Watsonx {
+        common,
+        place: space.or(project),
+        version: setup
+            .text("api_version")
+            .unwrap_or_else(|| VERSION.to_owned()),
+        source,
+    }))
+}
+
+impl Provider for Watsonx {
+    fn route(&self, operation: Operation, stream: bool) -> Result<Route, GatewayError> {
+        let path = match (operation, stream) {
+            (Operation::Chat, false) => "/ml/v1/text/chat",
+            (Operation::Chat, true) => "/ml/v1/text/chat_stream",
+            _ => return Err(openai::unsupported(self.common.label, operation)),
+        };
+        let path = self.common.base.join(path);
+        Ok(self
+            .common
+            .route(format!("{path}?version={}", self.version)))
+    }
+
+    fn request(
+        &self,
+        operation: Operation,
+        incoming: Incoming<'_>,
+        options: &RequestOptions<'_>,
+    ) -> Result<Outgoing, GatewayError> {
+        if operation != Operation::Chat {
+            return Err(openai::unsupported(self.common.label, operation));
+        }
+        let mut call = self.common.call(incoming, options, REFUSED)?;
+        let mut body = std::mem::take(&mut call.fields);
+        body.remove("user");
+        tools(&mut body);
+        // The names of deployments' own settings that IBM does not want in the body.
+        body.retain(|name, _| !name.starts_with("watsonx_"));
+        body.insert("model".to_owned(), json!(call.model));
+        body.insert("model_id".to_owned(), json!(call.model));
+        body.insert("messages".to_owned(), Value::Array(call.messages));
+        body.insert("stream".to_owned(), json!(call.stream));
+        if let Some((name, id)) = &self.place {
+            body.insert((*name).to_owned(), json!(id));
+        }
+        Ok(Outgoing {
+            headers: call.headers,
+            stream: call.stream,
+            usage_asked: call.usage_asked,
+            ..Outgoing::new(whole(&Value::Object(body)))
+        })
+    }
+
+    fn sign(
+        &self,
+        _route: &Route,
+        _body: &[u8],
+        moment: &Moment<'_>,
+    ) -> Result<Vec<(String, String)>, GatewayError> {
+        match moment.token {
+            Some(token) => Ok(vec![(
+                "authorization".to_owned(),
+                format!("Bearer {token}"),
+            )]),
+            None => Err(GatewayError::new(
+                ErrorClass::Authentication,
+                "litellm.AuthenticationError: WatsonxException - there is no access token for this deployment yet",
+            )),
+        }
+    }
+
+    fn is_signed(&self) -> bool {
+        self.source.is_some()
+    }
+
+    fn token_source(&self) -> Option<TokenSource> {
+        self.source.clone()
+    }
+
+    fn answer(
+        &self,
+        reply: &Reply<'_>,
+        context: &AnswerContext<'_>,
+    ) -> Result<Answer, GatewayError> {
+        let said = reply_json(self.common.label, reply)?;
+        let Value::Object(mut body) = said else {
+            return Err(unreadable(self.common.label, "no object"));
+        };
+        let usage = count(body.get("usage").unwrap_or(&Value::Null));
+        let stamp = self.common.stamp(context);
+        body.insert("object".to_owned(), json!("chat.completion"));
+        body.insert("model".to_owned(), json!(stamp.model));
+        for choice in body
+            .get_mut("choices")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
+            let message = &mut choice["message"];
+            if message.is_object() && message.get("content").is_none() {
+                message["content"] = Value::Null;
+            }
+        }
+        Ok(answer(body, usage))
+    }
+
+    fn stream(&self, context: &AnswerContext<'_>) -> StreamReader {
+        let events = Events::new(&self.common.stamp(context));
+        StreamReader::Translate(Box::new(Translator::<Sse, _>::new(events)))
+    }
+
+    fn error(&self, reply: &Reply<'_>) -> GatewayError {
+        plain_error(self.common.label, reply)
+    }
+}
+
+/// A choice in words has a field of its own; schemas go without `additionalProperties`.
+fn tools(body: &mut Map<String, Value>) {
+    if let Some(choice) = body.remove("tool_choice") {
+        let name = if choice.is_string() {
+            "tool_choice_option"
+        } else {
+            "tool_choice"
+        };
+        body.insert(name.to_owned(), choice);
+    }
+    let given = body.get_mut("tools").and_then(Value::as_array_mut);
+    for tool in given.into_iter().flatten() {
+        let Some(function) = tool.get_mut("function").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        function.remove("strict");
+        if let Some(Value::Object(schema)) = function.get_mut("parameters") {
+            schema.remove("additionalProperties");
+        }
+    }
+}
+
+fn count(usage: &Value) -> Usage {
+    let number = |name: &str| usage[name].as_u64().unwrap_or(0);
+    Usage {
+        prompt_tokens: number("prompt_tokens"),
+        completion_tokens: number("completion_tokens"),
+        total_tokens: number("total_tokens"),
+        ..Usage::default()
+    }
+}
+
+/// Chunks that lack what OpenAI's have.
+struct Events {
+    writer: ChunkWriter,
+    usage: Map<String, Value>,
+    counted: Option<Usage>,
+    reason: Option<String>,
+}
+
+impl Events {
+    fn new(stamp: &Stamp) -> Self {
+        Self {
+            writer: ChunkWriter::new(stamp, ""),
+            usage: Map::new(),
+            counted: None,
+            reason: None,
+        }
+    }
+}
+
+impl EventReader for Events {
+    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+        if data == b"[DONE]" {
+            return Ok(());
+        }
+        let event: Value =
+            serde_json::from_slice(data).map_err(|error| unreadable("Watsonx", error))?;
+        if event["errors"].is_array() {
+            return Err(unreadable("Watsonx", &event["errors"]));
+        }
+        if let Some(usage) = event["usage"].as_object() {
+            self.usage = usage.clone();
+            self.counted = Some(count(&event["usage"]));
+        }
+        let choice = &event["choices"][0];
+        let delta = &choice["delta"];
+        self.writer
+            .text(delta["content"].as_str().unwrap_or_default(), out);
+        for call in delta["tool_calls"].as_array().into_iter().flatten() {
+            let function = &call["function"];
+            let tool = ToolDelta {
+                index: call["index"].as_u64().unwrap_or(0) as usize,
+                id: call["id"].as_str(),
+                name: function["name"].as_str(),
+                arguments: function["arguments"].as_str().unwrap_or_default(),
+            };
+            let delta = Delta {
+                content: Some(""),
+                tools: &[tool],
+                ..Delta::default()
+            };
+            self.writer.delta(&delta, out);
+        }
+        if let Some(reason) = choice["finish_reason"].as_str() {
+            self.reason = Some(reason.to_owned());
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        self.writer
+            .finish(self.reason.as_deref().unwrap_or("stop"), out);
+        let usage = Value::Object(std::mem::take(&mut self.usage));
+        self.writer.usage(&usage, out);
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            has_content: self.writer.has_content(),
+            is_whole: self.reason.is_some() && self.counted.is_some(),
+            usage: self.counted,
+            finish_reason: self.reason.clone(),
+        }
+    }
+
+    /// There is no end mark.
+    fn ends_early(&self) -> bool {
+        false
+    }
+}
