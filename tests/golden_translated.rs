@@ -3,6 +3,11 @@
 //! that is cut short must never count as complete. Where we differ on purpose, `tests/golden/TRANSLATED.md` says why; a
 //! case that differs without standing there fails, and so does one that stands there and no longer differs.
 //! `usage.cost` is the meter's and not looked for here.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
 //! Shards, rings, journal and a store, killed at any moment: every call whose record was published
 //! reaches the accounts exactly once.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -57,9 +57,12 @@ fn between(schedule: Schedule) -> Duration {
     (schedule.least + spread.mul_f64(share)).max(LEAST)
 }
 
+/// What is due, where its rows are, what it is called, and what its change is.
+type Due = (&'static Query, Table, &'static str, fn(String) -> Change);
+
 async fn reset(control: &Control) -> Result<(), StoreError> {
     let directory = &control.desk().directory;
-    let own: [(&'static Query, Table, &str, fn(String) -> Change); 3] = [
+    let own: [Due; 3] = [
         (&query::KEYS_DUE, Table::KEYS, "key", Change::Key),
         (&query::TEAMS_DUE, Table::TEAMS, "team", Change::Team),
         (&query::USERS_DUE, Table::USERS, "user", Change::User),

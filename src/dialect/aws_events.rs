@@ -198,7 +198,10 @@ mod tests {
         out
     }
 
-    fn read(bytes: &[&[u8]]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, GatewayError> {
+    /// Name and payload.
+    type Read = (Vec<u8>, Vec<u8>);
+
+    fn read(bytes: &[&[u8]]) -> Result<Vec<Read>, GatewayError> {
         let mut events = Vec::new();
         let mut framing = AwsEvents::default();
         for piece in bytes {

@@ -192,7 +192,7 @@ pub fn estimate_tokens(text: &str) -> u64 {
     let mut run = 0_u64;
     for letter in text.chars() {
         if letter.is_alphanumeric() {
-            tokens += u64::from(run % 8 == 0);
+            tokens += u64::from(run.is_multiple_of(8));
             run += 1;
         } else {
             run = 0;

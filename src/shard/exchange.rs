@@ -21,7 +21,8 @@ use crate::dialect::usage::Usage;
 use crate::dialect::walk;
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::{
-    Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Reply, RequestOptions, StreamReader,
+    Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Reply, RequestOptions,
+    StreamReader,
 };
 use crate::snapshot::{Deployment, head_bytes};
 

@@ -187,10 +187,8 @@ async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: I
     let mut over = ended;
     loop {
         failed = failed.or_else(|| relay.take_failure());
-        if over || failed.is_some() {
-            if let Some(error) = &failed {
-                relay.push_error(error);
-            }
+        if let Some(error) = &failed {
+            relay.push_error(error);
         }
         let last = over || failed.is_some();
         if last {

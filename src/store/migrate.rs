@@ -147,7 +147,7 @@ fn create(shape: &Shape, dialect: Dialect) -> String {
         .key()
         .map(|column| format!("\"{}\"", column.name))
         .collect();
-    if !key.is_empty() && !(serial && dialect == Dialect::Sqlite) {
+    if !key.is_empty() && (!serial || dialect != Dialect::Sqlite) {
         let name = match dialect {
             Dialect::Postgres => format!("CONSTRAINT \"{}_pkey\" ", shape.name),
             Dialect::Sqlite => String::new(),
