@@ -169,7 +169,7 @@ const ROWS: &[Row] = &[
         "As `router_settings.context_window_fallbacks`, which wins.")
         .example("[{gpt-4o: [fast]}]"),
     // Spend, keys.
-    row(Later, "disable_end_user_cost_tracking", Bool, OFF,
+    row(InForce, "disable_end_user_cost_tracking", Bool, OFF,
         "No end user in spend rows or metrics; totals stay."),
     row(Later, "disable_end_user_cost_tracking_prometheus_only", Bool, OFF,
         "No end user among the labels; rows keep it."),
