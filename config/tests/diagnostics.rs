@@ -413,9 +413,9 @@ fn what_has_no_effect_yet_is_named_once() {
         "{named:?}"
     );
     assert_eq!(count("guardrails"), 1, "{named:?}");
-    let text = "litellm_settings: {key_generation_settings: {team_key_generation: {}}}";
+    let text = "litellm_settings: {cache_params: {type: memory}}";
     let named = read(text, false).expect("a configuration").not_in_force;
-    assert_eq!(named, ["litellm_settings.key_generation_settings"]);
+    assert_eq!(named, ["litellm_settings.cache_params"]);
 }
 
 /// A folder of its own for one test's files, removed at its end.
