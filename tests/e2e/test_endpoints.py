@@ -207,7 +207,7 @@ COMPATIBLE = [
     "openai", "custom_openai", "openai_like", "hosted_vllm", "vllm", "groq", "together_ai", "openrouter", "deepseek",
     "xai", "mistral", "codestral", "fireworks_ai", "perplexity", "nvidia_nim", "cerebras", "sambanova", "deepinfra",
     "github", "databricks", "lm_studio", "ai21_chat", "friendliai", "volcengine", "empower", "galadriel", "xinference",
-    "anyscale", "litellm_proxy", "llamafile", "azure_ai", "infinity", "novita", "featherless_ai", "nscale",
+    "anyscale", "litellm_proxy", "llamafile", "azure_ai", "novita", "featherless_ai", "nscale",
 ]
 
 

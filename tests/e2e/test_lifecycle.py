@@ -420,7 +420,7 @@ def test_environment(gateway, upstream, name, tmp_path):
     argv = [str(one) for key, flag in flags.items() if key != name for one in flag]
     server = gateway(config(entry("m", upstream)), argv=argv, env={name: env[name]}, port=port)
     assert server.chat().status_code == 200
-    assert "shards=3" in server.log
+    assert server.wait_log("shards=3")
 
 
 def test_health_flag(gateway, upstream):
