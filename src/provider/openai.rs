@@ -75,7 +75,9 @@ pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
     if let Some(key) = setup.key.map(Secret::reveal).or(rules.key) {
         wire.header("authorization", &format!("Bearer {key}"))?;
     }
-    if let Some(organization) = setup.text("organization") {
+    // One or several are allowed; a deployment sends the first.
+    let organizations = || setup.list("organization").into_iter().next();
+    if let Some(organization) = setup.text("organization").or_else(organizations) {
         wire.header("openai-organization", &organization)?;
     }
     Ok(Box::new(wire))
