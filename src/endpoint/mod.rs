@@ -40,6 +40,7 @@ const ENDPOINTS: &[Entry] = &[
     entry("images/edits", Operation::ImageEdit),
     entry("images/generations", Operation::ImageGeneration),
     entry("images/variations", Operation::ImageVariation),
+    entry("messages", Operation::Messages),
     entry("moderations", Operation::Moderation),
     entry("rerank", Operation::Rerank),
     entry("responses", Operation::Responses),

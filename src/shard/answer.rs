@@ -11,8 +11,10 @@ use shardgate_io::http1::server::{After, Connection};
 
 use super::Shard;
 use super::call::Call;
+use crate::dialect::anthropic_messages::client;
 use crate::error::GatewayError;
 use crate::message::AdminAnswer;
+use crate::provider::Operation;
 
 /// Room for a head, beside a body.
 pub(super) const HEAD_BYTES: usize = 2048;
@@ -133,7 +135,7 @@ pub(super) async fn json(
     send_whole(call, connection, out, body).await
 }
 
-/// The answer to a request that failed, in OpenAI's shape.
+/// The answer to a request that failed, in the shape of the client's dialect.
 pub(super) async fn error(
     shard: &Shard,
     call: &mut Call,
@@ -163,7 +165,10 @@ pub(super) async fn error(
     for (name, value) in &error.upstream_headers {
         provider_header(&mut out, name.as_bytes(), value.as_bytes());
     }
-    let body = error.body_openai();
+    let body = match call.operation {
+        Some(Operation::Messages) => client::error_body(error),
+        _ => error.body_openai(),
+    };
     send_whole(call, connection, out, &body).await
 }
 

@@ -190,7 +190,7 @@ fn end_user(request: &Request, body: Option<String>) -> Option<String> {
 /// What an operation cannot do without.
 fn required(operation: Operation, fields: &Fields<'_>) -> Result<(), GatewayError> {
     let name = match operation {
-        Operation::Chat => "messages",
+        Operation::Chat | Operation::Messages => "messages",
         Operation::Embeddings | Operation::Moderation | Operation::Speech => "input",
         Operation::Rerank => "query",
         Operation::ImageGeneration => "prompt",

@@ -10,6 +10,7 @@ use super::{Held, Shard};
 use crate::directory::{Account, Permit};
 use crate::id::RequestId;
 use crate::limit::Nano;
+use crate::provider::Operation;
 use crate::spend::cost::Cost;
 use crate::spend::usage::Quantities;
 
@@ -30,6 +31,8 @@ pub(super) struct Call {
     pub to_head: bool,
     /// The request had an Origin: the answer carries the CORS headers.
     pub cors: bool,
+    /// What an LLM call asks for; its client's dialect goes with it.
+    pub operation: Option<Operation>,
     /// What the answer and the log say of the routing.
     pub route: Route,
     /// The answer's status, once it is known; 499 for a client that left.
@@ -96,6 +99,7 @@ impl Call {
             http11: request.head.http11,
             to_head: request.head.method == shardgate_io::http1::head::Method::Head,
             cors: request.header("origin").is_some(),
+            operation: None,
             route: Route::default(),
             status: 0,
             account: None,

@@ -14,10 +14,11 @@ use shardgate_io::http1::server::{Connection, Woke};
 use shardgate_io::sse::{EventSplitter, data};
 
 use super::fault;
+use crate::dialect::anthropic_messages::client;
 use crate::dialect::stream::{EventAction, StreamTap};
 use crate::dialect::usage::Usage;
 use crate::error::{ErrorClass, GatewayError};
-use crate::provider::{StreamEnd, StreamReader, StreamTranslator};
+use crate::provider::{Operation, StreamEnd, StreamReader, StreamTranslator};
 
 /// A comment between two events, framed as a chunk: a client skips it, one that left resets.
 const PROBE_COMMENT: &[u8] = b"3\r\n:\n\n\r\n";
@@ -225,8 +226,13 @@ impl Relay {
         ))
     }
 
-    /// Ends a stream that has begun with an error: LiteLLM's frame, then `[DONE]`.
-    pub(super) fn push_error(&mut self, error: &GatewayError) {
+    /// Ends a stream that has begun with an error: LiteLLM's frame, then `[DONE]`; for a client of
+    /// Anthropic's API its own event.
+    pub(super) fn push_error(&mut self, error: &GatewayError, operation: Operation) {
+        if operation == Operation::Messages {
+            self.push(&client::error_event(error));
+            return;
+        }
         self.push(&error.stream_frame());
         self.push(DONE);
     }

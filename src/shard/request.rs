@@ -128,6 +128,7 @@ async fn llm(
     operation: Operation,
     model: Option<String>,
 ) -> After {
+    call.operation = Some(operation);
     match callers::authenticate(shard, call, connection, &request).await {
         Ok(Some(())) => {}
         Ok(None) => return gone(call),

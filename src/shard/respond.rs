@@ -188,7 +188,7 @@ async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: I
     loop {
         failed = failed.or_else(|| relay.take_failure());
         if let Some(error) = &failed {
-            relay.push_error(error);
+            relay.push_error(error, work.asked.operation);
         }
         let last = over || failed.is_some();
         if last {
