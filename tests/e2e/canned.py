@@ -1,13 +1,14 @@
 """What an OpenAI-compatible host answers when a test has not said otherwise."""
 
 import json
+import uuid
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 
 
 def chat(content="Hello there!", model="upstream-model", **message):
     return {
-        "id": "chatcmpl-canned", "object": "chat.completion", "created": 1700000000, "model": model,
+        "id": f"chatcmpl-{uuid.uuid4().hex}", "object": "chat.completion", "created": 1700000000, "model": model,
         "choices": [{
             "index": 0, "finish_reason": "tool_calls" if "tool_calls" in message else "stop",
             "message": {"role": "assistant", "content": content, **message},
@@ -60,7 +61,7 @@ def answer(request):
         return Answer(body=chat(model=body.get("model", "upstream-model")))
     if path.endswith("/completions"):
         return Answer(body={
-            "id": "cmpl-canned", "object": "text_completion", "created": 1700000000,
+            "id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": 1700000000,
             "model": body.get("model", "upstream-model"),
             "choices": [{"index": 0, "text": " world", "finish_reason": "stop", "logprobs": None}], "usage": USAGE,
         })
