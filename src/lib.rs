@@ -18,3 +18,4 @@ pub mod shard;
 pub mod snapshot;
 pub mod spend;
 pub mod store;
+pub mod tokens;
