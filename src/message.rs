@@ -17,6 +17,8 @@ pub const PROBE_HEADER: &str = "x-shardgate-probe";
 pub enum ToShard {
     /// Serve new requests by this; those in flight keep what they have.
     Snapshot(Arc<Snapshot>),
+    /// The coordinator stands and the database's models are in the snapshot: say "ready".
+    Ready,
     /// Stop accepting; end what runs past the deadline.
     Drain {
         /// Until when requests may go on.

@@ -115,6 +115,15 @@ impl Control {
             .any(|route| route == path)
     }
 
+    /// Lets every shard answer its readiness probe with yes.
+    fn say_ready(&self) {
+        for (shard, hub) in self.hubs.iter().enumerate() {
+            if hub.send(ToShard::Ready).is_err() {
+                log!(self.log, Error, "ready_not_delivered", shard = shard);
+            }
+        }
+    }
+
     fn publish(&self, snapshot: Arc<Snapshot>) {
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
         for (shard, hub) in self.hubs.iter().enumerate() {
@@ -187,6 +196,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
             bell(&control, shard)?,
         ));
     }
+    control.say_ready();
     tokio::spawn(keys::fill_index(control.clone()));
     tokio::spawn(keys::hear(control.clone()));
     if let Some(schedule) = schedule {

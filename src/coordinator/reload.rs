@@ -50,6 +50,16 @@ impl Source {
         }
     }
 
+    /// The file holds nothing now: an editor that writes it anew empties it for a moment.
+    fn is_blank(&self) -> bool {
+        match self {
+            Source::File { path, .. } => {
+                std::fs::read_to_string(path).is_ok_and(|text| text.trim().is_empty())
+            }
+            Source::Text(_) => false,
+        }
+    }
+
     /// Reads and checks the configuration.
     ///
     /// # Errors
@@ -99,7 +109,14 @@ impl Control {
     pub async fn reload(&self) -> Result<Report, Vec<String>> {
         let _turn = self.reloading.lock().await;
         let version = self.snapshot().version + 1;
-        let built = match self.source.read() {
+        let read = match self.source.is_blank() {
+            true => Err(vec![format!(
+                "{}: the file is empty; what was in force stays (write `model_list: []` to serve no model)",
+                self.source.name()
+            )]),
+            false => self.source.read(),
+        };
+        let built = match read {
             Ok(mut read) => {
                 if read.config.general.store_model_in_db {
                     read.config.models.extend(self.stored_models().await);

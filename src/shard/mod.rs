@@ -92,6 +92,8 @@ pub struct Shard {
     /// None where nobody keeps accounts: a gateway without keys and database.
     ledger: Option<ledger::Ledger>,
     drained_by: Cell<Option<Instant>>,
+    /// The coordinator has said so; before, readiness answers 503.
+    ready: Cell<bool>,
 }
 
 /// Runs shard `index` until it has drained.
@@ -139,6 +141,7 @@ pub async fn run(
         callers: callers::Table::default(),
         ledger: ring.map(ledger::Ledger::new),
         drained_by: Cell::new(None),
+        ready: Cell::new(false),
     });
     spawn("the mailbox", listen(shard.clone(), closer));
     spawn("the pool's sweep", sweep(shard.clone()));
@@ -173,6 +176,7 @@ async fn listen(shard: Rc<Shard>, closer: TcpListener) {
     while let Some(message) = shard.mailbox.next().await {
         match message {
             ToShard::Snapshot(snapshot) => shard.adopt(snapshot),
+            ToShard::Ready => shard.ready.set(true),
             ToShard::Account { hash, found } => shard.callers.heard(hash, found),
             ToShard::Reply { id, answer } => shard.asked.borrow_mut().answered(id, answer),
             ToShard::Drain { deadline } => {

@@ -58,9 +58,10 @@ async fn answered(
 }
 
 async fn ready(shard: &Shard, call: &mut Call, connection: &mut Connection) -> After {
-    let (status, word) = match connection.draining() {
-        true => (503, "draining"),
-        false => (200, "healthy"),
+    let (status, word) = match (connection.draining(), shard.ready.get()) {
+        (true, _) => (503, "draining"),
+        (false, false) => (503, "starting"),
+        (false, true) => (200, "healthy"),
     };
     let body = serde_json::json!({"status": word, "db": "Not connected", "cache": null,
         "litellm_version": env!("CARGO_PKG_VERSION"), "success_callbacks": []})

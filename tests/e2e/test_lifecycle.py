@@ -167,6 +167,16 @@ def test_sighup_under_streams(gateway, upstream):
     assert server.chat("m").status_code == 400
 
 
+def test_sighup_file_emptied_for_a_moment(gateway, upstream):
+    server = gateway(config(entry("m", upstream)))
+    server.reload("\n")
+    server.wait_log("the file is empty")
+    assert server.chat().status_code == 200
+    server.reload("model_list: []\n")
+    server.wait_log("models=0")
+    assert server.chat().status_code == 400
+
+
 def test_sighup_file_gone(gateway, upstream):
     server = gateway(config(entry("m", upstream)))
     server.path.unlink()
