@@ -30,7 +30,7 @@ pub use crate::limit::Micros;
 pub use decision::{Decision, Decisions, Why};
 pub use facts::{Facts, MockTesting};
 pub use failure::{Cause, Failure, FailureClass};
-pub use journey::{Attempt, Journey, Outcome, Step, Success, Wait};
+pub use journey::{Attempt, Journey, Outcome, Side, Step, Success, Wait};
 pub use live::{Cell, DeploymentLive, GroupLive, Live, Registry};
 pub use queue::WaitId;
 pub use rng::Rng;

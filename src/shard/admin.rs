@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use shardgate_io::http1::server::{Connection, Request};
+use shardgate_io::http1::server::{Connection, Party, Request};
 
 use super::{Shard, fault};
 use crate::error::GatewayError;

@@ -3,32 +3,34 @@
 //! Until the first usable byte of an answer nothing has gone to the client, so any failure may be
 //! retried, go to the next deployment or to a fallback.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use shardgate_io::buffer::Buf;
-use shardgate_io::driver::sleep_until;
+use shardgate_io::driver::{Socket, sleep_until};
 use shardgate_io::http1::encode::header;
 use shardgate_io::http1::head::RequestHead;
-use shardgate_io::http1::server::{After, Connection, Request, Woke};
+use shardgate_io::http1::server::{After, Connection, Nobody, Party, Request, Woke};
 
 use super::body::Asked;
 use super::call::Call;
 use super::exchange;
 use super::request::gone;
-use super::{Shard, answer, fault, respond};
+use super::{Shard, answer, fault, hedge, respond};
 use crate::dialect::scan::Scan;
 use crate::error::{ErrorClass, Fault, GatewayError};
 use crate::router::{
     Attempt, Cause, Failure, FailureClass, Journey, Micros, Outcome, Step, Success,
 };
 
-/// Everything an attempt works with.
-pub(super) struct Work<'a> {
+/// Everything an attempt works with, on behalf of a client (or of nobody: a second attempt beside
+/// the first).
+pub(super) struct Work<'a, P = Connection> {
     pub shard: &'a Shard,
     pub call: &'a mut Call,
-    pub connection: &'a mut Connection,
+    pub connection: &'a mut P,
     pub asked: &'a Asked,
     /// The client's head; its spans point into `bytes`.
     head: RequestHead,
@@ -39,6 +41,8 @@ pub(super) struct Work<'a> {
     replaced: Option<Box<(Vec<u8>, Scan)>>,
     pub now_unix_s: u64,
     pub fresh_id: &'a str,
+    /// The upstream connection in use, where another attempt may end this one.
+    pub closable: Option<Rc<RefCell<Option<Socket>>>>,
 }
 
 /// Runs attempts until the client has its answer, whatever it is.
@@ -72,6 +76,7 @@ pub(super) async fn until_answered(
         replaced: None,
         now_unix_s: answer::unix_seconds(),
         fresh_id: &fresh_id,
+        closable: None,
     });
     work.travel(&mut journey).await
 }
@@ -115,24 +120,6 @@ impl Work<'_> {
         }
     }
 
-    /// The request's body.
-    pub(super) fn body(&self) -> &[u8] {
-        match &self.replaced {
-            Some(replaced) => &replaced.0,
-            None => &self.bytes[self.body.clone()],
-        }
-    }
-
-    /// The top level of a JSON body that stands in place of the client's.
-    pub(super) fn replaced(&self) -> Option<&Scan> {
-        self.replaced.as_ref().map(|replaced| &replaced.1)
-    }
-
-    /// A header of the client's request, by its lower-case name.
-    pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
-        self.head.header(&self.bytes, name)
-    }
-
     /// Lets go of the request: the answer has begun, nothing will be sent again.
     pub(super) fn forget_request(&mut self) {
         self.bytes = Rc::new(Buf::none());
@@ -141,28 +128,28 @@ impl Work<'_> {
         self.head = RequestHead::default();
     }
 
-    /// The client's headers that the settings send on.
-    pub(super) fn forwarded(&self, provider: &str, out: &mut Vec<u8>) {
-        let settings = &self.call.snapshot.settings;
-        if settings.forward_openai_org_id
-            && provider == "openai"
-            && let Some(organization) = self.header("openai-organization")
-        {
-            header(out, "openai-organization", organization);
-        }
-        if settings.forward_traceparent {
-            for name in ["traceparent", "tracestate"] {
-                if let Some(value) = self.header(name) {
-                    header(out, name, value);
-                }
-            }
-        }
-        if settings.forward_client_headers {
-            for (name, value) in self.head.each(&self.bytes) {
-                if goes_upstream(name) {
-                    header(out, name, value);
-                }
-            }
+    /// The same on behalf of nobody, for a second attempt beside the first.
+    pub(super) fn beside<'b>(
+        &self,
+        call: &'b mut Call,
+        nobody: &'b mut Nobody,
+        closable: Rc<RefCell<Option<Socket>>>,
+    ) -> Work<'b, Nobody>
+    where
+        Self: 'b,
+    {
+        Work {
+            shard: self.shard,
+            call,
+            connection: nobody,
+            asked: self.asked,
+            head: self.head.clone(),
+            bytes: self.bytes.clone(),
+            body: self.body.clone(),
+            replaced: None,
+            now_unix_s: self.now_unix_s,
+            fresh_id: self.fresh_id,
+            closable: Some(closable),
         }
     }
 
@@ -198,7 +185,16 @@ impl Work<'_> {
         let heard_by = attempt
             .answer_within
             .map_or(deadline, |w| deadline.min(began + w));
-        let found = Box::pin(exchange::run(self, deployment, &model, heard_by)).await;
+        let (mut began, mut deadline) = (began, deadline);
+        let found = match attempt.hedge_after {
+            Some(after) if self.replaced.is_none() => {
+                let hedged = Box::pin(hedge::run(self, journey, attempt, after)).await;
+                self.closable = None;
+                (began, deadline) = (hedged.began, hedged.deadline);
+                hedged.found
+            }
+            _ => Box::pin(exchange::run(self, deployment, &model, heard_by)).await,
+        };
         let outcome;
         let result = match found {
             Ok(answered) => {
@@ -277,6 +273,51 @@ impl Work<'_> {
     }
 }
 
+impl<P> Work<'_, P> {
+    /// The request's body.
+    pub(super) fn body(&self) -> &[u8] {
+        match &self.replaced {
+            Some(replaced) => &replaced.0,
+            None => &self.bytes[self.body.clone()],
+        }
+    }
+
+    /// The top level of a JSON body that stands in place of the client's.
+    pub(super) fn replaced(&self) -> Option<&Scan> {
+        self.replaced.as_ref().map(|replaced| &replaced.1)
+    }
+
+    /// A header of the client's request, by its lower-case name.
+    pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
+        self.head.header(&self.bytes, name)
+    }
+
+    /// The client's headers that the settings send on.
+    pub(super) fn forwarded(&self, provider: &str, out: &mut Vec<u8>) {
+        let settings = &self.call.snapshot.settings;
+        if settings.forward_openai_org_id
+            && provider == "openai"
+            && let Some(organization) = self.header("openai-organization")
+        {
+            header(out, "openai-organization", organization);
+        }
+        if settings.forward_traceparent {
+            for name in ["traceparent", "tracestate"] {
+                if let Some(value) = self.header(name) {
+                    header(out, name, value);
+                }
+            }
+        }
+        if settings.forward_client_headers {
+            for (name, value) in self.head.each(&self.bytes) {
+                if goes_upstream(name) {
+                    header(out, name, value);
+                }
+            }
+        }
+    }
+}
+
 fn failed(error: &GatewayError, committed: bool) -> Outcome {
     Outcome::Failure {
         class: class(error),
@@ -287,7 +328,7 @@ fn failed(error: &GatewayError, committed: bool) -> Outcome {
 }
 
 /// The router's view of an error.
-fn class(error: &GatewayError) -> FailureClass {
+pub(super) fn class(error: &GatewayError) -> FailureClass {
     match error.class {
         ErrorClass::BadRequest | ErrorClass::UnsupportedParams | ErrorClass::BudgetExceeded => {
             FailureClass::BadRequest

@@ -113,6 +113,34 @@ impl Call {
         }
     }
 
+    /// What a second attempt beside the first needs to know of the call. It holds nothing of limits
+    /// or budgets, and no record is written of it.
+    pub(super) fn beside(&self) -> Call {
+        Call {
+            id: self.id,
+            client_id: self.client_id.clone(),
+            method: String::new(),
+            path: self.path.clone(),
+            snapshot: self.snapshot.clone(),
+            began: self.began,
+            client: self.client,
+            keep_alive: self.keep_alive,
+            http11: self.http11,
+            to_head: self.to_head,
+            cors: self.cors,
+            operation: self.operation,
+            route: Route::default(),
+            status: 0,
+            account: None,
+            permits: Vec::new(),
+            used: None,
+            refusal_headers: Vec::new(),
+            cost: 0,
+            note: None,
+            bill: Bill::default(),
+        }
+    }
+
     /// Gives back what the request held: always, exactly once, whatever became of it.
     pub(super) fn settle(&mut self) {
         for permit in self.permits.drain(..) {

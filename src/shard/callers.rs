@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use shardgate_io::http1::encode::{header, header_u64};
-use shardgate_io::http1::server::{Connection, Request, Woke};
+use shardgate_io::http1::server::{Connection, Party, Request, Woke};
 
 use super::body::Asked;
 use super::call::Call;

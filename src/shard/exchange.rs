@@ -7,7 +7,7 @@ use shardgate_io::buffer::Buf;
 use shardgate_io::driver::{Pieces, Timer};
 use shardgate_io::http1::client::{AnswerError, Data, Exchange, Headers, Outgoing as Sendable};
 use shardgate_io::http1::encode::{end_head, header, header_u64};
-use shardgate_io::http1::server::Woke;
+use shardgate_io::http1::server::{Party, Woke};
 use shardgate_io::pool::Lease;
 
 use super::attempt::Work;
@@ -63,11 +63,11 @@ pub(super) struct Streaming {
 }
 
 /// Why an attempt failed; `None`: the client has left.
-type Failed = Option<GatewayError>;
+pub(super) type Failed = Option<GatewayError>;
 
 /// Makes one attempt at `deployment`, up to the first usable byte.
 pub(super) async fn run(
-    work: &mut Work<'_>,
+    work: &mut Work<'_, impl Party>,
     deployment: &Deployment,
     model: &str,
     deadline: Instant,
@@ -98,7 +98,7 @@ pub(super) async fn run(
 }
 
 /// `set_verbose`: what goes where, with everything that looks like a secret masked.
-fn debug_request(work: &Work<'_>, deployment: &Deployment, model: &str) {
+fn debug_request(work: &Work<'_, impl Party>, deployment: &Deployment, model: &str) {
     const SHOWN_BYTES_MAX: usize = 4096;
     let log = &work.shard.shared.log;
     if !log.is_verbose() {
@@ -141,7 +141,7 @@ fn is_stream(
 }
 
 /// What an answer needs to know of the call; the strings are the call's.
-fn context<'a>(work: &Work<'a>, outgoing: &Outgoing) -> AnswerContext<'a> {
+fn context<'a>(work: &Work<'a, impl Party>, outgoing: &Outgoing) -> AnswerContext<'a> {
     let settings = &work.call.snapshot.settings;
     AnswerContext {
         operation: work.asked.operation,
@@ -154,7 +154,7 @@ fn context<'a>(work: &Work<'a>, outgoing: &Outgoing) -> AnswerContext<'a> {
 }
 
 fn build(
-    work: &Work<'_>,
+    work: &Work<'_, impl Party>,
     deployment: &Deployment,
     model: &str,
 ) -> Result<(Sendable, Outgoing), GatewayError> {
@@ -196,7 +196,7 @@ fn build(
 
 /// The head up to its framing: made beforehand where nothing in it depends on the request.
 fn begin_head(
-    work: &Work<'_>,
+    work: &Work<'_, impl Party>,
     deployment: &Deployment,
     outgoing: &Outgoing,
     head: &mut Buf,
@@ -233,7 +233,7 @@ fn begin_head(
 }
 
 /// A large body as pieces of the client's own bytes and of what was edited into them.
-fn pieces(head: Buf, outgoing: &Outgoing, work: &Work<'_>) -> Pieces {
+fn pieces(head: Buf, outgoing: &Outgoing, work: &Work<'_, impl Party>) -> Pieces {
     let mut pieces = Pieces::new();
     pieces.push(head);
     for piece in outgoing.body.pieces(work.body()) {
@@ -255,7 +255,7 @@ fn range_within(whole: &[u8], piece: &[u8]) -> Option<Range<usize>> {
 /// Sends the request and waits for the answer's head; a reused connection that turns out dead before
 /// any byte of an answer is replaced once by a fresh one, unseen.
 async fn answered(
-    work: &mut Work<'_>,
+    work: &mut Work<'_, impl Party>,
     deployment: &Deployment,
     sendable: Sendable,
     model: &str,
@@ -296,7 +296,7 @@ fn connection_error(why: &str) -> GatewayError {
 }
 
 async fn lease(
-    work: &mut Work<'_>,
+    work: &mut Work<'_, impl Party>,
     deployment: &Deployment,
     fresh: bool,
     deadline: Instant,
@@ -331,7 +331,7 @@ async fn lease(
     }
 }
 
-fn woken(woke: Woke) -> Failed {
+pub(super) fn woken(woke: Woke) -> Failed {
     match woke {
         Woke::Gone => None,
         Woke::Drained => Some(fault::draining()),
@@ -340,13 +340,16 @@ fn woken(woke: Woke) -> Failed {
 }
 
 async fn send_and_wait(
-    work: &mut Work<'_>,
+    work: &mut Work<'_, impl Party>,
     lease: Lease,
     sendable: Sendable,
     deadline: Instant,
 ) -> Result<Exchange, Broken> {
     let to_head = false;
     let mut timer = Timer::default();
+    if let Some(socket) = &work.closable {
+        socket.replace(Some(lease.stream.socket().clone()));
+    }
     let grace = deadline
         .saturating_duration_since(Instant::now())
         .max(Duration::from_millis(1));
@@ -384,7 +387,7 @@ fn stale(error: AnswerError) -> Broken {
 
 /// Reads an answer's body whole, at most `bytes_max`.
 async fn collect(
-    work: &mut Work<'_>,
+    work: &mut Work<'_, impl Party>,
     exchange: &mut Exchange,
     bytes_max: usize,
     deadline: Instant,
@@ -416,7 +419,7 @@ async fn collect(
 }
 
 async fn upstream_error(
-    work: &mut Work<'_>,
+    work: &mut Work<'_, impl Party>,
     deployment: &Deployment,
     exchange: &mut Exchange,
     deadline: Instant,
@@ -442,7 +445,7 @@ async fn upstream_error(
 }
 
 async fn whole(
-    work: &mut Work<'_>,
+    work: &mut Work<'_, impl Party>,
     deployment: &Deployment,
     mut exchange: Exchange,
     context: &AnswerContext<'_>,
@@ -479,7 +482,7 @@ async fn whole(
 
 /// Waits for the first events; until they are there the attempt can still fail unseen.
 async fn stream(
-    work: &mut Work<'_>,
+    work: &mut Work<'_, impl Party>,
     deployment: &Deployment,
     mut exchange: Exchange,
     context: &AnswerContext<'_>,
@@ -516,7 +519,7 @@ async fn stream(
 }
 
 fn mocked(
-    work: &Work<'_>,
+    work: &Work<'_, impl Party>,
     deployment: &Deployment,
     mock: &serde_json::Value,
 ) -> Result<Answered, Failed> {
@@ -562,7 +565,7 @@ fn mocked(
 }
 
 fn canned(
-    work: &Work<'_>,
+    work: &Work<'_, impl Party>,
     deployment: &Deployment,
     events: &[Vec<u8>],
     breaks: Option<GatewayError>,

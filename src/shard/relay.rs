@@ -10,7 +10,7 @@ use shardgate_io::http1::client::{AnswerError, Data, Exchange};
 use shardgate_io::http1::encode::{
     CHUNK_PREFIX_BYTES_MAX, CHUNK_SUFFIX, LAST_CHUNK, chunk_prefix_into,
 };
-use shardgate_io::http1::server::{Connection, Woke};
+use shardgate_io::http1::server::{Connection, Party, Woke};
 use shardgate_io::sse::{EventSplitter, data};
 
 use super::fault;
@@ -113,7 +113,7 @@ impl Relay {
     pub(super) async fn advance(
         &mut self,
         exchange: &mut Exchange,
-        connection: &mut Connection,
+        connection: &mut impl Party,
         deadline: Instant,
     ) -> Result<Progress, Stop> {
         loop {
@@ -309,7 +309,7 @@ impl Events {
 /// Waits for the upstream and receives.
 pub(super) async fn wait(
     exchange: &mut Exchange,
-    connection: &mut Connection,
+    connection: &mut impl Party,
     deadline: Instant,
 ) -> Result<(), Stop> {
     match connection.wait_with(exchange.stream(), deadline).await {

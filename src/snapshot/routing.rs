@@ -144,7 +144,7 @@ fn settings(config: &Config) -> RouterSettings {
         retry_budget_ratio: router.retry_budget_ratio,
         retry_budget_floor: small(router.retry_budget_floor),
         mid_stream_fallback: false,
-        hedging: false,
+        hedging: router.hedging,
     }
 }
 

@@ -426,3 +426,71 @@ def test_one_of_three_in_trouble(gateway, upstreams, trouble):
     assert many(server, 600) == {200: 600}
     extra = sum(len(up.requests) for up in ups) - before - 600
     assert extra <= 120, extra
+
+
+# Hedging, and streams that break
+
+def learn(server, count=40):
+    """So many quick answers, by which the gateway knows how soon they usually begin."""
+    for _ in range(count):
+        assert server.chat().status_code == 200
+
+
+def test_hedging(gateway, upstreams):
+    first, other = upstreams(), upstreams()
+    made = config(entry("m", first, weight=1), entry("m", other, weight=0), router=settings(hedging=True))
+    server = gateway(made, "--num_workers", 1)
+    learn(server)
+    other.reset()
+    first.reset()
+    first.answer(Hang())
+    began = time.monotonic()
+    answer = server.chat()
+    assert answer.status_code == 200 and time.monotonic() - began < 2
+    assert len(other.requests) == 1
+    assert answer.headers["x-litellm-attempted-retries"] == "0"
+    assert first.only.gone.wait(2), "the one that lost is closed at once"
+    answer = server.chat(stream=True)
+    assert answer.text.endswith("data: [DONE]\n\n") and len(other.requests) == 2
+
+
+def test_hedging_of_a_first_call_that_fails_late(gateway, upstreams):
+    first, other = upstreams(), upstreams()
+    made = config(entry("m", first, weight=1), entry("m", other, weight=0), router=settings(hedging=True))
+    server = gateway(made, "--num_workers", 1)
+    learn(server)
+    first.answer(Answer(500, canned.error("late and bad"), delay_s=0.4))
+    other.answer(slow(0.8))
+    assert server.chat().status_code == 200
+    assert len(other.requests) == 1, "the second call was under way and served"
+
+
+def test_hedging_counts_both_calls_against_limits(gateway, upstreams):
+    first, other = upstreams(), upstreams()
+    made = config(entry("m", first, weight=1, max_parallel_requests=1), entry("m", other, weight=0, max_parallel_requests=1),
+                  router=settings(hedging=True), general={"master_key": KEY})
+    server = gateway(made, "--num_workers", 1)
+    for _ in range(40):
+        assert server.chat(key=KEY).status_code == 200
+    first.answer(slow(1.5))
+    other.answer(slow(1.0))
+    assert server.chat(key=KEY).status_code == 200
+    state = server.client.get("/router/state", headers={"authorization": f"Bearer {KEY}"}).json()
+    assert [d["in_flight"] for d in state["deployments"]] == [0, 0]
+    assert len(other.requests) == 1
+    first.answer(WELL)
+    other.answer(WELL)
+    assert many_with_key(server, 20) == {200: 20}, "both slots are free again"
+
+
+def many_with_key(server, count):
+    return Counter(server.chat(key=KEY).status_code for _ in range(count))
+
+
+def test_hedging_is_off_by_default(gateway, upstreams):
+    first, other = upstreams(), upstreams()
+    server = gateway(config(entry("m", first, weight=1), entry("m", other, weight=0), router=settings()), "--num_workers", 1)
+    learn(server)
+    first.answer(slow(0.5))
+    assert server.chat().status_code == 200
+    assert not other.requests

@@ -133,7 +133,7 @@ const ROWS: &[Row] = &[
     row(Later, "mid_stream_fallback", Bool, OFF,
         "A stream that breaks after its first byte goes on with a fallback.")
         .ours(),
-    row(Later, "hedging", Bool, OFF,
+    row(InForce, "hedging", Bool, OFF,
         "A second call is made when the first has not answered as soon as 95 of 100 do.")
         .ours(),
     row(InForce, "fallbacks", Fallbacks, Texts(&[]),

@@ -423,16 +423,38 @@ impl Connection {
         self.watch.probe_with(comment);
     }
 
+    /// Ends our side and throws away what still comes, so that the client can read the answer
+    /// before the system resets the connection.
+    async fn linger(&mut self) {
+        const LINGER: Duration = Duration::from_secs(2);
+        const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
+        self.stream.close_write();
+        let deadline = Instant::now() + LINGER;
+        let mut discarded = 0;
+        while discarded < DISCARD_BYTES_MAX {
+            self.inbox.clear();
+            match self.receive(deadline).await {
+                Ok(count) if count > 0 => discarded += count,
+                _ => return,
+            }
+        }
+    }
+}
+
+/// On whose behalf an upstream is waited for: a client that may leave meanwhile, or nobody.
+pub trait Party {
+    /// Ready when there is no more sense in waiting.
+    fn poll_trouble(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Woke>;
+
     /// Waits until `other` can be received from, the client is gone, `deadline` passes or the drain
     /// runs out, whichever is first.
-    pub async fn wait_with(&mut self, other: &mut Stream, deadline: Instant) -> Woke {
-        std::future::poll_fn(|cx| {
+    fn wait_with(&mut self, other: &mut Stream, deadline: Instant) -> impl Future<Output = Woke> {
+        std::future::poll_fn(move |cx| {
             if other.poll_readable(cx).is_ready() {
                 return Poll::Ready(Woke::Ready);
             }
             self.poll_trouble(cx, deadline)
         })
-        .await
     }
 
     /// Runs `work` (which may be dropped) unless the client goes, `deadline` passes or the drain
@@ -440,21 +462,25 @@ impl Connection {
     ///
     /// # Errors
     /// What came first.
-    pub async fn wait_for<T>(
+    fn wait_for<T>(
         &mut self,
         work: impl Future<Output = T>,
         deadline: Instant,
-    ) -> Result<T, Woke> {
-        let mut work = std::pin::pin!(work);
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(value) = work.as_mut().poll(cx) {
-                return Poll::Ready(Ok(value));
-            }
-            self.poll_trouble(cx, deadline).map(Err)
-        })
-        .await
+    ) -> impl Future<Output = Result<T, Woke>> {
+        async move {
+            let mut work = std::pin::pin!(work);
+            std::future::poll_fn(|cx| {
+                if let Poll::Ready(value) = work.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(value));
+                }
+                self.poll_trouble(cx, deadline).map(Err)
+            })
+            .await
+        }
     }
+}
 
+impl Party for Connection {
     fn poll_trouble(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Woke> {
         let speaks = !self.head_sent && self.http11;
         if self
@@ -474,22 +500,18 @@ impl Connection {
         }
         self.timer.poll(cx, deadline).map(|()| Woke::Late)
     }
+}
 
-    /// Ends our side and throws away what still comes, so that the client can read the answer
-    /// before the system resets the connection.
-    async fn linger(&mut self) {
-        const LINGER: Duration = Duration::from_secs(2);
-        const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
-        self.stream.close_write();
-        let deadline = Instant::now() + LINGER;
-        let mut discarded = 0;
-        while discarded < DISCARD_BYTES_MAX {
-            self.inbox.clear();
-            match self.receive(deadline).await {
-                Ok(count) if count > 0 => discarded += count,
-                _ => return,
-            }
-        }
+/// Nobody: only the deadline ends a wait. For a call that runs beside another one, which watches the
+/// client for both.
+#[derive(Default)]
+pub struct Nobody {
+    timer: Timer,
+}
+
+impl Party for Nobody {
+    fn poll_trouble(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Woke> {
+        self.timer.poll(cx, deadline).map(|()| Woke::Late)
     }
 }
 

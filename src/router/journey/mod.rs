@@ -4,6 +4,7 @@
 //! again. A journey is used with one router from its start to its end: the snapshot that the
 //! request began with. It must not know how an attempt is made.
 
+mod hedge;
 mod line;
 mod onward;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use super::queue::WaitId;
 use super::spec::REQUEST_TIMEOUT_DEFAULT;
 use super::{DeploymentIx, GroupIx, Live, Resolution, Rng, Router, cooldown};
 use crate::limit::Micros;
+pub use hedge::Side;
 use line::Turn;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -47,6 +49,9 @@ pub struct Attempt {
     /// An answer must begin within this time, else the attempt is a timeout: it tries whether a
     /// deployment that hung lives again.
     pub answer_within: Option<Duration>,
+    /// An attempt that has no answer by then is late: `Journey::hedge` may begin a second one beside
+    /// it.
+    pub hedge_after: Option<Duration>,
     /// Which attempt of the request this is, from 1.
     pub number: u32,
     /// The entry of the request's own `fallbacks` that is served, for its overrides.
@@ -155,6 +160,8 @@ pub struct Journey {
     mock: Option<MockTesting>,
     client_fallbacks_planned: bool,
     last_deployment: Option<DeploymentIx>,
+    /// A second attempt beside the running one.
+    second: Option<(Permit, Micros)>,
     failure: Option<Failure>,
     began: Micros,
     deadline: Micros,
@@ -191,6 +198,7 @@ impl Journey {
             attempted_fallbacks: 0,
             client_fallbacks_planned: false,
             last_deployment: None,
+            second: None,
             failure: None,
             began: now,
             deadline: now.plus(timeout),
@@ -234,6 +242,7 @@ impl Journey {
             debug_assert!(false, "finished twice");
             return;
         };
+        self.drop_second(router, live);
         let deployment = permit.deployment;
         match outcome {
             Outcome::Success(success) => {
@@ -249,12 +258,7 @@ impl Journey {
                 retry_after,
                 committed,
             } => {
-                if class != FailureClass::Timeout {
-                    filter::hear(router, live, &mut permit, now);
-                }
-                self.note_slowness(class, deployment, started, router, live, now);
-                let used = (class != FailureClass::Timeout).then_some(0);
-                filter::release(router, live, permit, used, false);
+                self.charge_failure(permit, started, class, router, live, now);
                 cooldown::note_failure(router, deployment, class, retry_after, now);
                 self.fail(Failure {
                     class,
@@ -276,6 +280,7 @@ impl Journey {
     /// Tells that the attempt will not be made: the caller may not use this group. Nothing counts
     /// against the deployment, and the next group is tried.
     pub fn skip(&mut self, class: FailureClass, router: &Router, live: &Live) {
+        self.drop_second(router, live);
         if let State::InFlight(permit, _) = std::mem::replace(&mut self.state, State::Over) {
             filter::give_back(router, live, permit);
             self.fail_by(class, Cause::Denied, None);
@@ -286,6 +291,7 @@ impl Journey {
     /// Gives up whatever the journey is at: the client left, or the process stops. Safe at any
     /// time, any number of times.
     pub fn abandon(&mut self, router: &Router, live: &Live) {
+        self.drop_second(router, live);
         match std::mem::replace(&mut self.state, State::Over) {
             State::Waiting(id) => live.leave(&router.group(self.leg.group).live, id),
             State::InFlight(permit, _) => filter::release(router, live, permit, None, true),
@@ -417,6 +423,7 @@ impl Journey {
             group: self.leg.group,
             timeout: self.attempt_timeout(router, deployment, now),
             answer_within: permit.answer_within,
+            hedge_after: self.hedge_after(router, live, deployment),
             number: self.attempts,
             client_fallback: self.leg.client_fallback,
         };
@@ -478,20 +485,37 @@ impl Journey {
         filter::release(router, live, permit, used, true);
     }
 
-    /// A timeout counts as slow: as long as it took, for the first token or for all the tokens
-    /// that were expected.
-    fn note_slowness(
+    /// Gives back the permit of an attempt that failed. A timeout counts as slow, and may have used
+    /// what was expected of it.
+    fn charge_failure(
         &self,
+        mut permit: Permit,
+        started: Micros,
         class: FailureClass,
+        router: &Router,
+        live: &Live,
+        now: Micros,
+    ) {
+        let used = if class == FailureClass::Timeout {
+            self.note_slow(permit.deployment, started, router, live, now);
+            None
+        } else {
+            filter::hear(router, live, &mut permit, now);
+            Some(0)
+        };
+        filter::release(router, live, permit, used, false);
+    }
+
+    /// Counts an attempt without an answer as slow: as long as it took so far, for the first token or
+    /// for all the tokens that were expected.
+    fn note_slow(
+        &self,
         ix: DeploymentIx,
         started: Micros,
         router: &Router,
         live: &Live,
         now: Micros,
     ) {
-        if class != FailureClass::Timeout {
-            return;
-        }
         let cell = router.deployment(ix).live.cell(live.shard());
         let samples = router.settings().latency.samples_max;
         let took = now.since(started).as_micros() as f64;

@@ -3,6 +3,7 @@
 mod ends;
 mod fallbacks;
 mod filters;
+mod hedges;
 mod limits;
 mod retries;
 

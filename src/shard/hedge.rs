@@ -1,0 +1,201 @@
+//! Hedging: the second exchange beside one that is late. The first usable answer is sent, the other
+//! exchange is closed at once; a failure of one leaves the other alone.
+//!
+//! Only the first watches the client: it is the one that works with the client's connection. The
+//! second runs on behalf of nobody, on a copy of what it needs to know of the call.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use shardgate_io::driver::{Socket, Timer};
+use shardgate_io::http1::server::{Nobody, Party};
+
+use super::attempt::{Work, class};
+use super::exchange::{self, Answered, Failed, woken};
+use super::relay;
+use crate::error::GatewayError;
+use crate::router::{Attempt, Journey, Side};
+
+/// What two attempts came to.
+pub(super) struct Found {
+    pub found: Result<Answered, Failed>,
+    /// When the attempt began that came to it, and when it must be over.
+    pub began: Instant,
+    pub deadline: Instant,
+}
+
+/// A place where an exchange notes its socket, so that another may end it.
+type Closable = Rc<RefCell<Option<Socket>>>;
+
+/// What a running attempt comes to.
+type Running<'a> = Pin<Box<dyn Future<Output = Result<Answered, Failed>> + 'a>>;
+
+/// How the race of two attempts went on.
+enum Race<'a, 'b> {
+    Won(Side, Box<Answered>),
+    /// The client left.
+    Gone,
+    /// One failed; the other runs on.
+    FirstFailed(GatewayError, Running<'b>),
+    SecondFailed(GatewayError, Running<'a>),
+}
+
+/// Makes `first`, and beside it a second attempt when it has no answer `after` its begin.
+pub(super) async fn run(
+    work: &mut Work<'_>,
+    journey: &mut Journey,
+    first: &Attempt,
+    after: Duration,
+) -> Found {
+    let (shard, snapshot) = (work.shard, work.call.snapshot.clone());
+    let (router, live) = (&snapshot.router, &shard.live);
+    let (began, deadline, heard_by) = times(first);
+    let mut copy = work.call.beside();
+    let mut nobody = Nobody::default();
+    let (one, two) = (Closable::default(), Closable::default());
+    let mut beside = work.beside(&mut copy, &mut nobody, two.clone());
+    work.closable = Some(one.clone());
+    let model = journey
+        .upstream_model(router, first.deployment)
+        .into_owned();
+    let deployment = &snapshot.deployments[first.deployment.0 as usize];
+    let mut running: Running<'_> = Box::pin(exchange::run(work, deployment, &model, heard_by));
+    if let Some(found) = within(&mut running, began + after).await {
+        return Found {
+            found,
+            began,
+            deadline,
+        };
+    }
+    let second = {
+        let mut rng = shard.rng.borrow_mut();
+        journey.hedge(router, live, shard.now(), &mut rng)
+    };
+    let Some(second) = second else {
+        let found = running.await;
+        return Found {
+            found,
+            began,
+            deadline,
+        };
+    };
+    let index = second.deployment.0 as usize;
+    let other_model = journey
+        .upstream_model(router, second.deployment)
+        .into_owned();
+    let (other_began, other_deadline, other_heard_by) = times(&second);
+    let other: Running<'_> = Box::pin(exchange::run(
+        &mut beside,
+        &snapshot.deployments[index],
+        &other_model,
+        other_heard_by,
+    ));
+    let failed = |journey: &mut Journey, side, error: &GatewayError| {
+        let wait = error.retry_after;
+        journey.hedge_failed(side, class(error), wait, router, live, shard.now());
+        shard.wake_waiters();
+    };
+    // What comes of the first must be settled before the client's connection is free again.
+    let next = match race(running, other).await {
+        Race::Gone => {
+            close(&two);
+            Next::First(Err(None))
+        }
+        Race::Won(side, answered) => {
+            journey.hedge_won(side, router, live, shard.now());
+            shard.wake_waiters();
+            close(if side == Side::First { &two } else { &one });
+            match side {
+                Side::First => Next::First(Ok(*answered)),
+                Side::Second => Next::Second(Ok(*answered)),
+            }
+        }
+        Race::SecondFailed(error, running) => {
+            failed(journey, Side::Second, &error);
+            Next::First(running.await)
+        }
+        Race::FirstFailed(error, other) => {
+            failed(journey, Side::First, &error);
+            Next::Alone(other)
+        }
+    };
+    let found = match next {
+        Next::First(found) => {
+            return Found {
+                found,
+                began,
+                deadline,
+            };
+        }
+        Next::Second(found) => found,
+        Next::Alone(other) => match work.connection.wait_for(other, other_deadline).await {
+            Ok(found) => found,
+            Err(woke) => {
+                close(&two);
+                Err(woken(woke))
+            }
+        },
+    };
+    work.call.route.deployment = Some(index);
+    Found {
+        found,
+        began: other_began,
+        deadline: other_deadline,
+    }
+}
+
+/// What is left of two attempts.
+enum Next<'b> {
+    First(Result<Answered, Failed>),
+    Second(Result<Answered, Failed>),
+    /// The second still runs, by itself.
+    Alone(Running<'b>),
+}
+
+/// When an attempt begins, must be over, and must have begun to answer.
+fn times(attempt: &Attempt) -> (Instant, Instant, Instant) {
+    let began = Instant::now();
+    let deadline = began + attempt.timeout;
+    let heard_by = attempt
+        .answer_within
+        .map_or(deadline, |w| deadline.min(began + w));
+    (began, deadline, heard_by)
+}
+
+/// Ends an exchange that is not wanted any longer, whatever it is at.
+fn close(closable: &Closable) {
+    if let Some(socket) = closable.take() {
+        socket.abort();
+    }
+}
+
+/// What comes of an attempt until then; `None` when it is still running.
+async fn within(running: &mut Running<'_>, until: Instant) -> Option<Result<Answered, Failed>> {
+    let mut timer = Timer::default();
+    poll_fn(|cx| match running.as_mut().poll(cx) {
+        Poll::Ready(found) => Poll::Ready(Some(found)),
+        Poll::Pending => timer.poll(cx, until).map(|()| None),
+    })
+    .await
+}
+
+/// Runs both until one has an answer or has failed.
+async fn race<'a, 'b>(mut first: Running<'a>, mut second: Running<'b>) -> Race<'a, 'b> {
+    let (side, found) = poll_fn(|cx| {
+        if let Poll::Ready(found) = first.as_mut().poll(cx) {
+            return Poll::Ready((Side::First, found));
+        }
+        second.as_mut().poll(cx).map(|found| (Side::Second, found))
+    })
+    .await;
+    match (side, found) {
+        (side, Ok(answered)) => Race::Won(side, Box::new(answered)),
+        (Side::First, Err(Some(error))) => Race::FirstFailed(error, second),
+        (Side::First, Err(None)) => Race::Gone,
+        (Side::Second, Err(error)) => Race::SecondFailed(error.unwrap_or_else(relay::late), first),
+    }
+}
