@@ -11,7 +11,9 @@ use shardgate_io::buffer::Buf;
 use shardgate_io::driver::{DriverChoice, sleep_until, spawn};
 use shardgate_io::http1::drain::Drain;
 use shardgate_io::http1::head::Refusal;
-use shardgate_io::http1::server::{After, Connection, Handler, Request, Settings, Woke, serve};
+use shardgate_io::http1::server::{
+    After, Connection, Handler, Party, Request, Settings, Woke, serve,
+};
 use shardgate_io::net::{Gate, Listener, Stream, bind};
 use shardgate_io::shard::start;
 
