@@ -63,6 +63,15 @@ pub enum FromShard {
         /// Its name: `end_user:ID`, `tag:NAME`, `everybody`. Shards know it by the name's hash.
         name: String,
     },
+    /// How many tokens is this prompt? Counted on a thread of its own; the reply's body is the number.
+    Count {
+        /// Names the answer.
+        id: u64,
+        /// The model that splits the text.
+        model: String,
+        /// A request's body.
+        prompt: Vec<u8>,
+    },
     /// A request that the coordinator's API answers.
     Admin {
         /// Names the answer.

@@ -256,6 +256,9 @@ async fn listen(
                 FromShard::LookUpPayer { name } => {
                     tokio::spawn(keys::look_up_payer(control.clone(), shard, name));
                 }
+                FromShard::Count { id, model, prompt } => {
+                    tokio::spawn(count(control.clone(), shard, id, model, prompt));
+                }
                 FromShard::Admin { id, request } => {
                     let (control, router) = (control.clone(), router.clone());
                     tokio::spawn(async move {
@@ -266,6 +269,17 @@ async fn listen(
             }
         }
     }
+}
+
+/// Counts a prompt's tokens where it holds up nobody.
+async fn count(control: Arc<Control>, shard: usize, id: u64, model: String, prompt: Vec<u8>) {
+    let counted = tokio::task::spawn_blocking(move || crate::tokens::count(&model, &prompt)).await;
+    let answer = crate::message::AdminAnswer {
+        status: 200,
+        headers: Vec::new(),
+        body: counted.map_or_else(|_| Vec::new(), |tokens| tokens.to_string().into_bytes()),
+    };
+    let _ = control.hubs[shard].send(ToShard::Reply { id, answer });
 }
 
 async fn keep_resolved(control: Arc<Control>) {

@@ -11,12 +11,35 @@ use crate::provider::Operation;
 pub enum Endpoint {
     /// An LLM call. The model may stand in the path.
     Call(Operation, Option<String>),
+    /// A call of Google's API: what is asked stands behind the model in the path.
+    Google(Verb, String),
     /// `"I'm alive!"`.
     Alive,
     /// Ready to serve, or draining.
     Ready,
     /// Everything else: the coordinator answers.
     Admin,
+}
+
+/// What Google's API asks of a model: the word behind the colon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `:generateContent`
+    Generate,
+    /// `:streamGenerateContent`
+    Stream,
+    /// `:countTokens`
+    Count,
+}
+
+impl Verb {
+    /// The operation that it is.
+    pub const fn operation(self) -> Operation {
+        match self {
+            Self::Generate | Self::Stream => Operation::GenerateContent,
+            Self::Count => Operation::GenerateCount,
+        }
+    }
 }
 
 /// One LLM endpoint: what follows the version, and what it asks for.
@@ -41,6 +64,7 @@ const ENDPOINTS: &[Entry] = &[
     entry("images/generations", Operation::ImageGeneration),
     entry("images/variations", Operation::ImageVariation),
     entry("messages", Operation::Messages),
+    entry("messages/count_tokens", Operation::MessagesCount),
     entry("moderations", Operation::Moderation),
     entry("rerank", Operation::Rerank),
     entry("responses", Operation::Responses),
@@ -73,7 +97,22 @@ pub fn of(path: &str, root: &str) -> Endpoint {
             return Endpoint::Call(operation, None);
         }
     }
-    with_model(rest).unwrap_or(Endpoint::Admin)
+    with_model(rest)
+        .or_else(|| google(rest))
+        .unwrap_or(Endpoint::Admin)
+}
+
+/// `v1beta/models/{model}:verb`, and the same without the version. A model may have slashes.
+fn google(rest: &str) -> Option<Endpoint> {
+    let rest = rest.strip_prefix("v1beta/").unwrap_or(rest);
+    let (model, verb) = rest.strip_prefix("models/")?.rsplit_once(':')?;
+    let verb = match verb {
+        "generateContent" => Verb::Generate,
+        "streamGenerateContent" => Verb::Stream,
+        "countTokens" => Verb::Count,
+        _ => return None,
+    };
+    (!model.is_empty()).then(|| Endpoint::Google(verb, percent_decoded(model)))
 }
 
 fn operation(suffix: &str) -> Option<Operation> {
@@ -170,6 +209,22 @@ mod tests {
             named(Operation::Embeddings, "a b"),
         );
         check("/engines//completions", Endpoint::Admin);
+    }
+
+    #[test]
+    fn google_says_what_it_wants_behind_the_model() {
+        let asked = |verb, model: &str| Endpoint::Google(verb, model.to_owned());
+        check(
+            "/v1beta/models/m:generateContent",
+            asked(Verb::Generate, "m"),
+        );
+        check(
+            "/models/a/b:streamGenerateContent",
+            asked(Verb::Stream, "a/b"),
+        );
+        check("/v1beta/models/m:x:countTokens", asked(Verb::Count, "m:x"));
+        check("/v1beta/models/:countTokens", Endpoint::Admin);
+        check("/v1beta/models/m:batchEmbedContents", Endpoint::Admin);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::dialect::anthropic_messages::{error, request, response, usage};
 use crate::dialect::frames::Sse;
 use crate::dialect::hub::{Stamp, unreadable};
 use crate::dialect::openai_chat::params::Param;
+use crate::dialect::splice::Spliced;
 use crate::error::GatewayError;
 
 /// What Claude models do not take.
@@ -69,6 +70,9 @@ impl Provider for Anthropic {
     fn route(&self, operation: Operation, _stream: bool) -> Result<Route, GatewayError> {
         match operation {
             Operation::Chat | Operation::Messages => Ok(self.common.route(self.path.clone())),
+            Operation::MessagesCount => {
+                Ok(self.common.route(format!("{}/count_tokens", self.path)))
+            }
             _ => Err(openai::unsupported(self.common.label, operation)),
         }
     }
@@ -79,8 +83,8 @@ impl Provider for Anthropic {
         incoming: Incoming<'_>,
         options: &RequestOptions<'_>,
     ) -> Result<Outgoing, GatewayError> {
-        if operation == Operation::Messages {
-            return native_request(&self.common, incoming, options);
+        if matches!(operation, Operation::Messages | Operation::MessagesCount) {
+            return native_request(operation, &self.common, incoming, options);
         }
         if operation != Operation::Chat {
             return Err(openai::unsupported(self.common.label, operation));
@@ -101,6 +105,10 @@ impl Provider for Anthropic {
 
     fn speaks(&self, operation: Operation) -> bool {
         !matches!(operation, Operation::Responses | Operation::GenerateContent)
+    }
+
+    fn counts(&self, operation: Operation) -> bool {
+        operation == Operation::MessagesCount
     }
 
     fn answer(
@@ -124,6 +132,7 @@ impl Provider for Anthropic {
 
 /// A Messages request as the client wrote it, for this deployment's model.
 pub(super) fn native_request(
+    operation: Operation,
     common: &Common,
     incoming: Incoming<'_>,
     options: &RequestOptions<'_>,
@@ -138,7 +147,9 @@ pub(super) fn native_request(
     let mut native = std::mem::take(&mut call.fields);
     native.insert("messages".to_owned(), Value::Array(call.messages));
     native.insert("model".to_owned(), json!(call.model));
-    native.insert("stream".to_owned(), json!(call.stream));
+    if operation == Operation::Messages {
+        native.insert("stream".to_owned(), json!(call.stream));
+    }
     if let Some(user) = metadata
         .as_ref()
         .and_then(|metadata| metadata.get("user_id"))
@@ -159,6 +170,9 @@ pub(super) fn claude_answer(
     reply: &Reply<'_>,
     context: &AnswerContext<'_>,
 ) -> Result<Answer, GatewayError> {
+    if context.operation.is_count() {
+        return Ok(Answer::new(Spliced::unchanged()));
+    }
     let mut body: Value =
         serde_json::from_slice(reply.body).map_err(|error| unreadable(common.label, error))?;
     if !body["content"].is_array() {

@@ -104,6 +104,79 @@ pub(super) fn stream(provider: &dyn Provider, context: &AnswerContext<'_>) -> St
     }))
 }
 
+/// The same stream as one JSON array, an element for an event: how Google streams without `alt=sse`.
+pub fn as_array(reader: StreamReader) -> StreamReader {
+    match reader {
+        StreamReader::Translate(inner) => StreamReader::Translate(Box::new(Array {
+            inner,
+            events: Sse::default(),
+            has_begun: false,
+            is_closed: false,
+        })),
+        tap @ StreamReader::Tap(_) => tap,
+    }
+}
+
+struct Array {
+    inner: Box<dyn StreamTranslator>,
+    events: Sse,
+    has_begun: bool,
+    is_closed: bool,
+}
+
+impl Array {
+    fn write(&mut self, events: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+        let has_begun = &mut self.has_begun;
+        self.events.feed(events, &mut |_, data| {
+            let before: &[u8] = if std::mem::replace(has_begun, true) {
+                b",\r\n"
+            } else {
+                b"["
+            };
+            out.extend_from_slice(before);
+            out.extend_from_slice(data);
+            Ok(())
+        })
+    }
+}
+
+impl StreamTranslator for Array {
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+        let mut events = Vec::new();
+        let fed = self.inner.feed(bytes, &mut events);
+        self.write(&events, out)?;
+        fed
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) -> StreamEnd {
+        let mut events = Vec::new();
+        let end = self.inner.end(&mut events);
+        if self.write(&events, out).is_err() || end == StreamEnd::Cut {
+            return StreamEnd::Cut;
+        }
+        if !std::mem::replace(&mut self.is_closed, true) {
+            out.extend_from_slice(if self.has_begun { b"]" } else { b"[]" });
+        }
+        StreamEnd::Complete
+    }
+
+    fn has_content(&self) -> bool {
+        self.inner.has_content()
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_closed
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.inner.usage()
+    }
+
+    fn finish_reason(&self) -> Option<&str> {
+        self.inner.finish_reason()
+    }
+}
+
 /// Writes the client's events.
 enum Writer {
     Messages(MessagesWriter),

@@ -47,6 +47,7 @@ pub(super) const fn method(operation: Operation, stream: bool) -> Option<&'stati
     match (operation, stream) {
         (Operation::Chat | Operation::GenerateContent, false) => Some(":generateContent"),
         (Operation::Chat | Operation::GenerateContent, true) => Some(":streamGenerateContent"),
+        (Operation::GenerateCount, _) => Some(":countTokens"),
         (Operation::Embeddings, _) => Some(":batchEmbedContents"),
         _ => None,
     }
@@ -105,8 +106,11 @@ impl Provider for Gemini {
         incoming: Incoming<'_>,
         options: &RequestOptions<'_>,
     ) -> Result<Outgoing, GatewayError> {
-        if operation == Operation::GenerateContent {
-            let mut outgoing = native_request(&self.common, incoming, options)?;
+        if matches!(
+            operation,
+            Operation::GenerateContent | Operation::GenerateCount
+        ) {
+            let mut outgoing = native_request(operation, &self.common, incoming, options)?;
             if let Some(model) = options.model {
                 outgoing.path_and_query = Some(self.path(operation, model, outgoing.stream)?);
             }
@@ -125,6 +129,10 @@ impl Provider for Gemini {
 
     fn speaks(&self, operation: Operation) -> bool {
         !matches!(operation, Operation::Messages | Operation::Responses)
+    }
+
+    fn counts(&self, operation: Operation) -> bool {
+        operation == Operation::GenerateCount
     }
 
     fn answer(
@@ -147,13 +155,16 @@ impl Provider for Gemini {
 /// A generateContent request as the client wrote it, for this deployment's model. Whether to stream is a member `stream`
 /// that does not go on.
 pub(super) fn native_request(
+    operation: Operation,
     common: &Common,
     incoming: Incoming<'_>,
     options: &RequestOptions<'_>,
 ) -> Result<Outgoing, GatewayError> {
     let call = common.call(incoming, options, &[])?;
     let mut body = call.fields;
-    body.insert("model".to_owned(), Value::String(call.model));
+    if operation == Operation::GenerateContent {
+        body.insert("model".to_owned(), Value::String(call.model));
+    }
     Ok(Outgoing {
         headers: call.headers,
         stream: call.stream,
@@ -168,6 +179,9 @@ pub(super) fn gemini_answer(
     reply: &Reply<'_>,
     context: &AnswerContext<'_>,
 ) -> Result<Answer, GatewayError> {
+    if context.operation.is_count() {
+        return Ok(Answer::new(Spliced::unchanged()));
+    }
     let body = json(common.label, reply)?;
     let stamp = common.stamp(context);
     if context.operation == Operation::Embeddings {

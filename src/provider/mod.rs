@@ -31,6 +31,7 @@ use crate::dialect::usage::Usage;
 use crate::error::GatewayError;
 
 pub use base::Base;
+pub use bridge::as_array;
 pub use errors::{Reply, message_of, retry_after};
 pub use table::{PROVIDERS, find};
 pub use target::{Setup, Target};
@@ -66,6 +67,10 @@ pub enum Operation {
     Messages,
     /// Google's `:generateContent` and `:streamGenerateContent`
     GenerateContent,
+    /// Anthropic's `/v1/messages/count_tokens`
+    MessagesCount,
+    /// Google's `:countTokens`
+    GenerateCount,
 }
 
 impl Operation {
@@ -85,8 +90,14 @@ impl Operation {
             Self::Rerank => "/rerank",
             Self::Responses => "/responses",
             Self::Messages => "/messages",
-            Self::GenerateContent => "/models",
+            Self::MessagesCount => "/messages/count_tokens",
+            Self::GenerateContent | Self::GenerateCount => "/models",
         }
+    }
+
+    /// Whether only the tokens of a prompt are asked for.
+    pub const fn is_count(self) -> bool {
+        matches!(self, Self::MessagesCount | Self::GenerateCount)
     }
 
     /// Whether requests are multipart forms instead of JSON.
@@ -310,6 +321,11 @@ pub trait Provider: Send + Sync {
             operation,
             Operation::Messages | Operation::Responses | Operation::GenerateContent
         )
+    }
+
+    /// Whether the provider counts a prompt's tokens itself when its dialect's client asks; we count otherwise.
+    fn counts(&self, _operation: Operation) -> bool {
+        false
     }
 
     /// Headers that depend on the moment or the body (signatures, tokens); called once per attempt when

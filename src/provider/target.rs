@@ -141,6 +141,16 @@ impl Target {
         self.provider.request(operation, incoming, options)
     }
 
+    /// Whether the provider speaks the dialect of an operation itself.
+    pub fn speaks(&self, operation: Operation) -> bool {
+        self.provider.speaks(operation)
+    }
+
+    /// Whether the provider counts a prompt's tokens itself.
+    pub fn counts(&self, operation: Operation) -> bool {
+        self.provider.counts(operation)
+    }
+
     /// Whether an operation is served through the provider's chat.
     fn is_bridged(&self, operation: Operation) -> bool {
         bridge::has_bridge(operation) && !self.provider.speaks(operation)

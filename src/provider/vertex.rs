@@ -204,7 +204,7 @@ impl Vertex {
         options: &RequestOptions<'_>,
     ) -> Result<Outgoing, GatewayError> {
         let (mut body, mut outgoing) = if operation == Operation::Messages {
-            let outgoing = native_request(&self.common, incoming, options)?;
+            let outgoing = native_request(operation, &self.common, incoming, options)?;
             let Spliced::Whole(bytes) = &outgoing.body else {
                 return Ok(outgoing);
             };
@@ -253,8 +253,13 @@ impl Provider for Vertex {
                 let call = self.common.call(incoming, options, gemini::REFUSED)?;
                 gemini::outgoing(call, operation, None)
             }
-            Family::Gemini if operation == Operation::GenerateContent => {
-                gemini::native_request(&self.common, incoming, options)?
+            Family::Gemini
+                if matches!(
+                    operation,
+                    Operation::GenerateContent | Operation::GenerateCount
+                ) =>
+            {
+                gemini::native_request(operation, &self.common, incoming, options)?
             }
             Family::Gemini => return Err(unsupported(self.common.label, operation)),
         };
@@ -298,6 +303,10 @@ impl Provider for Vertex {
             Operation::Responses => false,
             _ => true,
         }
+    }
+
+    fn counts(&self, operation: Operation) -> bool {
+        operation == Operation::GenerateCount && matches!(self.family, Family::Gemini)
     }
 
     fn answer(

@@ -56,11 +56,33 @@ pub(super) async fn ask(
     request: &Request,
     caller: AdminCaller,
 ) -> Result<Option<AdminAnswer>, GatewayError> {
+    let request = Box::new(convert(connection, request, caller));
+    put(shard, connection, |id| FromShard::Admin { id, request }).await
+}
+
+/// Has the tokens of a prompt counted as `model` counts them; `None` when the client left first.
+pub(super) async fn count(
+    shard: &Shard,
+    connection: &mut impl Party,
+    model: &str,
+    prompt: Vec<u8>,
+) -> Result<Option<u32>, GatewayError> {
+    let model = model.to_owned();
+    let question = |id| FromShard::Count { id, model, prompt };
+    let answer = put(shard, connection, question).await?;
+    Ok(answer.map(|answer| {
+        let digits = String::from_utf8_lossy(&answer.body);
+        digits.parse().unwrap_or(u32::MAX)
+    }))
+}
+
+async fn put(
+    shard: &Shard,
+    connection: &mut impl Party,
+    message: impl FnOnce(u64) -> FromShard,
+) -> Result<Option<AdminAnswer>, GatewayError> {
     let (id, question) = shard.asked.borrow_mut().ask();
-    let message = FromShard::Admin {
-        id,
-        request: Box::new(convert(connection, request, caller)),
-    };
+    let message = message(id);
     if shard.mailbox.send(message).is_err() {
         shard.asked.borrow_mut().open.remove(&id);
         return Err(fault::overloaded(

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use shardgate_io::http1::server::Request;
 
 use super::call::Call;
-use super::{Shared, Stats, fault};
+use super::{Shared, Stats, fault, google};
 use crate::auth::key::{NoKey, presented};
 use crate::error::GatewayError;
 use crate::message::{AdminCaller, PROBE_HEADER};
@@ -37,8 +37,7 @@ pub(super) fn key(
     if is_probe(shared, request) {
         return Ok(AdminCaller::Admin);
     }
-    let key = presented(|name| request.header(name), settings.key_header.as_deref());
-    match key {
+    match carried(call, request) {
         Ok(key) if master.matches(key) => Ok(AdminCaller::Admin),
         Ok(key) if key.starts_with(b"sk-") => Ok(AdminCaller::Unknown),
         Ok(_) => Err(fault::unauthorized(
@@ -51,6 +50,18 @@ pub(super) fn key(
             "Authentication Error, Malformed API Key passed in. Ensure Key has `Bearer ` prefix."
                 .to_owned(),
         )),
+    }
+}
+
+/// The key that a request carries: in a header, or in the query where its API has it there.
+pub(super) fn carried<'a>(call: &Call, request: &'a Request) -> Result<&'a [u8], NoKey> {
+    let custom = call.snapshot.settings.key_header.as_deref();
+    let in_header = presented(|name| request.header(name), custom);
+    match in_header {
+        Err(NoKey::Missing) if call.key_in_query => {
+            google::in_query(request, "key").ok_or(NoKey::Missing)
+        }
+        found => found,
     }
 }
 

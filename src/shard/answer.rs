@@ -12,6 +12,7 @@ use shardgate_io::http1::server::{After, Connection};
 use super::Shard;
 use super::call::Call;
 use crate::dialect::anthropic_messages::client;
+use crate::dialect::gemini::client as google;
 use crate::error::GatewayError;
 use crate::message::AdminAnswer;
 use crate::provider::Operation;
@@ -166,7 +167,8 @@ pub(super) async fn error(
         provider_header(&mut out, name.as_bytes(), value.as_bytes());
     }
     let body = match call.operation {
-        Some(Operation::Messages) => client::error_body(error),
+        Some(Operation::Messages | Operation::MessagesCount) => client::error_body(error),
+        Some(Operation::GenerateContent | Operation::GenerateCount) => google::error_body(error),
         _ => error.body_openai(),
     };
     send_whole(call, connection, out, &body).await

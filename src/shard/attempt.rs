@@ -301,6 +301,11 @@ impl<P> Work<'_, P> {
         {
             header(out, "openai-organization", organization);
         }
+        if provider == "anthropic"
+            && let Some(beta) = self.header("anthropic-beta")
+        {
+            header(out, "anthropic-beta", beta);
+        }
         if settings.forward_traceparent {
             for name in ["traceparent", "tracestate"] {
                 if let Some(value) = self.header(name) {

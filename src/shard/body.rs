@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use shardgate_io::http1::server::Request;
 
 use super::call::Call;
-use super::fault;
+use super::{fault, google};
 use crate::dialect::multipart::Multipart;
 use crate::dialect::scan::{Scan, scan};
 use crate::error::{ErrorClass, GatewayError};
@@ -36,6 +36,8 @@ pub(super) struct Asked {
     /// The end user that the body or a header names.
     pub end_user: Option<String>,
     pub stream: bool,
+    /// The stream is one JSON array.
+    pub array: bool,
     /// The client asked for the usage event itself.
     pub include_usage: bool,
     pub content: Content,
@@ -79,6 +81,7 @@ pub(super) fn read(
         alias: None,
         end_user: end_user(request, fields.text("user").ok().flatten()),
         stream: facts.stream,
+        array: google::wants_array(call.verb, request),
         include_usage: usage.is_some_and(|options| options.include_usage == Some(true)),
         facts,
         mock,
@@ -129,6 +132,7 @@ fn read_form(
             form.text(request.body(), "user").map(str::to_owned),
         ),
         stream,
+        array: false,
         include_usage: false,
         facts,
         mock: None,
@@ -190,7 +194,7 @@ fn end_user(request: &Request, body: Option<String>) -> Option<String> {
 /// What an operation cannot do without.
 fn required(operation: Operation, fields: &Fields<'_>) -> Result<(), GatewayError> {
     let name = match operation {
-        Operation::Chat | Operation::Messages => "messages",
+        Operation::Chat | Operation::Messages | Operation::MessagesCount => "messages",
         Operation::Embeddings | Operation::Moderation | Operation::Speech => "input",
         Operation::Rerank => "query",
         Operation::ImageGeneration => "prompt",
@@ -277,7 +281,7 @@ fn facts(
 ) -> Result<Facts, GatewayError> {
     const BYTES_PER_TOKEN: usize = 4;
     let mut facts = header_facts(request);
-    let prompt = ["messages", "input", "prompt"]
+    let prompt = ["messages", "input", "prompt", "contents"]
         .iter()
         .find_map(|name| fields.raw(name));
     facts.stream = fields.flag("stream")?;

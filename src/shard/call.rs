@@ -8,6 +8,7 @@ use shardgate_io::http1::server::{Connection, Request};
 
 use super::{Held, Shard};
 use crate::directory::{Account, Permit};
+use crate::endpoint::Verb;
 use crate::id::RequestId;
 use crate::limit::Nano;
 use crate::provider::Operation;
@@ -33,6 +34,10 @@ pub(super) struct Call {
     pub cors: bool,
     /// What an LLM call asks for; its client's dialect goes with it.
     pub operation: Option<Operation>,
+    /// What Google's API asks for; its model stands in the path, its key may stand in the query.
+    pub verb: Option<Verb>,
+    /// The key may stand in the query as `key`.
+    pub key_in_query: bool,
     /// What the answer and the log say of the routing.
     pub route: Route,
     /// The answer's status, once it is known; 499 for a client that left.
@@ -100,6 +105,8 @@ impl Call {
             to_head: request.head.method == shardgate_io::http1::head::Method::Head,
             cors: request.header("origin").is_some(),
             operation: None,
+            verb: None,
+            key_in_query: false,
             route: Route::default(),
             status: 0,
             account: None,
@@ -129,6 +136,8 @@ impl Call {
             to_head: self.to_head,
             cors: self.cors,
             operation: self.operation,
+            verb: self.verb,
+            key_in_query: self.key_in_query,
             route: Route::default(),
             status: 0,
             account: None,

@@ -18,7 +18,7 @@ use super::body::Asked;
 use super::call::Call;
 use super::{Shard, admit, fault};
 use crate::auth::caller::Denied;
-use crate::auth::key::{KeyHash, presented};
+use crate::auth::key::KeyHash;
 use crate::auth::route;
 use crate::directory::{Account, Demand, Moment, Refused};
 use crate::error::{ErrorClass, Fault, GatewayError};
@@ -163,7 +163,7 @@ pub(super) async fn authenticate(
     }
     let snapshot = call.snapshot.clone();
     let settings = &snapshot.settings;
-    let key = presented(|name| request.header(name), settings.key_header.as_deref());
+    let key = admit::carried(call, request);
     // The caller is unknown because it brought a key that is not the master's.
     let Ok(key) = key else {
         return Err(fault::unauthorized("No api key passed in."));

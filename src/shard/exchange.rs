@@ -12,9 +12,9 @@ use shardgate_io::pool::Lease;
 
 use super::attempt::Work;
 use super::body::Content;
-use super::fault;
 use super::mock::{self, Magic, Mock};
 use super::relay::{self, Progress, Relay, Stop};
+use super::{admin, fault};
 use crate::dialect::scan::Span;
 use crate::dialect::splice::Spliced;
 use crate::dialect::usage::Usage;
@@ -79,6 +79,9 @@ pub(super) async fn run(
         let mock = mock.clone();
         return mocked(work, deployment, &mock);
     }
+    if work.asked.operation.is_count() && !deployment.target.counts(work.asked.operation) {
+        return counted(work, model).await;
+    }
     let (sendable, outgoing) = build(work, deployment, model).map_err(Some)?;
     debug_request(work, deployment, model);
     let mut exchange = answered(work, deployment, sendable, model, deadline).await?;
@@ -95,6 +98,24 @@ pub(super) async fn run(
         return Ok(Answered::Raw(Box::new(exchange)));
     }
     whole(work, deployment, exchange, &context, deadline).await
+}
+
+/// The tokens of a prompt, for a provider that does not count them itself. Counted off the shard.
+async fn counted(work: &mut Work<'_, impl Party>, model: &str) -> Result<Answered, Failed> {
+    let prompt = work.body().to_vec();
+    let tokens = admin::count(work.shard, work.connection, model, prompt).await;
+    let tokens = tokens.map_err(Some)?.ok_or(None)?;
+    let body = match work.asked.operation {
+        Operation::GenerateCount => format!(r#"{{"totalTokens":{tokens}}}"#),
+        _ => format!(r#"{{"input_tokens":{tokens}}}"#),
+    };
+    Ok(Answered::Whole(Box::new(Whole {
+        status: 200,
+        content_type: b"application/json".to_vec(),
+        headers: Headers::default(),
+        body: Buf::from(body.into_bytes()),
+        answer: None,
+    })))
 }
 
 /// `set_verbose`: what goes where, with everything that looks like a secret masked.
@@ -202,7 +223,9 @@ fn begin_head(
     head: &mut Buf,
 ) -> Result<(), GatewayError> {
     let (operation, target) = (work.asked.operation, &deployment.target);
+    let version = other_version(work, operation);
     let ready = deployment.head(operation, outgoing.stream);
+    let ready = ready.filter(|_| version.is_none());
     if let (Some(ready), None, false) = (ready, &outgoing.path_and_query, target.is_signed()) {
         head.extend_from_slice(ready);
     } else {
@@ -219,6 +242,15 @@ fn begin_head(
             let signed = target.sign(&route, &bytes, &moment)?;
             route.headers.extend(signed);
         }
+        if let Some(version) = version {
+            let own = route
+                .headers
+                .iter_mut()
+                .find(|(name, _)| name == "anthropic-version");
+            if let Some((_, own)) = own {
+                *own = version;
+            }
+        }
         head.extend_from_slice(&head_bytes(target, &route));
     }
     for (name, value) in &outgoing.headers {
@@ -230,6 +262,16 @@ fn begin_head(
         header(head, "content-type", kind);
     }
     Ok(())
+}
+
+/// The version of Anthropic's API that its client asks for, where it is not the usual one.
+fn other_version(work: &Work<'_, impl Party>, operation: Operation) -> Option<String> {
+    if !matches!(operation, Operation::Messages | Operation::MessagesCount) {
+        return None;
+    }
+    let version = work.header("anthropic-version")?;
+    let version = std::str::from_utf8(version).ok()?;
+    (version != "2023-06-01").then(|| version.to_owned())
 }
 
 /// A large body as pieces of the client's own bytes and of what was edited into them.
@@ -491,7 +533,10 @@ async fn stream(
     let headers = exchange.take_headers();
     let reader = deployment.target.stream(context);
     let bytes_max = work.call.snapshot.settings.response_bytes_max;
-    let mut relay = Relay::new(reader, work.call.http11, bytes_max);
+    let mut relay = match work.asked.array {
+        true => Relay::array(reader, work.call.http11, bytes_max),
+        false => Relay::new(reader, work.call.http11, bytes_max),
+    };
     let ended = match relay
         .advance(&mut exchange, work.connection, deadline)
         .await

@@ -142,5 +142,6 @@ fn call_type(operation: Operation) -> &'static str {
         Operation::Responses => "aresponses",
         Operation::Messages => "anthropic_messages",
         Operation::GenerateContent => "agenerate_content",
+        Operation::MessagesCount | Operation::GenerateCount => "acount_tokens",
     }
 }

@@ -12,6 +12,7 @@ mod call;
 mod callers;
 mod exchange;
 mod fault;
+mod google;
 mod hedge;
 mod ledger;
 mod mock;

@@ -15,13 +15,16 @@ use shardgate_io::sse::{EventSplitter, data};
 
 use super::fault;
 use crate::dialect::anthropic_messages::client;
+use crate::dialect::gemini::client as google;
 use crate::dialect::stream::{EventAction, StreamTap};
 use crate::dialect::usage::Usage;
 use crate::error::{ErrorClass, GatewayError};
-use crate::provider::{Operation, StreamEnd, StreamReader, StreamTranslator};
+use crate::provider::{Operation, StreamEnd, StreamReader, StreamTranslator, as_array};
 
 /// A comment between two events, framed as a chunk: a client skips it, one that left resets.
 const PROBE_COMMENT: &[u8] = b"3\r\n:\n\n\r\n";
+/// The same between two elements of a JSON array.
+const PROBE_SPACE: &[u8] = b"1\r\n\n\r\n";
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// What was relayed so far, and what still has to go out.
@@ -30,6 +33,8 @@ pub(super) struct Relay {
     /// Events that are ready; the first bytes are room for a chunk's prefix.
     out: Buf,
     chunked: bool,
+    /// One JSON array instead of events.
+    is_array: bool,
     event_bytes_max: usize,
     /// The stream has failed behind what is ready.
     failure: Option<GatewayError>,
@@ -84,8 +89,24 @@ impl Relay {
             reader,
             out: Buf::none(),
             chunked,
+            is_array: false,
             event_bytes_max,
             failure: None,
+        }
+    }
+
+    /// A stream that is one JSON array.
+    pub(super) fn array(reader: StreamReader, chunked: bool, event_bytes_max: usize) -> Relay {
+        let mut relay = Relay::new(as_array(reader), chunked, event_bytes_max);
+        relay.is_array = true;
+        relay
+    }
+
+    pub(super) fn content_type(&self) -> &'static [u8] {
+        if self.is_array {
+            b"application/json; charset=UTF-8"
+        } else {
+            b"text/event-stream; charset=utf-8"
         }
     }
 
@@ -201,7 +222,11 @@ impl Relay {
     /// Tells a watching connection how to find out whether its client is still there.
     pub(super) fn arm_probe(&self, connection: &mut Connection) {
         if self.chunked {
-            connection.probe_with(PROBE_COMMENT);
+            connection.probe_with(if self.is_array {
+                PROBE_SPACE
+            } else {
+                PROBE_COMMENT
+            });
         }
     }
 
@@ -226,12 +251,19 @@ impl Relay {
         ))
     }
 
-    /// Ends a stream that has begun with an error: LiteLLM's frame, then `[DONE]`; for a client of
-    /// Anthropic's API its own event.
+    /// Ends a stream that has begun with an error: LiteLLM's frame, then `[DONE]`; for clients of
+    /// Anthropic's and Google's APIs their own.
     pub(super) fn push_error(&mut self, error: &GatewayError, operation: Operation) {
-        if operation == Operation::Messages {
-            self.push(&client::error_event(error));
-            return;
+        match operation {
+            Operation::Messages => return self.push(&client::error_event(error)),
+            Operation::GenerateContent => {
+                let (before, after): (&[u8], &[u8]) = match self.is_array {
+                    true => (b",\r\n", b"]"),
+                    false => (b"data: ", b"\n\n"),
+                };
+                return self.push(&[before, &google::error_body(error), after].concat());
+            }
+            _ => {}
         }
         self.push(&error.stream_frame());
         self.push(DONE);

@@ -7,7 +7,7 @@ use shardgate_io::http1::head::Method;
 use shardgate_io::http1::server::{After, BodyError, Connection, Request};
 
 use super::call::Call;
-use super::{Shard, admin, admit, answer, attempt, body, callers, fault, ledger};
+use super::{Shard, admin, admit, answer, attempt, body, callers, fault, google, ledger};
 use crate::endpoint::{self, Endpoint};
 use crate::error::GatewayError;
 use crate::log;
@@ -47,10 +47,16 @@ async fn answered(
         Endpoint::Alive => answer::json(shard, call, connection, 200, b"\"I'm alive!\"").await,
         Endpoint::Ready => ready(shard, call, connection).await,
         Endpoint::Admin => to_coordinator(shard, call, connection, &mut request).await,
+        Endpoint::Google(verb, model) if request.head.method == Method::Post => {
+            call.verb = Some(verb);
+            call.key_in_query = true;
+            let operation = verb.operation();
+            llm(shard, call, connection, request, operation, Some(model)).await
+        }
         Endpoint::Call(operation, model) if request.head.method == Method::Post => {
             llm(shard, call, connection, request, operation, model).await
         }
-        Endpoint::Call(..) => {
+        Endpoint::Call(..) | Endpoint::Google(..) => {
             let body = br#"{"detail":"Method Not Allowed"}"#;
             answer::json(shard, call, connection, 405, body).await
         }
@@ -137,6 +143,9 @@ async fn llm(
     }
     if let Err(error) = read_body(call, connection, &mut request).await {
         return unread(shard, call, connection, error).await;
+    }
+    if let Some(verb) = call.verb {
+        google::complete(verb, &mut request);
     }
     let parallel_max = call.snapshot.settings.parallel_max;
     let _place = match admit::place(&shard.shared.stats, parallel_max) {

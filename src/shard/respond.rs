@@ -171,11 +171,7 @@ async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: I
     } = *streaming;
     let mut head = Buf::small();
     begin(work, 200, &headers, &mut head);
-    header(
-        &mut head,
-        "content-type",
-        b"text/event-stream; charset=utf-8",
-    );
+    header(&mut head, "content-type", relay.content_type());
     header(&mut head, "cache-control", b"no-cache");
     let close = answer::finish(work.call, work.connection, Length::Unknown, &mut head);
     drop(headers);

@@ -167,6 +167,8 @@ const OPERATIONS: &[Operation] = &[
     Operation::Responses,
     Operation::Messages,
     Operation::GenerateContent,
+    Operation::MessagesCount,
+    Operation::GenerateCount,
 ];
 
 /// The table's prices for the model that is called, with the entry's own on top.

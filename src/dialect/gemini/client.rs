@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::dialect::hub::spaced_json;
+use crate::error::{GatewayError, push_json_string};
 
 /// A member under either of its spellings.
 fn take(from: &mut Map<String, Value>, camel: &str, snake: &str) -> Option<Value> {
@@ -280,6 +281,27 @@ pub fn from_chat(chat: &Value) -> Value {
         candidate(parts, Some(reason), index)
     });
     json!({"candidates": candidates.collect::<Vec<_>>(), "usageMetadata": usage(&chat["usage"])})
+}
+
+/// An error as Google's API has it.
+pub fn error_body(error: &GatewayError) -> Vec<u8> {
+    let status = match error.status {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        408 | 504 => "DEADLINE_EXCEEDED",
+        409 => "ABORTED",
+        429 => "RESOURCE_EXHAUSTED",
+        499 => "CANCELLED",
+        503 => "UNAVAILABLE",
+        500.. => "INTERNAL",
+        _ => "INVALID_ARGUMENT",
+    };
+    let code = error.status;
+    let mut out = format!(r#"{{"error":{{"code":{code},"message":"#).into_bytes();
+    push_json_string(&mut out, &error.text());
+    out.extend_from_slice(format!(r#","status":"{status}"}}}}"#).as_bytes());
+    out
 }
 
 /// Writes the events of one stream. Calls come out whole, as this dialect knows no pieces of them.
