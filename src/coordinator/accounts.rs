@@ -379,13 +379,14 @@ impl Accounts {
         }
     }
 
-    /// Each row for itself, counted once by its id; then the mark.
+    /// Each row for itself, with a mark of its own within the batch; then the batch's mark.
     async fn write_singly(&mut self, store: &dyn Store, log: &Log, work: Work) {
         let mut patience = Patience::default();
-        for row in work.rows {
+        let writer = format!("{}#{}", self.writer, work.end.number());
+        for (row, position) in work.rows.into_iter().zip(1..) {
             loop {
                 let mut batch = self.batch(vec![row.clone()], work.end);
-                batch.mark = None;
+                batch.mark = Some((writer.clone(), position));
                 match store.rows(Command::Spend(batch)).await {
                     Ok(_) => break,
                     Err(StoreError::Refused(why)) => {

@@ -75,6 +75,7 @@ pub(super) fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) {
     let mut record = CallRecord {
         request_id: call.bill.answer_id.as_deref().unwrap_or(&id),
         call_id: &shown,
+        own_id: if call.bill.answer_id.is_some() { &id } else { "" },
         outcome,
         status: call.status,
         stream: note.stream,

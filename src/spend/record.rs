@@ -17,7 +17,9 @@ use super::cost::Cost;
 use super::money::Money;
 use super::usage::Quantities;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Records of this version lack the last of `TEXTS`.
+const VERSION_BEFORE: u8 = 1;
 const FIXED_BYTES: usize = 8 + 3 * 8 + 6 * 8 + 4 * 16;
 const STREAM: u8 = 1;
 
@@ -61,6 +63,8 @@ pub struct CallRecord<'a> {
     pub request_id: &'a str,
     /// `x-litellm-call-id`.
     pub call_id: &'a str,
+    /// The gateway's own id of the call, which no other call has; empty where `request_id` is it.
+    pub own_id: &'a str,
     /// How it ended.
     pub outcome: Outcome,
     /// Status that the client got.
@@ -230,6 +234,7 @@ impl CallRecord<'_> {
             self.session,
             self.cache_key,
             self.error_class,
+            self.own_id,
         ]
     }
 }
@@ -239,7 +244,7 @@ impl CallRecord<'_> {
 pub fn decode(bytes: &[u8]) -> Option<CallRecord<'_>> {
     let mut at = Cursor { bytes };
     let [version, outcome, cache, flags] = at.array::<4>()?;
-    if version != VERSION {
+    if !(VERSION_BEFORE..=VERSION).contains(&version) {
         return None;
     }
     let status = u16::from_le_bytes(at.array()?);
@@ -268,6 +273,11 @@ pub fn decode(bytes: &[u8]) -> Option<CallRecord<'_>> {
         tool_cost: at.money()?,
         ..CallRecord::default()
     };
+    let mut before = "";
+    let own_id = match version {
+        VERSION_BEFORE => &mut before,
+        _ => &mut record.own_id,
+    };
     for text in [
         &mut record.request_id,
         &mut record.call_id,
@@ -288,6 +298,7 @@ pub fn decode(bytes: &[u8]) -> Option<CallRecord<'_>> {
         &mut record.session,
         &mut record.cache_key,
         &mut record.error_class,
+        own_id,
         &mut record.tags,
         &mut record.metadata,
     ] {
@@ -297,7 +308,7 @@ pub fn decode(bytes: &[u8]) -> Option<CallRecord<'_>> {
 }
 
 /// Texts with the bytes they may have, in the order they are written. Tags and metadata follow.
-const TEXTS: [(&str, usize); 19] = [
+const TEXTS: [(&str, usize); 20] = [
     ("request_id", 128),
     ("call_id", 64),
     ("api_key", 96),
@@ -317,9 +328,10 @@ const TEXTS: [(&str, usize); 19] = [
     ("session", 128),
     ("cache_key", 64),
     ("error_class", 64),
+    ("own_id", 36),
 ];
 const TAGS_BYTES_MAX: usize = 512;
-const METADATA_BYTES_MAX: usize = 1024;
+const METADATA_BYTES_MAX: usize = 960;
 const TEXT_COUNT: usize = TEXTS.len() + 2;
 
 const fn text_bytes_max() -> usize {
@@ -378,6 +390,7 @@ mod tests {
         CallRecord {
             request_id: "chatcmpl-1",
             call_id: "018f-call",
+            own_id: "018f-own",
             outcome: Outcome::Cut,
             status: 200,
             stream: true,
@@ -456,6 +469,7 @@ mod tests {
             session: &long,
             cache_key: &long,
             error_class: &long,
+            own_id: &long,
             tags: &tags,
             metadata: &long,
             ..CallRecord::default()

@@ -5,6 +5,10 @@ use serde_json::{Map, Value, json};
 use super::money::Money;
 use super::record::{CacheUse, CallRecord, Outcome};
 
+/// The field of a row that holds the gateway's own id of the call: the row's name where an
+/// upstream gave its answer's id to another call as well. Empty where `request_id` is it.
+pub const OWN_ID: &str = "shardgate_call_id";
+
 /// The row of `record`; `time` writes microseconds since 1970 as the database wants them.
 #[must_use]
 pub fn row(record: &CallRecord<'_>, time: impl Fn(i64) -> String) -> Map<String, Value> {
@@ -42,6 +46,8 @@ pub fn row(record: &CallRecord<'_>, time: impl Fn(i64) -> String) -> Map<String,
         "requester_ip_address": record.requester_ip,
         "session_id": optional(record.session),
         "litellm_call_id": optional(record.call_id),
+        // No column: the name of a row whose own is taken.
+        OWN_ID: record.own_id,
         "status": if failed { "failure" } else { "success" },
         "messages": {},
         "response": {},

@@ -279,6 +279,7 @@ fn spend_counts_once() {
         let call = |id: &str, spend: f64| {
             row(json!({
                 "request_id": id, "call_type": "acompletion", "api_key": "k", "team_id": "t",
+                "shardgate_call_id": format!("own-{id}-{spend}"),
                 "end_user": "customer", "spend": spend, "prompt_tokens": 2, "completion_tokens": 3,
                 "total_tokens": 5, "startTime": "2026-11-25T10:00:00", "endTime": "2026-11-25T10:00:01",
                 "model": "openai/gpt", "model_group": "gpt", "custom_llm_provider": "openai",
@@ -310,19 +311,22 @@ fn spend_counts_once() {
         assert_eq!(spent(Table::TEAMS, "t").await, 1.75);
         assert_eq!(spent(Table::END_USERS, "customer").await, 1.75);
         // An upstream may use an id twice: with the journal's position both calls are paid.
-        store.rows(batch(&[("3", 1.0)], Some(7))).await.unwrap();
-        store.rows(batch(&[("3", 1.0)], Some(7))).await.unwrap();
+        let twice = [("3", 0.75), ("4", 0.125), ("4", 0.125)];
+        store.rows(batch(&twice, Some(7))).await.unwrap();
+        store.rows(batch(&twice, Some(7))).await.unwrap();
         assert_eq!(spent(Table::KEYS, "k").await, 2.75);
+        let renamed = store.get(Table::SPEND_LOGS, &["own-3-0.75"]).await.unwrap();
+        assert_eq!(renamed.unwrap()["spend"], 0.75);
         let days = store
             .find(Table::DAILY_TEAMS, "team_id", "t")
             .await
             .unwrap();
         assert_eq!(days.len(), 1, "{days:?}");
         assert_eq!(days[0]["spend"], 2.75);
-        assert_eq!(days[0]["api_requests"], 4);
+        assert_eq!(days[0]["api_requests"], 6);
         assert_eq!(
             store.find(Table::DAILY_TAGS, "tag", "blue").await.unwrap()[0]["prompt_tokens"],
-            8
+            12
         );
         assert_eq!(
             store
@@ -330,7 +334,7 @@ fn spend_counts_once() {
                 .await
                 .unwrap()
                 .len(),
-            3
+            6
         );
     });
 }

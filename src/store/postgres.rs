@@ -3,7 +3,7 @@
 //! Rows travel as JSON: Postgres turns them into its own types (`jsonb_populate_record`,
 //! `to_jsonb`), so that columns we do not know stay as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Config, GenericClient, NoTls};
 
 use super::migrate::{self, Dialect, Present};
-use super::spend::{Batch, effects};
+use super::spend::{Batch, effects, renamed};
 use super::{Answers, Command, Doing, Row, Store, StoreError, Table, changed, completed, now_text};
 
 /// How to reach it.
@@ -440,14 +440,16 @@ async fn record(
     if batch.keep_rows {
         let text = records(Table::SPEND_LOGS, batch.rows.clone(), now);
         let rows = client.query(INSERT_CALLS.as_str(), &[&text]).await?;
+        let new: HashSet<String> = rows.iter().map(|row| row.get(0)).collect();
         if batch.mark.is_none() {
-            let new: std::collections::HashSet<String> =
-                rows.iter().map(|row| row.get(0)).collect();
             counted.retain(|row| {
                 row.get("request_id")
                     .and_then(Value::as_str)
                     .is_some_and(|id| new.contains(id))
             });
+        } else if new.len() < batch.rows.len() {
+            let rest = records(Table::SPEND_LOGS, renamed(&batch.rows, new), now);
+            client.query(INSERT_CALLS.as_str(), &[&rest]).await?;
         }
     }
     let effects = effects(counted.into_iter(), batch.end_users);

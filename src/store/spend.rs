@@ -1,12 +1,13 @@
 //! What a batch of finished calls changes in the database: their rows, the totals of everybody who
 //! pays, and the days' sums. Worked out here once for both stores, from the rows alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
 use super::{Row, Table};
 use crate::auth::calendar;
+use crate::spend::row::OWN_ID;
 
 /// Finished calls, as rows of `LiteLLM_SpendLogs` (its column names; `organization_id` may be named
 /// too).
@@ -21,6 +22,23 @@ pub struct Batch {
     /// Who wrote it and how far it has come, so that a replayed batch counts once. Without it a
     /// call counts once by its row, which needs `keep_rows`.
     pub mark: Option<(String, i64)>,
+}
+
+/// Rows whose `request_id` another call has, since an upstream may use one twice, under their own
+/// names. `written` are the names that were free.
+pub(super) fn renamed(rows: &[Row], mut written: HashSet<String>) -> Vec<Row> {
+    let text = |row: &Row, name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+    let mut renamed = Vec::new();
+    for row in rows {
+        let is_written = text(row, "request_id").is_some_and(|name| written.remove(&name));
+        let own = text(row, OWN_ID).filter(|own| !own.is_empty());
+        if let (false, Some(own)) = (is_written, own) {
+            let mut row = row.clone();
+            row.insert("request_id".to_owned(), Value::from(own));
+            renamed.push(row);
+        }
+    }
+    renamed
 }
 
 /// Additions to the `spend` of one row.

@@ -1,6 +1,6 @@
 //! The embedded store: LiteLLM's tables in one SQLite file, on a thread of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::migrate::{self, Dialect, Present};
 use super::schema::{Column, Kind};
-use super::spend::{Addition, Batch, effects};
+use super::spend::{Addition, Batch, effects, renamed};
 use super::{Answers, Command, Doing, Row, Store, StoreError, Table, changed, completed, now_text};
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -304,21 +304,20 @@ fn record(connection: &Connection, batch: Batch, now: &str) -> rusqlite::Result<
     {
         return Ok(Vec::new());
     }
+    let insert = |row: &Row| {
+        let statement = &Table::SPEND_LOGS.sqlite().insert;
+        write(connection, Table::SPEND_LOGS, statement, row.clone(), now)
+    };
     let mut counted = Vec::with_capacity(batch.rows.len());
     for row in &batch.rows {
-        let new = match batch.keep_rows {
-            true => !write(
-                connection,
-                Table::SPEND_LOGS,
-                &Table::SPEND_LOGS.sqlite().insert,
-                row.clone(),
-                now,
-            )?
-            .is_empty(),
-            false => true,
-        };
-        if new || batch.mark.is_some() {
+        let is_new = !batch.keep_rows || !insert(row)?.is_empty();
+        if is_new || batch.mark.is_some() {
             counted.push(row);
+        }
+        if !is_new && batch.mark.is_some() {
+            for renamed in renamed(std::slice::from_ref(row), HashSet::new()) {
+                insert(&renamed)?;
+            }
         }
     }
     let effects = effects(counted.iter().copied(), batch.end_users);
