@@ -170,7 +170,7 @@ fn serve(
 }
 
 /// The rings and the journal of spend, in the working folder beside the embedded store's file;
-/// `SHARDGATE_LEDGER_FOLDER` names another.
+/// `SHARDGATE_LEDGER_FOLDER` names another, `SHARDGATE_RING_BYTES` sizes each shard's ring.
 const LEDGER_FOLDER: &str = "shardgate-ledger";
 
 type Opened = (Vec<RingWriter>, (Accounts, accounts::Stop));
@@ -184,10 +184,15 @@ fn accounts(config: &Config, shards: usize, log: &Log) -> std::io::Result<Option
     }
     let named = std::env::var_os("SHARDGATE_LEDGER_FOLDER").map(PathBuf::from);
     let mut options = Options::new(named.unwrap_or_else(|| LEDGER_FOLDER.into()), shards);
+    let ring_bytes = std::env::var("SHARDGATE_RING_BYTES").ok();
+    if let Some(bytes) = ring_bytes.and_then(|text| text.parse().ok()) {
+        options.ring_bytes = bytes;
+    }
     options.ledger.sync_every_us = general.journal_sync_ms * 1000;
     options.write_every = general.proxy_batch_write_at;
     options.keep_rows = !general.disable_spend_logs;
     options.end_users = !config.litellm.disable_end_user_cost_tracking;
+    options.totals = !general.disable_spend_updates;
     let first = options.folder.clone();
     for nth in 2.. {
         match accounts::open(options.clone(), log.clone()) {

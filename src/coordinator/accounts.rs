@@ -29,6 +29,8 @@ use crate::store::{Command, LEDGER_POSITION, Row, Store, StoreError};
 
 /// Between two looks into the rings.
 const TICK: Duration = Duration::from_millis(10);
+/// The same where every answer waits for it.
+const TICK_STRICT: Duration = Duration::from_millis(1);
 /// Rows of one transaction.
 const ROWS_MAX: usize = 500;
 /// Between two tries while the store is away.
@@ -53,6 +55,8 @@ pub struct Options {
     pub keep_rows: bool,
     /// False with `disable_end_user_cost_tracking`.
     pub end_users: bool,
+    /// False with `disable_spend_updates`.
+    pub totals: bool,
     /// How long the last records may take to reach the store at the end; what is left is in the
     /// journal for the next start.
     pub stop_within: Duration,
@@ -70,6 +74,7 @@ impl Options {
             write_every: Duration::from_secs(10),
             keep_rows: true,
             end_users: true,
+            totals: true,
             stop_within: Duration::from_secs(5),
         }
     }
@@ -143,6 +148,10 @@ pub fn open(options: Options, log: Log) -> io::Result<(Vec<RingWriter>, Accounts
         stop: Arc::clone(&stop),
         write_every: options.write_every,
         stop_within: options.stop_within,
+        look_every: match options.ledger.sync_every_us {
+            0 => TICK_STRICT,
+            _ => TICK,
+        },
         log,
     };
     let thread = std::thread::Builder::new()
@@ -204,6 +213,8 @@ struct Keeper {
     stop: Arc<AtomicBool>,
     write_every: Duration,
     stop_within: Duration,
+    /// Between two looks into the rings.
+    look_every: Duration,
     log: Log,
 }
 
@@ -246,7 +257,7 @@ impl Keeper {
             if stop_at.is_some_and(|at| now >= at) {
                 return;
             }
-            match self.answered.recv_timeout(TICK) {
+            match self.answered.recv_timeout(self.look_every) {
                 Ok(answer) => {
                     is_out = false;
                     self.take_answer(answer);
@@ -414,6 +425,7 @@ impl Accounts {
             rows,
             keep_rows: self.options.keep_rows,
             end_users: self.options.end_users,
+            totals: self.options.totals,
             mark: Some((self.writer.clone(), end.number())),
         }
     }

@@ -10,6 +10,7 @@ mod models;
 mod origins;
 mod probe;
 mod reload;
+mod retention;
 
 pub use models::check_model;
 pub use origins::Origins;
@@ -171,6 +172,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hubs = Arc::new(start.hubs);
     let schedule = budgets::schedule(&start.config);
+    let retention = retention::schedule(&start.config);
     let desk = keys::open(&start.log, &start.config, &hubs).await?;
     let control = Arc::new(Control {
         desk,
@@ -201,6 +203,9 @@ pub async fn run(start: Start) -> std::io::Result<()> {
     tokio::spawn(keys::hear(control.clone()));
     if let Some(schedule) = schedule {
         tokio::spawn(budgets::keep(control.clone(), schedule));
+    }
+    if let Some(schedule) = retention {
+        tokio::spawn(retention::keep(control.clone(), schedule));
     }
     tokio::spawn(keep_resolved(control.clone()));
     tokio::spawn(reload_on_hangup(control.clone(), hangup));

@@ -145,6 +145,7 @@ pub(super) async fn error(
     close: bool,
 ) -> After {
     call.status = error.status;
+    call.bill.error_class = error.class.name();
     call.keep_alive &= !close;
     let mut out = Buf::small();
     begin(shard, call, error.status, &mut out);

@@ -67,6 +67,8 @@ pub(super) struct Bill {
     pub first_token: Duration,
     /// The answer's own id, by which its row is named.
     pub answer_id: Option<String>,
+    /// The class of the error that was answered; empty for none.
+    pub error_class: &'static str,
 }
 
 /// Which deployment served, and how it came to it.

@@ -2,7 +2,9 @@
 //! last byte leaves. No message and no system call: a copy into mapped memory.
 
 use std::cell::RefCell;
+use std::time::{Duration, Instant};
 
+use shardgate_io::driver::sleep_until;
 use shardgate_io::ring::{Full, RingWriter, Slot};
 
 use super::Shard;
@@ -56,6 +58,26 @@ pub(super) fn reserve(shard: &Shard, call: &mut Call, asked: &Asked) -> Result<(
     Ok(())
 }
 
+/// A call that is refused before it is begun leaves a row too, where there is room for one. Callers
+/// that nobody knows leave none: anybody could fill the database with them.
+pub(super) fn refused(shard: &Shard, call: &mut Call) {
+    let (Some(ledger), Some(operation)) = (&shard.ledger, call.operation) else {
+        return;
+    };
+    if call.note.is_some() || !call.snapshot.settings.error_rows {
+        return;
+    }
+    if let Ok(slot) = ledger.ring.borrow_mut().reserve() {
+        call.note = Some(Box::new(Note {
+            slot,
+            call_type: call_type(operation),
+            stream: false,
+            end_user: String::new(),
+            tags: String::new(),
+        }));
+    }
+}
+
 fn full() -> GatewayError {
     GatewayError::refused(
         ErrorClass::ServiceUnavailable,
@@ -64,18 +86,51 @@ fn full() -> GatewayError {
     )
 }
 
-/// Publishes the call's record, if it has one that is not published yet. Called before the last
-/// byte of an answer, and once more when the call is over for those that never came so far.
-pub(super) fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) {
-    let (Some(ledger), Some(note)) = (&shard.ledger, call.note.take()) else {
-        return;
+/// Publishes the call's record before the last byte of its answer. False: with `journal_sync_ms: 0`
+/// the disk has not taken it, and the answer must not end as if it had.
+pub(super) async fn settle(shard: &Shard, call: &mut Call, outcome: Outcome) -> bool {
+    let published = publish(shard, call, outcome);
+    match published {
+        Some(position) if call.snapshot.settings.strict_journal => durable(shard, position).await,
+        _ => true,
+    }
+}
+
+/// Waits until the journal on disk has a record.
+async fn durable(shard: &Shard, position: u64) -> bool {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const STEP: Duration = Duration::from_millis(1);
+    let Some(ledger) = &shard.ledger else {
+        return true;
     };
+    let until = Instant::now() + PATIENCE;
+    while !ledger.ring.borrow().is_released(position) {
+        if Instant::now() >= until {
+            return false;
+        }
+        sleep_until(Instant::now() + STEP).await;
+    }
+    true
+}
+
+/// Publishes the call's record, if it has one that is not published yet; answers where it is in
+/// the ring. Called once more when the call is over, for those that never came so far.
+fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) -> Option<u64> {
+    let (ledger, note) = (shard.ledger.as_ref()?, call.note.take()?);
+    if outcome == Outcome::Failure && !call.snapshot.settings.error_rows {
+        ledger.ring.borrow_mut().cancel(note.slot);
+        return None;
+    }
     let (id, shown, client) = (call.id.text(), call.shown_id(), call.client.to_string());
     let elapsed = call.began.elapsed();
     let mut record = CallRecord {
         request_id: call.bill.answer_id.as_deref().unwrap_or(&id),
         call_id: &shown,
-        own_id: if call.bill.answer_id.is_some() { &id } else { "" },
+        own_id: if call.bill.answer_id.is_some() {
+            &id
+        } else {
+            ""
+        },
         outcome,
         status: call.status,
         stream: note.stream,
@@ -87,6 +142,7 @@ pub(super) fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) {
         call_type: note.call_type,
         requester_ip: &client,
         tags: &note.tags,
+        error_class: call.bill.error_class,
         ..CallRecord::default()
     };
     let snapshot = call.snapshot.clone();
@@ -108,12 +164,16 @@ pub(super) fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) {
         record.deployment = &deployment.id;
         record.provider = deployment.target.entry.name;
         record.api_base = &deployment.api_base;
+    } else {
+        let group = &call.route.group;
+        let is_known = snapshot.deployments.iter().any(|made| made.group == *group);
+        record.model = if is_known { group } else { "unknown-model" };
     }
     record.set_usage(&call.bill.used);
     record.set_cost(&call.bill.cost);
     let mut buffer = ledger.buffer.borrow_mut();
     record.encode(&mut buffer);
-    ledger.ring.borrow_mut().push(note.slot, &buffer);
+    Some(ledger.ring.borrow_mut().push(note.slot, &buffer))
 }
 
 /// The end of a call: its record, if the answer did not publish it.

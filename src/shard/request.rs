@@ -163,7 +163,10 @@ async fn llm(
     match reserved {
         Ok(Some(asked)) => attempt::until_answered(shard, call, connection, request, asked).await,
         Ok(None) => gone(call),
-        Err(error) => answer::error(shard, call, connection, &error, false).await,
+        Err(error) => {
+            ledger::refused(shard, call);
+            answer::error(shard, call, connection, &error, false).await
+        }
     }
 }
 

@@ -155,7 +155,9 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
         200..=399 => Outcome::Success,
         _ => Outcome::Failure,
     };
-    ledger::publish(work.shard, work.call, outcome);
+    if !ledger::settle(work.shard, work.call, outcome).await {
+        return unrecorded(work, usage);
+    }
     Served::well(
         answer::send(work.call, work.connection, out, close).await,
         usage,
@@ -195,7 +197,9 @@ async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: I
             } else {
                 Outcome::Success
             };
-            ledger::publish(work.shard, work.call, outcome);
+            if !ledger::settle(work.shard, work.call, outcome).await {
+                return unrecorded(work, relay.usage());
+            }
         }
         if relay
             .flush(work.connection, head.take(), last)
@@ -233,6 +237,18 @@ async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: I
         after,
         usage: relay.usage(),
         failed,
+        client_left: false,
+    }
+}
+
+/// The disk did not take the call's record (`journal_sync_ms: 0`): the connection is cut, for an
+/// answer that is whole would say that the call is written down.
+fn unrecorded(work: &mut Work<'_>, usage: Option<Usage>) -> Served {
+    work.call.status = 503;
+    Served {
+        after: After::Abort,
+        usage,
+        failed: None,
         client_left: false,
     }
 }
@@ -303,6 +319,9 @@ async fn send_raw(work: &mut Work<'_>, mut exchange: Box<Exchange>, deadline: In
             failed,
             client_left: false,
         };
+    }
+    if !ledger::settle(work.shard, work.call, Outcome::Success).await {
+        return unrecorded(work, None);
     }
     if work.call.http11 {
         out.extend_from_slice(shardgate_io::http1::encode::LAST_CHUNK);

@@ -27,6 +27,10 @@ pub struct Settings {
     pub global_budget: bool,
     /// `allow_requests_on_db_unavailable`
     pub pass_without_database: bool,
+    /// Calls that fail leave a row: not with `disable_error_logs`.
+    pub error_rows: bool,
+    /// `journal_sync_ms: 0`: no answer ends before the disk has its record.
+    pub strict_journal: bool,
     /// `allowed_routes`
     pub allowed_routes: Option<Vec<String>>,
     /// `admin_only_routes`
@@ -128,6 +132,8 @@ impl Settings {
             user_required: general.enforce_user_param,
             global_budget: litellm.max_budget.is_some(),
             pass_without_database: general.allow_requests_on_db_unavailable,
+            error_rows: !general.disable_error_logs,
+            strict_journal: general.journal_sync_ms == 0,
             allowed_routes: general.allowed_routes.clone(),
             admin_only_routes: general.admin_only_routes.clone(),
             key_header: general

@@ -291,6 +291,7 @@ fn spend_counts_once() {
                 rows: ids.iter().map(|(id, spend)| call(id, *spend)).collect(),
                 keep_rows: true,
                 end_users: true,
+                totals: true,
                 mark: mark.map(|position| ("here".to_owned(), position)),
             })
         };
@@ -328,14 +329,8 @@ fn spend_counts_once() {
             store.find(Table::DAILY_TAGS, "tag", "blue").await.unwrap()[0]["prompt_tokens"],
             12
         );
-        assert_eq!(
-            store
-                .find(Table::SPEND_LOGS, "api_key", "k")
-                .await
-                .unwrap()
-                .len(),
-            6
-        );
+        let rows = store.find(Table::SPEND_LOGS, "api_key", "k").await.unwrap();
+        assert_eq!(rows.len(), 6);
     });
 }
 

@@ -12,6 +12,7 @@ pub mod secret;
 pub mod spend;
 mod sqlite;
 mod table;
+mod tls;
 
 use std::fmt;
 use std::future::Future;

@@ -12,7 +12,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Config, GenericClient, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config, GenericClient};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::migrate::{self, Dialect, Present};
 use super::spend::{Batch, effects, renamed};
@@ -49,12 +50,13 @@ impl Postgres {
     /// # Errors
     /// When the URL cannot be understood.
     pub fn new(options: &PostgresOptions) -> Result<Postgres, StoreError> {
-        let mut config = parse(&options.url)?;
+        let (mut config, tls) = parse(&options.url)?;
         config
             .connect_timeout(options.timeout)
             .application_name("shardgate");
         let pool = Arc::new(Pool {
             config,
+            tls,
             free: Mutex::default(),
             places: Semaphore::new(options.connections_max.max(1)),
             timeout: options.timeout,
@@ -70,8 +72,9 @@ impl Postgres {
     }
 }
 
-/// Prisma's URLs carry parameters that are no Postgres parameters; `schema` becomes the search path.
-fn parse(url: &str) -> Result<Config, StoreError> {
+/// Prisma's URLs carry parameters that are no Postgres parameters; `schema` becomes the search path,
+/// and what is about TLS is for the connector.
+fn parse(url: &str) -> Result<(Config, MakeRustlsConnect), StoreError> {
     const KNOWN: &[&str] = &[
         "application_name",
         "channel_binding",
@@ -92,7 +95,10 @@ fn parse(url: &str) -> Result<Config, StoreError> {
     let pairs = || query.split('&').filter_map(|pair| pair.split_once('='));
     let kept: Vec<String> = pairs()
         .filter(|(name, _)| KNOWN.contains(name))
-        .map(|(name, value)| format!("{name}={value}"))
+        .map(|(name, value)| match (name, value) {
+            ("sslmode", "verify-ca" | "verify-full") => "sslmode=require".to_owned(),
+            _ => format!("{name}={value}"),
+        })
         .collect();
     let unclear =
         || StoreError::Refused("general_settings.database_url is no Postgres URL".to_owned());
@@ -109,11 +115,17 @@ fn parse(url: &str) -> Result<Config, StoreError> {
         }
         config.options(format!("-c search_path={schema}"));
     }
-    Ok(config)
+    let parameter = |wanted: &str| {
+        let (_, value) = pairs().find(|(name, _)| *name == wanted)?;
+        Some(value.replace("%2F", "/").replace("%2f", "/"))
+    };
+    let tls = super::tls::connector(parameter).map_err(StoreError::Refused)?;
+    Ok((config, tls))
 }
 
 struct Pool {
     config: Config,
+    tls: MakeRustlsConnect,
     free: Mutex<Vec<Client>>,
     places: Semaphore,
     timeout: Duration,
@@ -164,7 +176,7 @@ impl Pool {
                 });
             }
         }
-        let connecting = self.config.connect(NoTls);
+        let connecting = self.config.connect(self.tls.clone());
         let late = || StoreError::Unavailable("connecting took too long".to_owned());
         let connected = tokio::time::timeout(self.timeout, connecting)
             .await
@@ -185,12 +197,13 @@ impl Pool {
 fn failed(error: tokio_postgres::Error) -> StoreError {
     let Some(said) = error.as_db_error() else {
         // The driver's own words name neither password nor URL.
-        return StoreError::Unavailable(error.to_string());
+        let why = std::error::Error::source(&error).map(|why| format!(": {why}"));
+        return StoreError::Unavailable(format!("{error}{}", why.unwrap_or_default()));
     };
     let text = format!("{}: {}", said.code().code(), said.message());
-    // Classes: connection, resources, operator's intervention.
+    // Classes: connection, authorization, resources, operator's intervention.
     match &said.code().code()[..2] {
-        "08" | "53" | "57" => StoreError::Unavailable(text),
+        "08" | "28" | "53" | "57" => StoreError::Unavailable(text),
         _ => StoreError::Refused(text),
     }
 }
@@ -288,7 +301,7 @@ impl Store for Postgres {
 async fn listen(pool: Arc<Pool>, instance: String, heard: mpsc::UnboundedSender<String>) {
     const PAUSE: Duration = Duration::from_secs(1);
     while !heard.is_closed() {
-        if let Ok((client, mut connection)) = pool.config.connect(NoTls).await {
+        if let Ok((client, mut connection)) = pool.config.connect(pool.tls.clone()).await {
             let missed = heard.clone();
             let subscribe = async move {
                 if client
@@ -451,6 +464,9 @@ async fn record(
             let rest = records(Table::SPEND_LOGS, renamed(&batch.rows, new), now);
             client.query(INSERT_CALLS.as_str(), &[&rest]).await?;
         }
+    }
+    if !batch.totals {
+        return Ok(Vec::new());
     }
     let effects = effects(counted.into_iter(), batch.end_users);
     let mut additions: BTreeMap<Table, Vec<Value>> = BTreeMap::new();

@@ -79,6 +79,17 @@ macro_rules! days {
     };
 }
 
+/// Removes up to 5,000 rows of calls that began before the parameter: `{"count"}`.
+pub static FORGET_CALLS: Query = Query {
+    postgres: "WITH gone AS (DELETE FROM \"LiteLLM_SpendLogs\" WHERE \"request_id\" IN \
+        (SELECT \"request_id\" FROM \"LiteLLM_SpendLogs\" \
+         WHERE \"startTime\" < $1::text::timestamp LIMIT 5000) RETURNING 1) \
+        SELECT json_build_object('count', count(*))::text FROM gone",
+    sqlite: "DELETE FROM \"LiteLLM_SpendLogs\" WHERE \"request_id\" IN \
+        (SELECT \"request_id\" FROM \"LiteLLM_SpendLogs\" WHERE \"startTime\" < ?1 LIMIT 5000) \
+        RETURNING json_object('count', 1)",
+};
+
 /// Days of users.
 pub static USER_DAYS: Query = days!("LiteLLM_DailyUserSpend", "user_id");
 /// Days of teams.
@@ -225,7 +236,8 @@ pub static USERS_BY_SPEND: Query = Query {
 
 /// All questions, for a test that asks each of both stores.
 #[cfg(test)]
-pub(super) static EVERY: [(&Query, usize); 21] = [
+pub(super) static EVERY: [(&Query, usize); 22] = [
+    (&FORGET_CALLS, 1),
     (&LEDGER_POSITION, 1),
     (&TOKENS, 2),
     (&USER_DAYS, 4),

@@ -19,6 +19,8 @@ pub struct Batch {
     pub keep_rows: bool,
     /// False with `disable_end_user_cost_tracking`: end users get no totals.
     pub end_users: bool,
+    /// False with `disable_spend_updates`: rows only.
+    pub totals: bool,
     /// Who wrote it and how far it has come, so that a replayed batch counts once. Without it a
     /// call counts once by its row, which needs `keep_rows`.
     pub mark: Option<(String, i64)>,

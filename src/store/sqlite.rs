@@ -320,6 +320,9 @@ fn record(connection: &Connection, batch: Batch, now: &str) -> rusqlite::Result<
             }
         }
     }
+    if !batch.totals {
+        return Ok(Vec::new());
+    }
     let effects = effects(counted.iter().copied(), batch.end_users);
     for addition in &effects.additions {
         add(connection, addition)?;

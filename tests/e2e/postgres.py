@@ -17,7 +17,8 @@ def binaries():
 
 
 class Postgres:
-    def __init__(self):
+    def __init__(self, tls=False):
+        self.tls = tls
         self.bin = binaries()
         if self.bin is None:
             raise FileNotFoundError("no initdb and postgres on this machine")
@@ -31,11 +32,27 @@ class Postgres:
             self.port = probe.getsockname()[1]
         self._run("initdb", "-A", "trust", "-U", "litellm", "--no-sync", "-D", self.folder / "data")
         self.process = None
+        if tls:
+            self._certify()
         self.start()
 
     def _run(self, program, *args):
         command = [*self.prefix, str(self.bin / program), *map(str, args)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
+
+    def _certify(self):
+        data = self.folder / "data"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                        "-addext", "basicConstraints=critical,CA:FALSE",
+                        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                        "-keyout", data / "server.key", "-out", data / "server.crt"],
+                       check=True, stderr=subprocess.DEVNULL)
+        (data / "server.key").chmod(0o600)
+        if os.geteuid() == 0:
+            shutil.chown(data / "server.key", "nobody")
+            shutil.chown(data / "server.crt", "nobody")
+        (data / "postgresql.conf").open("a").write("\nssl = on\n")
+        (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 trust\n")
 
     def start(self):
         command = [*self.prefix, str(self.bin / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port),

@@ -1,0 +1,206 @@
+"""What decides whether and how a call is written down: rows of failures, totals, old rows, the journal
+on disk, and TLS to the database."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+import canned
+import postgres
+from gateway import KEY, config, entry
+from mock import Answer
+
+PRICE = 0.001
+
+
+@pytest.fixture(scope="module")
+def database():
+    try:
+        made = postgres.Postgres()
+    except FileNotFoundError as missing:
+        pytest.skip(f"Postgres: {missing}")
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def start(request, upstream, gateway):
+    def run(**general):
+        general = {"master_key": KEY, "proxy_batch_write_at": 0.1, **general}
+        if request.param == "postgres":
+            general["database_url"] = request.getfixturevalue("database").url
+        made = entry("m", upstream, input_cost_per_token=PRICE, output_cost_per_token=PRICE)
+        return gateway(config(made, general=general))
+
+    return run
+
+
+def new_key(server, **body):
+    answer = server.post("/key/generate", body, key=KEY)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["key"]
+
+
+def rows(server, key, count, seconds=8.0):
+    """The key's rows as soon as there are `count`, or what there is."""
+    until = time.monotonic() + seconds
+    while True:
+        found = server.client.get("/spend/logs", params={"api_key": key}, headers={"authorization": f"Bearer {KEY}"}).json()
+        if len(found) >= count or time.monotonic() > until:
+            return found
+        time.sleep(0.05)
+
+
+def info(server, key):
+    return server.client.get("/key/info", params={"key": key}, headers={"authorization": f"Bearer {KEY}"}).json()["info"]
+
+
+def test_an_answer_id_that_is_repeated_keeps_both_rows(start, upstream):
+    upstream.answer(Answer(body={**canned.chat("hello"), "id": "chatcmpl-the-same"}))
+    server = start()
+    key = new_key(server)
+    for _ in range(3):
+        assert server.chat(key=key).status_code == 200
+    found = rows(server, key, 3)
+    assert len(found) == 3
+    assert len({row["request_id"] for row in found}) == 3
+    assert "chatcmpl-the-same" in {row["request_id"] for row in found}
+    spent = sum(row["spend"] for row in found)
+    assert abs(spent - info(server, key)["spend"]) < 1e-9 and spent > 0
+
+
+def test_failures_have_rows(start, upstream):
+    server = start()
+    key = new_key(server, rpm_limit=2, models=["m"])
+    upstream.answer(Answer(status=500, body={"error": {"message": "broken"}}))
+    assert server.chat(key=key).status_code == 500
+    assert server.chat("other", key=key).status_code == 403
+    assert server.chat(key=key).status_code == 500
+    assert server.chat(key=key).status_code == 429
+    found = rows(server, key, 4)
+    assert [row["status"] for row in found] == ["failure"] * 4
+    classes = sorted(row["metadata"]["error_information"]["error_class"] for row in found)
+    assert classes == ["InternalServerError", "InternalServerError", "PermissionDeniedError", "RateLimitError"]
+    assert {row["spend"] for row in found} == {0}
+    assert "unknown-model" in {row["model"] for row in found}
+    assert info(server, key)["spend"] == 0
+
+
+def test_unknown_keys_leave_no_row(start):
+    server = start()
+    for _ in range(5):
+        assert server.chat(key="sk-nobody-has-this-key").status_code == 401
+    key = new_key(server)
+    assert server.chat(key=key).status_code == 200
+    assert len(rows(server, key, 1)) == 1
+    everybody = server.client.get("/spend/logs", headers={"authorization": f"Bearer {KEY}"}).json()
+    assert all(row["status"] == "success" for row in everybody if row["startTime"] >= rows(server, key, 1)[0]["startTime"])
+
+
+def test_disable_error_logs(start, upstream):
+    server = start(disable_error_logs=True)
+    key = new_key(server)
+    upstream.answer(Answer(status=500, body={"error": {"message": "broken"}}), Answer(body=canned.chat("hello")))
+    assert server.chat(key=key).status_code == 500
+    assert server.chat(key=key).status_code == 200
+    found = rows(server, key, 1)
+    time.sleep(0.5)
+    assert [row["status"] for row in rows(server, key, 1)] == ["success"] and found
+
+
+def test_disable_spend_updates(start):
+    server = start(disable_spend_updates=True)
+    key = new_key(server)
+    assert server.chat(key=key).status_code == 200
+    assert rows(server, key, 1)[0]["spend"] > 0
+    time.sleep(0.5)
+    assert info(server, key)["spend"] == 0
+
+
+def test_maximum_spend_logs_retention_period(start):
+    server = start(maximum_spend_logs_retention_period="2s", maximum_spend_logs_retention_interval="1s")
+    key = new_key(server)
+    assert server.chat(key=key).status_code == 200
+    assert len(rows(server, key, 1)) == 1
+    until = time.monotonic() + 10
+    while rows(server, key, 0) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert rows(server, key, 0) == []
+    assert info(server, key)["spend"] > 0, "the totals stay"
+
+
+def test_journal_sync_ms(upstream, gateway):
+    """0: when the answer is whole, the record is on the disk, whatever becomes of the memory."""
+    made = entry("m", upstream, input_cost_per_token=PRICE, output_cost_per_token=PRICE)
+    configuration = config(made, general={"master_key": KEY, "journal_sync_ms": 0, "proxy_batch_write_at": 30})
+    server = gateway(configuration, "--num_workers", "1")
+    key = new_key(server)
+    for stream in (False, True):
+        assert server.chat(key=key, stream=stream).status_code == 200
+    server.process.kill()
+    server.process.wait(10)
+    for ring in (server.folder / "shardgate-ledger").glob("*.ring"):
+        ring.unlink()
+    again = gateway(config(made, general={"master_key": KEY, "proxy_batch_write_at": 0.1}), "--num_workers", "1")
+    assert len(rows(again, key, 2)) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_a_full_disk_refuses_new_work(upstream, gateway, tmp_path):
+    """What could not be written down is not begun: 503, and nothing of what was answered is lost."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs: {mounted.stderr.decode()}")
+    try:
+        made = entry("m", upstream, input_cost_per_token=PRICE, output_cost_per_token=PRICE)
+        environment = {"SHARDGATE_LEDGER_FOLDER": str(disk / "ledger"), "SHARDGATE_RING_BYTES": "131072"}
+        configuration = config(made, general={"master_key": KEY, "proxy_batch_write_at": 0.1})
+        server = gateway(configuration, "--num_workers", "1", env=environment)
+        key = new_key(server)
+        (disk / "filler").write_bytes(b"x" * (shutil.disk_usage(disk).free - 8192))
+        answered = 0
+        while answered < 2000:
+            answer = server.chat(key=key)
+            if answer.status_code != 200:
+                break
+            answered += 1
+        assert answer.status_code == 503, answer.text
+        assert "spend journal" in answer.json()["error"]["message"]
+        (disk / "filler").unlink()
+        assert len(rows(server, key, answered)) >= answered
+        until = time.monotonic() + 10
+        while server.chat(key=key).status_code != 200 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert server.chat(key=key).status_code == 200
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+@pytest.fixture(scope="module")
+def encrypted():
+    try:
+        made = postgres.Postgres(tls=True)
+    except FileNotFoundError as missing:
+        pytest.skip(f"Postgres: {missing}")
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-full", "prefer", "disable", "wrong-root"])
+def test_database_url_sslmode(encrypted, upstream, gateway, tmp_path, mode):
+    """The server takes TLS only."""
+    root = encrypted.folder / "data" / "server.crt"
+    asked = {"verify-full": f"verify-full&sslrootcert={root}", "wrong-root": "verify-full"}.get(mode, mode)
+    general = {"master_key": KEY, "database_url": f"{encrypted.url}&sslmode={asked}", "database_connection_timeout": 2}
+    server = gateway(config(entry("m", upstream), general=general))
+    answer = server.post("/key/generate", {}, key=KEY)
+    if mode in ("disable", "wrong-root"):
+        assert answer.status_code == 503, answer.text
+    else:
+        assert answer.status_code == 200, answer.text
+        assert server.chat(key=answer.json()["key"]).status_code == 200
