@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::auth::caller::Denied;
 use crate::auth::key::KeyHash;
 use crate::directory::Account;
 use crate::snapshot::Snapshot;
@@ -47,8 +48,39 @@ pub enum Found {
     Account(Arc<Account>),
     /// There is no such key.
     Nobody,
+    /// The proof was looked at and is not good.
+    Refused(Arc<Denied>),
     /// The database cannot be asked now.
     Away,
+}
+
+/// Proof of who somebody is that only the coordinator can judge: keys of an identity provider are
+/// fetched and users looked up for it, which no shard waits for.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// A token that is no virtual key: a JWT, or one that an OAuth2 server knows.
+    Bearer(String),
+    /// What a trusted OAuth2 proxy says: fields of an identity with their values.
+    Named(Vec<(String, String)>),
+}
+
+impl Proof {
+    /// The hash of the whole proof: its name in the tables of callers.
+    pub fn hash(&self) -> KeyHash {
+        match self {
+            Proof::Bearer(token) => KeyHash::of(token.as_bytes()),
+            Proof::Named(fields) => {
+                let mut all = b"named by a proxy".to_vec();
+                for (name, value) in fields {
+                    all.extend_from_slice(&(name.len() as u64).to_le_bytes());
+                    all.extend_from_slice(name.as_bytes());
+                    all.extend_from_slice(&(value.len() as u64).to_le_bytes());
+                    all.extend_from_slice(value.as_bytes());
+                }
+                KeyHash::of(&all)
+            }
+        }
+    }
 }
 
 /// Shard to coordinator.
@@ -57,6 +89,13 @@ pub enum FromShard {
     LookUp {
         /// The key.
         hash: KeyHash,
+    },
+    /// Whose is this token, or who is it that a trusted proxy names?
+    Prove {
+        /// What the answer is known by.
+        hash: KeyHash,
+        /// What was brought.
+        proof: Proof,
     },
     /// What binds this end user or tag?
     LookUpPayer {
@@ -95,6 +134,8 @@ pub struct AdminRequest {
     pub peer: IpAddr,
     /// The caller proved that it is the master key's holder, or the gateway has none.
     pub caller: AdminCaller,
+    /// Whom a trusted proxy names.
+    pub proof: Option<Proof>,
 }
 
 /// Who asks.

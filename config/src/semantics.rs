@@ -382,6 +382,39 @@ fn strategy_args(whole: &Whole<'_>, strategy: &str, findings: &mut Findings) {
     }
 }
 
+/// Identities in headers come from trusted peers, and say who somebody is, not what they may do.
+fn oauth2_proxy(whole: &Whole<'_>, proxies: &[&str], findings: &mut Findings) {
+    const FIELDS: [&str; 8] = [
+        "user_id",
+        "user_email",
+        "team_id",
+        "team_alias",
+        "groups",
+        "org_id",
+        "end_user_id",
+        "models",
+    ];
+    if !whole.is_true(GENERAL, "enable_oauth2_proxy_auth") {
+        return;
+    }
+    if !proxies.iter().any(|name| whole.is_given(GENERAL, name)) {
+        let at = whole.place(GENERAL, "enable_oauth2_proxy_auth");
+        let message = "expects `trusted_proxies`, the addresses of the OAuth2 proxy: the headers of \
+                       others are not believed";
+        findings.error(at, "general_settings.enable_oauth2_proxy_auth", message);
+    }
+    let mappings = whole.value(GENERAL, "oauth2_config_mappings");
+    let names = mappings.and_then(Json::as_object).into_iter().flatten();
+    for (name, _) in names.filter(|(name, _)| !FIELDS.contains(&name.as_str())) {
+        let at = whole.place(GENERAL, "oauth2_config_mappings");
+        let message = format!(
+            "{name} cannot come from a header; {} can",
+            FIELDS.join(", ")
+        );
+        findings.error(at, "general_settings.oauth2_config_mappings", message);
+    }
+}
+
 fn access(whole: &Whole<'_>, findings: &mut Findings) {
     if !whole.is_given(GENERAL, "master_key") && !whole.tree.is_null() {
         let at = whole.place(GENERAL, "master_key");
@@ -414,6 +447,7 @@ fn access(whole: &Whole<'_>, findings: &mut Findings) {
         findings.error(at, "general_settings.litellm_jwtauth", message);
     }
     let proxies = ["trusted_proxies", "trusted_proxy_ranges"];
+    oauth2_proxy(whole, &proxies, findings);
     if whole.is_true(GENERAL, "use_x_forwarded_for")
         && !proxies.iter().any(|name| whole.is_given(GENERAL, name))
     {

@@ -18,7 +18,7 @@ use serde_json::json;
 use tower::ServiceExt;
 
 use crate::coordinator::Control;
-use crate::message::{AdminAnswer, AdminCaller, AdminRequest};
+use crate::message::{AdminAnswer, AdminCaller, AdminRequest, Proof};
 use desk::Asker;
 
 /// Routes that need no key at all.
@@ -70,6 +70,7 @@ fn convert(request: AdminRequest) -> Option<Request> {
     }
     builder
         .extension(request.caller)
+        .extension(request.proof)
         .body(Body::from(request.body))
         .ok()
 }
@@ -97,6 +98,7 @@ async fn collect(response: Response) -> AdminAnswer {
 async fn guard(
     State(control): State<Arc<Control>>,
     Extension(caller): Extension<AdminCaller>,
+    Extension(proof): Extension<Option<Proof>>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -106,7 +108,7 @@ async fn guard(
     }
     let asker = match caller {
         AdminCaller::Admin => Asker::master(),
-        _ => match desk::identify(&control, request.headers(), &path).await {
+        _ => match desk::identify(&control, request.headers(), proof.as_ref(), &path).await {
             Ok(asker) => asker,
             Err(refusal) => return refusal.into_response(),
         },

@@ -162,6 +162,10 @@ pub struct Caller {
     pub tpm_limit: Option<u64>,
     /// Requests a minute of the key.
     pub rpm_limit: Option<u64>,
+    /// It has no key of its own: an identity provider vouches for it.
+    pub is_vouched: bool,
+    /// The end user of all its requests, where a token names one.
+    pub end_user_id: Option<String>,
 }
 
 impl Caller {

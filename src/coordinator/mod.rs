@@ -9,8 +9,10 @@ mod keys;
 mod models;
 mod origins;
 mod probe;
+mod proofs;
 mod reload;
 mod retention;
+pub mod web;
 
 pub use models::check_model;
 pub use origins::Origins;
@@ -81,6 +83,8 @@ pub struct Control {
     hubs: Arc<Vec<Hub>>,
     /// Keys, teams, users: rows and accounts.
     desk: Arc<Desk>,
+    /// Tokens of others than us.
+    proofs: Mutex<Arc<proofs::Proofs>>,
     /// Where this gateway listens, for its own health calls.
     listening: SocketAddr,
     /// Proves that a health call is ours.
@@ -123,6 +127,13 @@ impl Control {
                 log!(self.log, Error, "ready_not_delivered", shard = shard);
             }
         }
+    }
+
+    fn proofs(&self) -> Arc<proofs::Proofs> {
+        self.proofs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn publish(&self, snapshot: Arc<Snapshot>) {
@@ -174,8 +185,10 @@ pub async fn run(start: Start) -> std::io::Result<()> {
     let schedule = budgets::schedule(&start.config);
     let retention = retention::schedule(&start.config);
     let desk = keys::open(&start.log, &start.config, &hubs).await?;
+    let proofs = proofs::Proofs::from_config(&start.config).map_err(std::io::Error::other)?;
     let control = Arc::new(Control {
         desk,
+        proofs: Mutex::new(Arc::new(proofs)),
         log: start.log,
         source: start.source,
         lasting: start.lasting,
@@ -201,6 +214,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
     control.say_ready();
     tokio::spawn(keys::fill_index(control.clone()));
     tokio::spawn(keys::hear(control.clone()));
+    tokio::spawn(proofs::keep_keys(control.clone()));
     if let Some(schedule) = schedule {
         tokio::spawn(budgets::keep(control.clone(), schedule));
     }
@@ -257,6 +271,9 @@ async fn listen(
             match message {
                 FromShard::LookUp { hash } => {
                     tokio::spawn(keys::look_up(control.clone(), shard, hash));
+                }
+                FromShard::Prove { hash, proof } => {
+                    tokio::spawn(proofs::answer(control.clone(), shard, hash, proof));
                 }
                 FromShard::LookUpPayer { name } => {
                     tokio::spawn(keys::look_up_payer(control.clone(), shard, name));

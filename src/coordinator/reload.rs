@@ -1,8 +1,9 @@
 //! Reloading: a whole new snapshot, or none.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
+use super::proofs::Proofs;
 use super::{Control, Lasting};
 use crate::admin::desk::Rules;
 use crate::log;
@@ -126,7 +127,11 @@ impl Control {
             }
             Err(errors) => Err(errors),
         };
-        let (snapshot, read) = match built {
+        let built = built.and_then(|(snapshot, read)| {
+            let proofs = Proofs::from_config(&read.config).map_err(|error| vec![error])?;
+            Ok((snapshot, read, proofs))
+        });
+        let (snapshot, read, proofs) = match built {
             Ok(built) => built,
             Err(errors) => {
                 for error in &errors {
@@ -137,6 +142,7 @@ impl Control {
         };
         self.lasting.origins.resolve(true).await;
         self.desk.set_rules(Rules::from_config(&read.config));
+        *self.proofs.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(proofs);
         let report = Report {
             models: snapshot.deployments.len(),
             version,

@@ -14,7 +14,7 @@ use crate::limit::{Meter, Micros, Nano, Reservation, Semaphore, Window, dollars}
 pub const WINDOW: Duration = Duration::from_secs(60);
 
 /// A caller and its counters.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Account {
     /// What it may do.
     pub caller: Caller,
@@ -24,6 +24,8 @@ pub struct Account {
     pub budgets: Vec<Budget>,
     /// What the key spent.
     pub spend: Arc<Meter>,
+    /// The same bearer in another of its teams, for models that this one may not use.
+    pub next: Option<Arc<Account>>,
 }
 
 /// Limits of one scope.
@@ -374,6 +376,7 @@ mod tests {
                 model: None,
             }],
             spend,
+            next: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Rows to an account: a key with its user, team, membership, organization and budgets.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -9,6 +10,7 @@ use super::counters::Counters;
 use super::payers;
 use crate::auth::calendar;
 use crate::auth::caller::{Caller, Role};
+use crate::limit::Meter;
 use crate::store::{Command, Row, Store, StoreError, Table};
 
 /// A text of a row; `None` where it is absent, null or empty.
@@ -77,7 +79,42 @@ pub(super) async fn account(
         return Ok(None);
     };
     let rows = read(store, key).await?;
-    Ok(Some(assemble(&rows, counters)))
+    let spend = counters.meter(format!("key:{token}"));
+    Ok(Some(assemble(&rows, counters, spend)))
+}
+
+/// Somebody without a key of its own, whom an identity provider vouches for.
+#[derive(Clone, Debug, Default)]
+pub struct Vouched {
+    /// What a key's row would say: one for each team that may pay, the first that may use the model does.
+    pub rows: Vec<Row>,
+    /// The role, over that of the user's row.
+    pub role: Option<Role>,
+    /// The end user of all requests.
+    pub end_user_id: Option<String>,
+}
+
+/// The account of somebody without a key; the further ones hang on it.
+pub(super) async fn vouched(
+    store: &dyn Store,
+    counters: &Counters,
+    vouched: &Vouched,
+) -> Result<Arc<Account>, StoreError> {
+    let spend = Arc::new(Meter::default());
+    // A list linked from the first to the last.
+    let mut next: Option<Arc<Account>> = None;
+    for row in vouched.rows.iter().rev() {
+        let rows = read(store, row.clone()).await?;
+        let mut account = assemble(&rows, counters, spend.clone());
+        if let Some(role) = vouched.role {
+            account.caller.role = role;
+        }
+        account.caller.is_vouched = true;
+        account.caller.end_user_id = vouched.end_user_id.clone();
+        account.next = next.take();
+        next = Some(Arc::new(account));
+    }
+    Ok(next.unwrap_or_default())
 }
 
 async fn read(store: &dyn Store, key: Row) -> Result<Rows, StoreError> {
@@ -134,9 +171,8 @@ async fn read(store: &dyn Store, key: Row) -> Result<Rows, StoreError> {
     })
 }
 
-fn assemble(rows: &Rows, counters: &Counters) -> Account {
+fn assemble(rows: &Rows, counters: &Counters, spend: Arc<Meter>) -> Account {
     let caller = caller(rows);
-    let spend = counters.meter(format!("key:{}", caller.token));
     let limits = limits(rows, &caller, counters);
     let budgets = payers::of_key(rows, &caller, counters, &spend);
     Account {
@@ -144,6 +180,7 @@ fn assemble(rows: &Rows, counters: &Counters) -> Account {
         limits,
         budgets,
         spend,
+        next: None,
     }
 }
 
@@ -185,6 +222,8 @@ fn caller(rows: &Rows) -> Caller {
         max_budget: money(key, "max_budget"),
         tpm_limit: number(key, "tpm_limit"),
         rpm_limit: number(key, "rpm_limit"),
+        is_vouched: false,
+        end_user_id: None,
         token,
     }
 }

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use account::{Account, Budget, Demand, Limit, Moment, Payer, Permit, Refused, WINDOW};
-pub use build::text;
+pub use build::{Vouched, text};
 use counters::Counters;
 pub use payers::EVERYBODY;
 
@@ -82,6 +82,9 @@ impl std::fmt::Display for Change {
 /// no more.
 pub type Push = Box<dyn Fn(&str, Option<Arc<Account>>) + Send + Sync>;
 
+/// Identities of tokens that are remembered, at most.
+const VOUCHED_MAX: usize = 50_000;
+
 /// The coordinator's knowledge of callers.
 pub struct Directory {
     /// Rows.
@@ -89,6 +92,8 @@ pub struct Directory {
     /// Secrets at rest.
     pub secrets: SecretBox,
     known: Mutex<HashMap<String, Arc<Account>>>,
+    /// Those without a key, by the hash of their proof.
+    vouched: Mutex<HashMap<String, Arc<Vouched>>>,
     counters: Counters,
     index: index::Index,
     push: Push,
@@ -101,6 +106,7 @@ impl Directory {
             store,
             secrets: SecretBox::new(salt),
             known: Mutex::default(),
+            vouched: Mutex::default(),
             counters: Counters::new(shards),
             index: index::Index::default(),
             push,
@@ -112,6 +118,9 @@ impl Directory {
     /// # Errors
     /// When the store cannot be asked.
     pub async fn look_up(&self, token: &str) -> Result<Option<Arc<Account>>, StoreError> {
+        if let Some(vouched) = self.vouched(token) {
+            return self.build_vouched(token, &vouched).await.map(Some);
+        }
         if !self.index.may_exist(token, now_us()) {
             return Ok(None);
         }
@@ -125,6 +134,46 @@ impl Directory {
             }
             None => known.remove(token),
         };
+        Ok(account)
+    }
+
+    /// Somebody whom an identity provider vouches for, from now on known as `token`.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn introduce(
+        &self,
+        token: &str,
+        vouched: Vouched,
+    ) -> Result<Arc<Account>, StoreError> {
+        let vouched = Arc::new(vouched);
+        {
+            let mut all = self.vouched.lock().unwrap_or_else(PoisonError::into_inner);
+            if all.len() >= VOUCHED_MAX {
+                // They are introduced again when shards ask; changes reach them at the latest then.
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                all.drain().for_each(|(token, _)| {
+                    known.remove(&token);
+                });
+            }
+            all.insert(token.to_owned(), vouched.clone());
+        }
+        self.build_vouched(token, &vouched).await
+    }
+
+    fn vouched(&self, token: &str) -> Option<Arc<Vouched>> {
+        let all = self.vouched.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(token).cloned()
+    }
+
+    async fn build_vouched(
+        &self,
+        token: &str,
+        vouched: &Vouched,
+    ) -> Result<Arc<Account>, StoreError> {
+        let account = build::vouched(self.store.as_ref(), &self.counters, vouched).await?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(token.to_owned(), account.clone());
         Ok(account)
     }
 

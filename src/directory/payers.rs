@@ -185,5 +185,6 @@ pub(super) async fn named(
         limits,
         budgets,
         spend: meter,
+        next: None,
     }))
 }

@@ -10,7 +10,7 @@ use shardgate_io::http1::server::{Connection, Party, Request};
 
 use super::{Shard, fault};
 use crate::error::GatewayError;
-use crate::message::{AdminAnswer, AdminCaller, AdminRequest, FromShard};
+use crate::message::{AdminAnswer, AdminCaller, AdminRequest, FromShard, Proof};
 
 /// How long the coordinator may take; `/health` calls every model.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -55,8 +55,9 @@ pub(super) async fn ask(
     connection: &mut Connection,
     request: &Request,
     caller: AdminCaller,
+    proof: Option<Proof>,
 ) -> Result<Option<AdminAnswer>, GatewayError> {
-    let request = Box::new(convert(connection, request, caller));
+    let request = Box::new(convert(connection, request, caller, proof));
     put(shard, connection, |id| FromShard::Admin { id, request }).await
 }
 
@@ -108,7 +109,12 @@ async fn put(
     }
 }
 
-fn convert(connection: &Connection, request: &Request, caller: AdminCaller) -> AdminRequest {
+fn convert(
+    connection: &Connection,
+    request: &Request,
+    caller: AdminCaller,
+    proof: Option<Proof>,
+) -> AdminRequest {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let head = &request.head;
     AdminRequest {
@@ -121,5 +127,6 @@ fn convert(connection: &Connection, request: &Request, caller: AdminCaller) -> A
         body: request.body().to_vec(),
         peer: connection.peer().ip(),
         caller,
+        proof,
     }
 }

@@ -1,5 +1,6 @@
 //! Who gets in: networks, keys, and how many at once. All from the shard's own snapshot.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use shardgate_io::http1::server::Request;
@@ -8,7 +9,8 @@ use super::call::Call;
 use super::{Shared, Stats, fault, google};
 use crate::auth::key::{NoKey, presented};
 use crate::error::GatewayError;
-use crate::message::{AdminCaller, PROBE_HEADER};
+use crate::message::{AdminCaller, PROBE_HEADER, Proof};
+use crate::snapshot::Settings;
 
 /// `allowed_ips`: others are refused before their body is read.
 pub(super) fn network(call: &Call) -> Result<(), GatewayError> {
@@ -39,7 +41,7 @@ pub(super) fn key(
     }
     match carried(call, request) {
         Ok(key) if master.matches(key) => Ok(AdminCaller::Admin),
-        Ok(key) if key.starts_with(b"sk-") => Ok(AdminCaller::Unknown),
+        Ok(key) if key.starts_with(b"sk-") || settings.takes_tokens => Ok(AdminCaller::Unknown),
         Ok(_) => Err(fault::unauthorized(
             "Authentication Error, LiteLLM Virtual Key expected: a key starts with 'sk-'.",
         )),
@@ -63,6 +65,22 @@ pub(super) fn carried<'a>(call: &Call, request: &'a Request) -> Result<&'a [u8],
         }
         found => found,
     }
+}
+
+/// Whom a trusted OAuth2 proxy names in its headers. Others' headers mean nothing.
+pub(super) fn named(settings: &Settings, peer: IpAddr, request: &Request) -> Option<Proof> {
+    let fields = settings.proxy_names.as_ref()?;
+    let trusted = settings.trusted_proxies.as_ref()?;
+    if !trusted.iter().any(|network| network.holds(peer)) {
+        return None;
+    }
+    let value = |name: &str| std::str::from_utf8(request.header(name)?).ok();
+    let fields: Vec<(String, String)> = fields
+        .iter()
+        .filter_map(|(field, name)| Some((field.clone(), value(name)?.trim().to_owned())))
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    (!fields.is_empty()).then_some(Proof::Named(fields))
 }
 
 /// The coordinator's own health call, which proves it by a token that only this process knows.

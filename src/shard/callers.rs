@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -17,14 +18,16 @@ use shardgate_io::http1::server::{Connection, Party, Request, Woke};
 use super::body::Asked;
 use super::call::Call;
 use super::{Shard, admit, fault};
-use crate::auth::caller::Denied;
+use crate::auth::caller::{Denied, Role};
 use crate::auth::key::KeyHash;
 use crate::auth::route;
 use crate::directory::{Account, Demand, Moment, Refused};
 use crate::error::{ErrorClass, Fault, GatewayError};
 use crate::limit::{Nano, dollars};
-use crate::message::{AdminCaller, Found, FromShard};
+use crate::message::{AdminCaller, Found, FromShard, Proof};
 
+/// Callers that a shard knows before it forgets those without a key of their own.
+const KNOWN_MAX: usize = 100_000;
 /// Keys that a shard remembers as unknown, at most; then it forgets them all.
 const NOBODIES_MAX: usize = 100_000;
 /// How long "no" is remembered.
@@ -36,12 +39,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Table {
     known: RefCell<HashMap<KeyHash, Known>>,
-    nobodies: RefCell<HashMap<KeyHash, Instant>>,
+    nobodies: RefCell<HashMap<KeyHash, No>>,
     asked: RefCell<HashMap<KeyHash, Rc<RefCell<Question>>>>,
 }
 
+/// "No", until it is asked for again.
+struct No {
+    said: Instant,
+    /// Why, where it is not just that nobody is known by that name.
+    why: Option<Arc<Denied>>,
+}
+
 struct Known {
-    account: std::sync::Arc<Account>,
+    account: Arc<Account>,
     /// When it was last asked for.
     asked: Instant,
 }
@@ -61,17 +71,15 @@ impl Table {
                     account: account.clone(),
                     asked: Instant::now(),
                 };
-                self.known.borrow_mut().insert(hash, known);
+                let mut all = self.known.borrow_mut();
+                if account.caller.is_vouched && all.len() >= KNOWN_MAX {
+                    all.retain(|_, known| !known.account.caller.is_vouched);
+                }
+                all.insert(hash, known);
                 self.nobodies.borrow_mut().remove(&hash);
             }
-            Found::Nobody => {
-                self.known.borrow_mut().remove(&hash);
-                let mut nobodies = self.nobodies.borrow_mut();
-                if nobodies.len() >= NOBODIES_MAX {
-                    nobodies.clear();
-                }
-                nobodies.insert(hash, Instant::now());
-            }
+            Found::Nobody => self.deny(hash, None),
+            Found::Refused(why) => self.deny(hash, Some(why.clone())),
             // Whom we know goes on.
             Found::Away => {}
         }
@@ -80,6 +88,23 @@ impl Table {
             question.found = Some(found);
             question.wakers.drain(..).for_each(Waker::wake);
         }
+    }
+
+    fn deny(&self, hash: KeyHash, why: Option<Arc<Denied>>) {
+        self.known.borrow_mut().remove(&hash);
+        let mut nobodies = self.nobodies.borrow_mut();
+        if nobodies.len() >= NOBODIES_MAX {
+            nobodies.clear();
+        }
+        let said = Instant::now();
+        nobodies.insert(hash, No { said, why });
+    }
+
+    /// Other rules may hold for tokens now: they are asked for again.
+    pub(super) fn forget_vouched(&self) {
+        let mut known = self.known.borrow_mut();
+        known.retain(|_, known| !known.account.caller.is_vouched);
+        self.nobodies.borrow_mut().retain(|_, no| no.why.is_none());
     }
 }
 
@@ -101,8 +126,11 @@ impl Shard {
             return Some(Found::Account(known.account.clone()));
         }
         let nobodies = self.callers.nobodies.borrow();
-        let said = nobodies.get(&hash)?;
-        (said.elapsed() < nobody_lasts).then_some(Found::Nobody)
+        let no = nobodies.get(&hash)?;
+        (no.said.elapsed() < nobody_lasts).then(|| match &no.why {
+            Some(why) => Found::Refused(why.clone()),
+            None => Found::Nobody,
+        })
     }
 
     /// Asks who has a key; all who ask meanwhile share the answer. `None`: the client left.
@@ -157,17 +185,26 @@ pub(super) async fn authenticate(
     connection: &mut Connection,
     request: &Request,
 ) -> Result<Option<()>, GatewayError> {
+    let snapshot = call.snapshot.clone();
+    let settings = &snapshot.settings;
+    if settings.proxy_names.is_some()
+        && let Some(proof) = admit::named(settings, connection.peer().ip(), request)
+    {
+        return prove(shard, call, connection, proof).await;
+    }
     match admit::key(&shard.shared, call, request)? {
         AdminCaller::Admin | AdminCaller::Open => return global_routes(call, true).map(Some),
         AdminCaller::Unknown => {}
     }
-    let snapshot = call.snapshot.clone();
-    let settings = &snapshot.settings;
     let key = admit::carried(call, request);
     // The caller is unknown because it brought a key that is not the master's.
     let Ok(key) = key else {
         return Err(fault::unauthorized("No api key passed in."));
     };
+    if settings.takes_tokens && !key.starts_with(b"sk-") {
+        let token = String::from_utf8_lossy(key).into_owned();
+        return prove(shard, call, connection, Proof::Bearer(token)).await;
+    }
     let hash = KeyHash::of(key);
     let found = match shard.recalled(hash, settings.key_ttl, NOBODY_LASTS, || FromShard::LookUp {
         hash,
@@ -181,6 +218,35 @@ pub(super) async fn authenticate(
             None => return Ok(None),
         },
     };
+    accept(call, hash, found)
+}
+
+/// Finds out who brings a proof that only the coordinator can judge. `None`: the client left.
+async fn prove(
+    shard: &Shard,
+    call: &mut Call,
+    connection: &mut Connection,
+    proof: Proof,
+) -> Result<Option<()>, GatewayError> {
+    let hash = proof.hash();
+    let ttl = call.snapshot.settings.key_ttl;
+    let ask = || FromShard::Prove {
+        hash,
+        proof: proof.clone(),
+    };
+    let found = match shard.recalled(hash, ttl, NOBODY_LASTS, ask) {
+        Some(found) => found,
+        None => match shard.look_up(connection, hash, ask()).await? {
+            Some(found) => found,
+            None => return Ok(None),
+        },
+    };
+    accept(call, hash, found)
+}
+
+/// The caller is known and may come in.
+fn accept(call: &mut Call, hash: KeyHash, found: Found) -> Result<Option<()>, GatewayError> {
+    let settings = &call.snapshot.settings;
     match found {
         Found::Account(account) => {
             let now_us = wall_us();
@@ -189,11 +255,12 @@ pub(super) async fn authenticate(
                 .usable(now_us, settings.team_required)
                 .map_err(denied)?;
             caller.may_use_route(&call.path).map_err(denied)?;
-            global_routes(call, false)?;
+            global_routes(call, caller.role == Role::ProxyAdmin)?;
             call.account = Some(account);
             Ok(Some(()))
         }
         Found::Nobody => Err(denied(Denied::unknown(&hash.hex()))),
+        Found::Refused(why) => Err(denied(Denied::clone(&why))),
         Found::Away if settings.pass_without_database => Ok(Some(())),
         Found::Away => Err(denied(Denied::no_database())),
     }
@@ -233,6 +300,11 @@ pub(super) async fn admit(
     mut asked: Box<Asked>,
 ) -> Result<Option<Box<Asked>>, GatewayError> {
     let settings = &call.snapshot.settings;
+    if let Some(account) = &call.account
+        && let Some(id) = &account.caller.end_user_id
+    {
+        asked.end_user = Some(id.clone());
+    }
     if settings.user_required && asked.end_user.is_none() {
         return Err(user_missing());
     }
@@ -243,6 +315,10 @@ pub(super) async fn admit(
     let snapshot = call.snapshot.clone();
     let in_group = |group: &str, model: &str| snapshot.in_access_group(group, model);
     if let Some(account) = call.account.clone() {
+        let account = in_its_team(account, &asked.model, &in_group);
+        if account.caller.is_vouched {
+            call.account = Some(account.clone());
+        }
         let resolved = account.caller.resolve(&asked.model).to_owned();
         if resolved != asked.model {
             asked.alias = Some(std::mem::replace(&mut asked.model, resolved));
@@ -256,7 +332,7 @@ pub(super) async fn admit(
     for name in payers(call, &asked) {
         let account = match payer(shard, call, connection, name).await? {
             Some(Found::Account(account)) => account,
-            Some(Found::Nobody | Found::Away) => continue,
+            Some(Found::Nobody | Found::Refused(_) | Found::Away) => continue,
             None => return Ok(None),
         };
         if account.caller.blocked {
@@ -273,6 +349,26 @@ pub(super) async fn admit(
         take(shard, call, &account, &asked)?;
     }
     Ok(Some(asked))
+}
+
+/// Somebody of several teams pays in the first of them that may use the model.
+fn in_its_team(
+    account: Arc<Account>,
+    model: &str,
+    in_group: &dyn Fn(&str, &str) -> bool,
+) -> Arc<Account> {
+    let mut at = Some(&account);
+    while let Some(in_team) = at.filter(|_| account.next.is_some()) {
+        let caller = &in_team.caller;
+        if caller
+            .may_use_model(caller.resolve(model), in_group)
+            .is_ok()
+        {
+            return in_team.clone();
+        }
+        at = in_team.next.as_ref();
+    }
+    account
 }
 
 /// Those besides the key who pay for a request.

@@ -205,6 +205,7 @@ async fn sweep(shard: Rc<Shard>) {
 
 impl Shard {
     fn adopt(&self, snapshot: Arc<Snapshot>) {
+        self.callers.forget_vouched();
         self.pool.set_limits(snapshot.settings.pool);
         *self.settings.borrow_mut() = Rc::new(snapshot.settings.server);
         *self.snapshot.borrow_mut() = Rc::new(snapshot);

@@ -101,7 +101,8 @@ async fn to_coordinator(
         return unread(shard, call, connection, error).await;
     }
     let caller = admit::key(&shard.shared, call, request).unwrap_or(AdminCaller::Unknown);
-    match admin::ask(shard, connection, request, caller).await {
+    let proof = admit::named(&call.snapshot.settings, connection.peer().ip(), request);
+    match admin::ask(shard, connection, request, caller, proof).await {
         Ok(Some(reply)) => answer::admin(shard, call, connection, reply).await,
         Ok(None) => gone(call),
         Err(error) => answer::error(shard, call, connection, &error, false).await,

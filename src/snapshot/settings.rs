@@ -37,6 +37,10 @@ pub struct Settings {
     pub admin_only_routes: Vec<String>,
     /// `litellm_key_header_name`, lower-case.
     pub key_header: Option<String>,
+    /// Keys that do not begin with `sk-` are tokens of others: `enable_jwt_auth`, `enable_oauth2_auth`.
+    pub takes_tokens: bool,
+    /// `enable_oauth2_proxy_auth`: fields of an identity and the headers that name them, lower-case.
+    pub proxy_names: Option<Vec<(String, String)>>,
     /// `public_routes`.
     pub public_routes: Vec<String>,
     /// `allowed_ips`.
@@ -140,7 +144,9 @@ impl Settings {
                 .litellm_key_header_name
                 .as_ref()
                 .map(|n| n.to_ascii_lowercase()),
-            public_routes: general.public_routes.clone(),
+            takes_tokens: general.enable_jwt_auth || general.enable_oauth2_auth,
+            proxy_names: proxy_names(general),
+            public_routes: public_routes(general),
             allowed_ips,
             use_x_forwarded_for: general.use_x_forwarded_for,
             trusted_proxies,
@@ -191,6 +197,41 @@ impl Settings {
             Err(errors)
         }
     }
+}
+
+/// `public_routes`, and those that tokens are not needed for.
+fn public_routes(general: &shardgate_config::GeneralSettings) -> Vec<String> {
+    let jwt = general
+        .litellm_jwtauth
+        .as_ref()
+        .filter(|_| general.enable_jwt_auth);
+    let more = jwt.and_then(|jwt| jwt.public_allowed_routes.clone());
+    let mut routes = general.public_routes.clone();
+    routes.extend(more.unwrap_or_default());
+    routes
+}
+
+/// `oauth2_config_mappings`, or what OAuth2 proxies usually send.
+fn proxy_names(general: &shardgate_config::GeneralSettings) -> Option<Vec<(String, String)>> {
+    const USUAL: [(&str, &str); 3] = [
+        ("user_id", "x-forwarded-user"),
+        ("user_email", "x-forwarded-email"),
+        ("groups", "x-forwarded-groups"),
+    ];
+    if !general.enable_oauth2_proxy_auth {
+        return None;
+    }
+    let pair = |field: &str, header: &str| (field.to_owned(), header.to_ascii_lowercase());
+    Some(match &general.oauth2_config_mappings {
+        Some(mappings) => mappings
+            .iter()
+            .map(|(field, header)| pair(field, header))
+            .collect(),
+        None => USUAL
+            .iter()
+            .map(|(field, header)| pair(field, header))
+            .collect(),
+    })
 }
 
 fn size(count: u64) -> usize {

@@ -49,9 +49,9 @@ const ROWS: &[Row] = &[
     row(InForce, "litellm_key_header_name", Text, Unset,
         "A header that carries the key, besides the usual ones.")
         .example("x-my-key"),
-    row(Later, "enable_jwt_auth", Bool, OFF,
+    row(InForce, "enable_jwt_auth", Bool, OFF,
         "Tokens of an identity provider are accepted as keys; needs `litellm_jwtauth`."),
-    row(Later, "litellm_jwtauth", In(&JWT), Unset,
+    row(InForce, "litellm_jwtauth", In(&JWT), Unset,
         "How tokens are verified and what their claims mean."),
     row(InForce, "allowed_routes", List(&Text), Unset,
         "The routes that anybody but an administrator may call: exact paths, `/prefix/*`, or \
@@ -87,11 +87,11 @@ const ROWS: &[Row] = &[
     row(Later, "user_header_mappings", Any, Unset,
         "Headers that name users of several kinds.")
         .example("[{header_name: x-user-email, litellm_user_role: customer}]"),
-    row(Later, "enable_oauth2_auth", Bool, OFF,
+    row(InForce, "enable_oauth2_auth", Bool, OFF,
         "Opaque tokens are checked by introspection."),
-    row(Later, "enable_oauth2_proxy_auth", Bool, OFF,
+    row(InForce, "enable_oauth2_proxy_auth", Bool, OFF,
         "The identity is taken from the headers of an OAuth2 proxy in front."),
-    row(Later, "oauth2_config_mappings", Map(&Text), Unset,
+    row(InForce, "oauth2_config_mappings", Map(&Text), Unset,
         "Which header of the OAuth2 proxy means what.")
         .example("{user_id: X-Forwarded-User, user_email: X-Forwarded-Email}"),
     row(Later, "custom_auth", Python, Unset,

@@ -1,7 +1,7 @@
 //! The maps inside `general_settings`.
 
 use crate::row::Default::{EmptyMap, Required, Texts, Unset};
-use crate::row::Effect::Later;
+use crate::row::Effect::{InForce, Later};
 use crate::row::Kind::{
     Any, Bool, Either, Integer, List, Many, Map, Number, Period, Seconds, Secret, SecretUrl, Text,
     Url,
@@ -18,86 +18,86 @@ pub(super) static JWT: Table = Table {
     doc: "How JSON Web Tokens are verified and what their claims mean.",
     open: false,
     rows: &[
-        row(Later, "secret", Secret, Unset,
+        row(InForce, "secret", Secret, Unset,
             "The shared secret (HS*) or the public key in PEM (RS*, ES*, PS*).")
             .example("os.environ/JWT_SECRET"),
-        row(Later, "public_key_url", Many(&Url(WEB)), Unset,
+        row(InForce, "public_key_url", Many(&Url(WEB)), Unset,
             "Where the signing keys (JWKS) are fetched.")
             .env(&["JWT_PUBLIC_KEY_URL"]).example("https://idp.example/.well-known/jwks.json"),
-        row(Later, "public_key_ttl", Seconds(0.0, SECONDS_MAX), Default::Number(600.0),
+        row(InForce, "public_key_ttl", Seconds(0.0, SECONDS_MAX), Default::Number(600.0),
             "How long fetched keys are believed."),
-        row(Later, "algorithms", List(&Text), Unset,
+        row(InForce, "algorithms", List(&Text), Unset,
             "The only signature algorithms accepted; `none` never is.")
             .example("[RS256]"),
-        row(Later, "issuer", Text, Unset,
+        row(InForce, "issuer", Text, Unset,
             "What `iss` must be.")
             .example("https://idp.example"),
-        row(Later, "audience", Many(&Text), Unset,
+        row(InForce, "audience", Many(&Text), Unset,
             "What `aud` must contain one of.")
             .env(&["JWT_AUDIENCE"]).example("shardgate"),
-        row(Later, "leeway", Seconds(0.0, 86_400.0), Default::Number(0.0),
+        row(InForce, "leeway", Seconds(0.0, 86_400.0), Default::Number(0.0),
             "How far clocks may differ."),
-        row(Later, "admin_jwt_scope", Text, Default::Text("litellm_proxy_admin"),
+        row(InForce, "admin_jwt_scope", Text, Default::Text("litellm_proxy_admin"),
             "The scope that makes a token an administrator's."),
-        row(Later, "admin_allowed_routes", List(&Text), Unset,
+        row(InForce, "admin_allowed_routes", List(&Text), Unset,
             "What an administrator's token may call.")
             .example("[management_routes, info_routes]"),
-        row(Later, "team_id_jwt_field", Text, Unset,
+        row(InForce, "team_id_jwt_field", Text, Unset,
             "The claim with the team's id.")
             .example("client_id"),
-        row(Later, "team_ids_jwt_field", Text, Unset,
+        row(InForce, "team_ids_jwt_field", Text, Unset,
             "The claim with the ids of all teams.")
             .example("groups"),
-        row(Later, "team_id_default", Text, Unset,
+        row(InForce, "team_id_default", Text, Unset,
             "The team of tokens that name none.")
             .example("default-team"),
-        row(Later, "team_id_upsert", Bool, OFF,
+        row(InForce, "team_id_upsert", Bool, OFF,
             "Teams that are not known are made."),
-        row(Later, "team_allowed_routes", List(&Text), Unset,
+        row(InForce, "team_allowed_routes", List(&Text), Unset,
             "What a team's token may call.")
             .example("[openai_routes, info_routes]"),
-        row(Later, "user_id_jwt_field", Text, Unset,
+        row(InForce, "user_id_jwt_field", Text, Unset,
             "The claim with the user's id.")
             .example("sub"),
-        row(Later, "user_email_jwt_field", Text, Unset,
+        row(InForce, "user_email_jwt_field", Text, Unset,
             "The claim with the user's address.")
             .example("email"),
-        row(Later, "user_allowed_email_domain", Text, Unset,
+        row(InForce, "user_allowed_email_domain", Text, Unset,
             "The only domain of users.")
             .example("example.com"),
-        row(Later, "user_id_upsert", Bool, OFF,
+        row(InForce, "user_id_upsert", Bool, OFF,
             "Users who are not known are made."),
-        row(Later, "user_roles_jwt_field", Text, Unset,
+        row(InForce, "user_roles_jwt_field", Text, Unset,
             "The claim with the user's roles; goes with `user_allowed_roles`.")
             .example("resource_access.roles"),
-        row(Later, "user_allowed_roles", List(&Text), Unset,
+        row(InForce, "user_allowed_roles", List(&Text), Unset,
             "The roles that may call anything at all.")
             .example("[basic_user]"),
-        row(Later, "end_user_id_jwt_field", Text, Unset,
+        row(InForce, "end_user_id_jwt_field", Text, Unset,
             "The claim with the end user's id.")
             .example("customer_id"),
-        row(Later, "org_id_jwt_field", Text, Unset,
+        row(InForce, "org_id_jwt_field", Text, Unset,
             "The claim with the organization's id.")
             .example("org_id"),
-        row(Later, "roles_jwt_field", Text, Unset,
+        row(InForce, "roles_jwt_field", Text, Unset,
             "The claim with the roles that `role_mappings` translates.")
             .example("roles"),
-        row(Later, "role_mappings", List(&Any), Unset,
+        row(InForce, "role_mappings", List(&Any), Unset,
             "`{role, internal_role}`: what a role of the token is here.")
             .example("[{role: llm.admin, internal_role: proxy_admin}]"),
-        row(Later, "object_id_jwt_field", Text, Unset,
+        row(InForce, "object_id_jwt_field", Text, Unset,
             "The claim with the caller's id, user or team by `role_mappings`.")
             .example("oid"),
-        row(Later, "scope_mappings", List(&Any), Unset,
+        row(InForce, "scope_mappings", List(&Any), Unset,
             "`{scope, models, routes}`: what a scope allows.")
             .example("[{scope: llm.chat, models: [gpt-4o]}]"),
-        row(Later, "enforce_scope_based_access", Bool, OFF,
+        row(InForce, "enforce_scope_based_access", Bool, OFF,
             "`scope_mappings` are binding."),
-        row(Later, "enforce_rbac", Bool, OFF,
+        row(InForce, "enforce_rbac", Bool, OFF,
             "Tokens without a known role are refused."),
-        row(Later, "enforce_team_based_model_access", Bool, OFF,
+        row(InForce, "enforce_team_based_model_access", Bool, OFF,
             "The team's model list is binding."),
-        row(Later, "public_allowed_routes", List(&Text), Unset,
+        row(InForce, "public_allowed_routes", List(&Text), Unset,
             "What may be called without a token.")
             .example("[/health/readiness]"),
         row(Later, "custom_validate", Text, Unset,

@@ -1,6 +1,8 @@
 //! From a request's headers to who asks: virtual keys on the management API, which may be those of
 //! admins.
 
+use std::sync::Arc;
+
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::middleware::Next;
@@ -10,6 +12,9 @@ use super::{Asker, Refusal, Who};
 use crate::auth::caller::Denied;
 use crate::auth::key::{KeyHash, NoKey, presented};
 use crate::coordinator::Control;
+use crate::directory::Account;
+use crate::message::Proof;
+use crate::snapshot::Settings;
 use crate::store::now_us;
 
 /// Who asks, by the virtual key in the headers.
@@ -19,11 +24,15 @@ use crate::store::now_us;
 pub async fn identify(
     control: &Control,
     headers: &HeaderMap,
+    named: Option<&Proof>,
     path: &str,
 ) -> Result<Asker, Refusal> {
     let snapshot = control.snapshot();
     let settings = &snapshot.settings;
     let header = |name: &str| headers.get(name).map(axum::http::HeaderValue::as_bytes);
+    if let Some(proof) = named {
+        return admitted(prove(control, proof).await?, settings, path);
+    }
     let key = presented(header, settings.key_header.as_deref()).map_err(|none| {
         Refusal::unauthorized(match none {
             NoKey::Missing => "Authentication Error, No api key passed in.",
@@ -32,6 +41,10 @@ pub async fn identify(
             }
         })
     })?;
+    if settings.takes_tokens && !key.starts_with(b"sk-") {
+        let token = String::from_utf8_lossy(key).into_owned();
+        return admitted(prove(control, &Proof::Bearer(token)).await?, settings, path);
+    }
     if !key.starts_with(b"sk-") {
         return Err(Refusal::unauthorized(
             "Authentication Error, LiteLLM Virtual Key expected: a key starts with 'sk-'.",
@@ -40,6 +53,16 @@ pub async fn identify(
     let token = KeyHash::of(key).hex();
     let account = control.desk().directory.look_up(&token).await?;
     let account = account.ok_or_else(|| Denied::unknown(&token))?;
+    admitted(account, settings, path)
+}
+
+/// Who proves to be somebody without a key.
+async fn prove(control: &Control, proof: &Proof) -> Result<Arc<Account>, Refusal> {
+    let account = control.prove(proof.hash(), proof).await?;
+    account.ok_or_else(|| Denied::no_database().into())
+}
+
+fn admitted(account: Arc<Account>, settings: &Settings, path: &str) -> Result<Asker, Refusal> {
     account.caller.usable(now_us(), settings.team_required)?;
     if settings
         .admin_only_routes

@@ -155,7 +155,8 @@ impl Rules {
     }
 
     fn plain(&self, claims: &Claims) -> Identity {
-        let one = |field: &Option<String>| words(find(claims, field.as_deref()?)).into_iter().next();
+        let one =
+            |field: &Option<String>| words(find(claims, field.as_deref()?)).into_iter().next();
         let mut teams: Vec<String> = one(&self.team_field).into_iter().collect();
         if let Some(field) = &self.teams_field {
             let more = words(find(claims, field));
@@ -166,7 +167,11 @@ impl Rules {
         }
         let mut seen = std::collections::HashSet::new();
         teams.retain(|id| seen.insert(id.clone()));
-        let standing = if teams.is_empty() { Standing::User } else { Standing::Team };
+        let standing = if teams.is_empty() {
+            Standing::User
+        } else {
+            Standing::Team
+        };
         let routes = match standing {
             Standing::Team => {
                 let routes = self.team_routes.clone();
@@ -175,7 +180,11 @@ impl Rules {
             _ => Vec::new(),
         };
         let usual = Some("sub".to_owned());
-        let field = if self.user_field.is_some() { &self.user_field } else { &usual };
+        let field = if self.user_field.is_some() {
+            &self.user_field
+        } else {
+            &usual
+        };
         Identity {
             standing,
             user_id: one(field),
@@ -250,7 +259,12 @@ impl Rules {
         )))
     }
 
-    fn roles(&self, claims: &Claims, mapped: Option<&str>, identity: &Identity) -> Result<(), Denied> {
+    fn roles(
+        &self,
+        claims: &Claims,
+        mapped: Option<&str>,
+        identity: &Identity,
+    ) -> Result<(), Denied> {
         let known = self.user_roles.as_ref().map(|allowed| {
             let field = self.user_roles_field.as_deref().unwrap_or("roles");
             let have = words(find(claims, field));

@@ -1,7 +1,9 @@
 //! Keys that sign tokens: a shared secret, a public key in PEM, or a set fetched by URL (JWKS).
 
-use aws_lc_rs::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
 use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{
+    self, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
+};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
@@ -87,7 +89,10 @@ impl Keys {
 
     /// The kinds of algorithms that the keys are for, where nobody says which are allowed.
     pub fn usual_algorithms(&self) -> Vec<Algorithm> {
-        let symmetric = self.0.iter().any(|key| matches!(key.material, Material::Secret(_)));
+        let symmetric = self
+            .0
+            .iter()
+            .any(|key| matches!(key.material, Material::Secret(_)));
         let all = Algorithm::ALL.iter().map(|(_, algorithm)| *algorithm);
         all.filter(|algorithm| algorithm.is_symmetric() == symmetric)
             .collect()
@@ -180,7 +185,9 @@ fn pem(text: &str) -> Result<Vec<u8>, String> {
             first.chars().take(40).collect::<String>()
         ));
     }
-    let body: String = lines.take_while(|line| !line.starts_with("-----END")).collect();
+    let body: String = lines
+        .take_while(|line| !line.starts_with("-----END"))
+        .collect();
     STANDARD
         .decode(body)
         .map_err(|_| "the public key's PEM is not base64".to_owned())
@@ -189,15 +196,25 @@ fn pem(text: &str) -> Result<Vec<u8>, String> {
 /// One key of a set; `None` for those that sign no tokens.
 fn key(value: &Value) -> Option<Key> {
     let text = |name: &str| value.get(name).and_then(Value::as_str);
-    let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?.trim_end_matches('=')).ok();
+    let bytes = |name: &str| {
+        URL_SAFE_NO_PAD
+            .decode(text(name)?.trim_end_matches('='))
+            .ok()
+    };
     if text("use").is_some_and(|usage| usage != "sig") {
         return None;
     }
     let material = match (text("kty")?, text("crv")) {
         ("RSA", _) => Material::Rsa(bytes("n")?, bytes("e")?),
-        ("EC", Some("P-256")) => Material::Point(Algorithm::Es256, point(&bytes("x")?, &bytes("y")?, 32)?),
-        ("EC", Some("P-384")) => Material::Point(Algorithm::Es384, point(&bytes("x")?, &bytes("y")?, 48)?),
-        ("EC", Some("P-521")) => Material::Point(Algorithm::Es512, point(&bytes("x")?, &bytes("y")?, 66)?),
+        ("EC", Some("P-256")) => {
+            Material::Point(Algorithm::Es256, point(&bytes("x")?, &bytes("y")?, 32)?)
+        }
+        ("EC", Some("P-384")) => {
+            Material::Point(Algorithm::Es384, point(&bytes("x")?, &bytes("y")?, 48)?)
+        }
+        ("EC", Some("P-521")) => {
+            Material::Point(Algorithm::Es512, point(&bytes("x")?, &bytes("y")?, 66)?)
+        }
         ("OKP", Some("Ed25519")) => Material::Ed25519(bytes("x")?),
         // A shared secret has no place in a set that is public.
         _ => return None,

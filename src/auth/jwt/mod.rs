@@ -92,10 +92,7 @@ impl Algorithm {
 
     /// The same secret signs and verifies.
     pub fn is_symmetric(self) -> bool {
-        matches!(
-            self,
-            Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512
-        )
+        matches!(self, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512)
     }
 }
 
@@ -119,7 +116,9 @@ pub struct Head {
 /// 401 that says what is wrong.
 pub fn head(token: &str, checks: &Checks) -> Result<Head, Denied> {
     if token.len() > TOKEN_BYTES_MAX {
-        return Err(refused(&format!("it is longer than {TOKEN_BYTES_MAX} bytes")));
+        return Err(refused(&format!(
+            "it is longer than {TOKEN_BYTES_MAX} bytes"
+        )));
     }
     let part = token.split('.').next().unwrap_or("");
     let head = object(part).ok_or_else(|| refused("its head is no JSON object in base64url"))?;
@@ -132,7 +131,9 @@ pub fn head(token: &str, checks: &Checks) -> Result<Head, Denied> {
         ))
     })?;
     if head.contains_key("crit") {
-        return Err(refused("its head has `crit`, which asks for what is not known here"));
+        return Err(refused(
+            "its head has `crit`, which asks for what is not known here",
+        ));
     }
     let key_id = head.get("kid").and_then(Value::as_str).map(str::to_owned);
     Ok(Head { algorithm, key_id })
@@ -147,7 +148,10 @@ pub fn verify(token: &str, keys: &Keys, checks: &Checks, now_us: i64) -> Result<
     let Some((signed, signature)) = token.rsplit_once('.') else {
         return Err(refused("it has not three parts"));
     };
-    let Some((_, payload)) = signed.split_once('.').filter(|(_, rest)| !rest.contains('.')) else {
+    let Some((_, payload)) = signed
+        .split_once('.')
+        .filter(|(_, rest)| !rest.contains('.'))
+    else {
         return Err(refused("it has not three parts"));
     };
     let signature = URL_SAFE_NO_PAD
@@ -221,7 +225,11 @@ fn audience(claims: &Claims, checks: &Checks) -> Result<(), Denied> {
     if checks.audience.is_empty() {
         return Ok(());
     }
-    let wanted = |value: &Value| value.as_str().is_some_and(|text| checks.audience.iter().any(|a| a == text));
+    let wanted = |value: &Value| {
+        value
+            .as_str()
+            .is_some_and(|text| checks.audience.iter().any(|a| a == text))
+    };
     let fits = match claims.get("aud") {
         Some(Value::Array(list)) => list.iter().any(wanted),
         Some(one) => wanted(one),

@@ -1,9 +1,9 @@
+//! Tokens that are signed here, with every algorithm, and what their claims make of their bearer.
+
 use aws_lc_rs::encoding::AsDer;
-use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rand as entropy;
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{
-    self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair,
-};
+use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
@@ -31,7 +31,10 @@ fn hs256(secret: &str, claims: &Value) -> String {
 
 fn checks(names: &[&str]) -> Checks {
     Checks {
-        algorithms: names.iter().filter_map(|name| Algorithm::named(name)).collect(),
+        algorithms: names
+            .iter()
+            .filter_map(|name| Algorithm::named(name))
+            .collect(),
         ..Checks::default()
     }
 }
@@ -51,7 +54,11 @@ fn a_shared_secret_verifies_its_tokens() {
     assert!(why(&other, &keys, &checks).contains("signature is wrong"));
     // Any changed byte of the signed part is noticed.
     let (signed, signature) = token.rsplit_once('.').unwrap();
-    let forged = format!("{}.{}.{signature}", signed.split('.').next().unwrap(), part(&json!({"sub": "v"})));
+    let forged = format!(
+        "{}.{}.{signature}",
+        signed.split('.').next().unwrap(),
+        part(&json!({"sub": "v"}))
+    );
     assert!(why(&forged, &keys, &checks).contains("signature is wrong"));
 }
 
@@ -73,7 +80,7 @@ fn none_and_algorithms_outside_the_list_are_refused() {
 
 #[test]
 fn every_public_algorithm_by_pem_and_by_set() {
-    let random = SystemRandom::new();
+    let random = entropy::SystemRandom::new();
     let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let public = rsa.public_key();
     // PKCS#1: two heads and a zero before the modulus, the head of the exponent behind it.
@@ -81,23 +88,47 @@ fn every_public_algorithm_by_pem_and_by_set() {
     let set = json!({"kty": "RSA", "kid": "r",
         "n": URL_SAFE_NO_PAD.encode(n), "e": URL_SAFE_NO_PAD.encode(e)});
     for (name, padding) in [
-        ("RS256", &signature::RSA_PKCS1_SHA256 as &dyn signature::RsaEncoding),
+        (
+            "RS256",
+            &signature::RSA_PKCS1_SHA256 as &dyn signature::RsaEncoding,
+        ),
         ("RS384", &signature::RSA_PKCS1_SHA384),
         ("RS512", &signature::RSA_PKCS1_SHA512),
         ("PS256", &signature::RSA_PSS_SHA256),
         ("PS384", &signature::RSA_PSS_SHA384),
         ("PS512", &signature::RSA_PSS_SHA512),
     ] {
-        both(name, "r", public.as_der().unwrap().as_ref(), &set, |bytes| {
-            let mut signature = vec![0; rsa.public_modulus_len()];
-            rsa.sign(padding, &random, bytes, &mut signature).unwrap();
-            signature
-        });
+        both(
+            name,
+            "r",
+            public.as_der().unwrap().as_ref(),
+            &set,
+            |bytes| {
+                let mut signature = vec![0; rsa.public_modulus_len()];
+                rsa.sign(padding, &random, bytes, &mut signature).unwrap();
+                signature
+            },
+        );
     }
     for (name, curve, algorithm, size) in [
-        ("ES256", "P-256", &signature::ECDSA_P256_SHA256_FIXED_SIGNING, 32),
-        ("ES384", "P-384", &signature::ECDSA_P384_SHA384_FIXED_SIGNING, 48),
-        ("ES512", "P-521", &signature::ECDSA_P521_SHA512_FIXED_SIGNING, 66),
+        (
+            "ES256",
+            "P-256",
+            &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+            32,
+        ),
+        (
+            "ES384",
+            "P-384",
+            &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
+            48,
+        ),
+        (
+            "ES512",
+            "P-521",
+            &signature::ECDSA_P521_SHA512_FIXED_SIGNING,
+            66,
+        ),
     ] {
         let pair = EcdsaKeyPair::generate(algorithm).unwrap();
         let point = pair.public_key().as_ref();
@@ -112,25 +143,43 @@ fn every_public_algorithm_by_pem_and_by_set() {
     let set = json!({"kty": "OKP", "crv": "Ed25519", "kid": "o",
         "x": URL_SAFE_NO_PAD.encode(pair.public_key().as_ref())});
     let der = pair.public_key().as_der().unwrap();
-    both("EdDSA", "o", der.as_ref(), &set, |bytes| pair.sign(bytes).as_ref().to_vec());
+    both("EdDSA", "o", der.as_ref(), &set, |bytes| {
+        pair.sign(bytes).as_ref().to_vec()
+    });
 }
 
 /// The same token by both forms of its key; not by a set without it.
 fn both(name: &str, id: &str, der: &[u8], jwk: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) {
     let checks = checks(&[name]);
     let token = signed(&json!({"alg": name, "kid": id}), &json!({"sub": "u"}), sign);
-    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----", STANDARD.encode(der));
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----",
+        STANDARD.encode(der)
+    );
     let by_pem = Keys::from_secret(&pem).unwrap();
-    assert!(verify(&token, &by_pem, &checks, NOW_US).is_ok(), "{name} by PEM");
+    assert!(
+        verify(&token, &by_pem, &checks, NOW_US).is_ok(),
+        "{name} by PEM"
+    );
     let by_set = Keys::from_set(&json!({"keys": [jwk]})).unwrap();
-    assert!(verify(&token, &by_set, &checks, NOW_US).is_ok(), "{name} by set");
+    assert!(
+        verify(&token, &by_set, &checks, NOW_US).is_ok(),
+        "{name} by set"
+    );
     let mut renamed = jwk.clone();
     renamed["kid"] = json!("other");
     let other = Keys::from_set(&json!({"keys": [renamed]})).unwrap();
-    assert!(why(&token, &other, &checks).contains("no key has kid"), "{name}");
+    assert!(
+        why(&token, &other, &checks).contains("no key has kid"),
+        "{name}"
+    );
     let mut encrypts = jwk.clone();
     encrypts["use"] = json!("enc");
-    assert!(Keys::from_set(&json!({"keys": [encrypts]})).unwrap().is_empty());
+    assert!(
+        Keys::from_set(&json!({"keys": [encrypts]}))
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -150,7 +199,10 @@ fn times_issuer_and_audience() {
     checks.leeway_s = 10.0;
     check(json!({"exp": now - 5, "nbf": now + 5}), &checks, "fine");
     check(json!({"exp": now - 11}), &checks, "expired");
-    assert_eq!(ends_us(json!({"exp": now}).as_object().unwrap(), &checks), Some(NOW_US + 10_000_000));
+    assert_eq!(
+        ends_us(json!({"exp": now}).as_object().unwrap(), &checks),
+        Some(NOW_US + 10_000_000)
+    );
     checks.issuer = Some("https://idp".to_owned());
     check(json!({"iss": "https://idp"}), &checks, "fine");
     check(json!({"iss": "https://idq"}), &checks, "iss is https://idq");
@@ -171,7 +223,15 @@ fn garbage_is_refused_and_never_panics() {
     for cut in 0..good.len() {
         assert!(verify(&good[..cut], &keys, &checks, NOW_US).is_err());
     }
-    for text in ["", ".", "..", "...", "eyJ..", "e30.e30.", "eyJhbGciOiJIUzI1NiJ9.e30.e30.e30"] {
+    for text in [
+        "",
+        ".",
+        "..",
+        "...",
+        "eyJ..",
+        "e30.e30.",
+        "eyJhbGciOiJIUzI1NiJ9.e30.e30.e30",
+    ] {
         assert!(verify(text, &keys, &checks, NOW_US).is_err(), "{text}");
     }
     assert!(why(&"a".repeat(20_000), &keys, &checks).contains("longer"));
@@ -191,8 +251,15 @@ fn whose(rules: &Rules, claims: Value) -> Result<Identity, String> {
 
 #[test]
 fn claims_name_users_teams_and_admins() {
-    let admin = whose(&rules(), json!({"sub": "a", "scope": "x litellm_proxy_admin"})).unwrap();
-    assert_eq!((admin.standing, admin.role), (Standing::Admin, Some(Role::ProxyAdmin)));
+    let admin = whose(
+        &rules(),
+        json!({"sub": "a", "scope": "x litellm_proxy_admin"}),
+    )
+    .unwrap();
+    assert_eq!(
+        (admin.standing, admin.role),
+        (Standing::Admin, Some(Role::ProxyAdmin))
+    );
     let rules = Rules {
         team_field: Some("client.team".to_owned()),
         user_field: Some("oid".to_owned()),
@@ -201,8 +268,12 @@ fn claims_name_users_teams_and_admins() {
         end_user_field: Some("https://x.y/customer".to_owned()),
         ..rules()
     };
-    let identity = whose(&rules, json!({"client": {"team": "t"}, "oid": 17, "email": "a@b.c", "org": "o",
-        "https://x.y/customer": "c"})).unwrap();
+    let identity = whose(
+        &rules,
+        json!({"client": {"team": "t"}, "oid": 17, "email": "a@b.c", "org": "o",
+        "https://x.y/customer": "c"}),
+    )
+    .unwrap();
     assert_eq!(identity.teams, ["t"]);
     assert_eq!(identity.user_id.as_deref(), Some("17"));
     assert_eq!(identity.user_email.as_deref(), Some("a@b.c"));
@@ -225,7 +296,10 @@ fn roles_domains_and_scopes_bind() {
     rules = Rules {
         roles_bind: true,
         roles_field: Some("realm.roles".to_owned()),
-        role_mappings: vec![("boss".to_owned(), "proxy_admin".to_owned()), ("app".to_owned(), "team".to_owned())],
+        role_mappings: vec![
+            ("boss".to_owned(), "proxy_admin".to_owned()),
+            ("app".to_owned(), "team".to_owned()),
+        ],
         object_field: Some("oid".to_owned()),
         ..self::rules()
     };
@@ -236,9 +310,16 @@ fn roles_domains_and_scopes_bind() {
     assert!(whose(&rules, json!({"realm": {"roles": ["x"]}, "oid": "t1"})).is_err());
     rules = Rules {
         scopes_bind: true,
-        scopes: vec![ScopeRule { scope: "chat".to_owned(), models: vec!["m".to_owned()], routes: Vec::new() }],
+        scopes: vec![ScopeRule {
+            scope: "chat".to_owned(),
+            models: vec!["m".to_owned()],
+            routes: Vec::new(),
+        }],
         ..self::rules()
     };
-    assert_eq!(whose(&rules, json!({"scope": ["chat"]})).unwrap().models, ["m"]);
+    assert_eq!(
+        whose(&rules, json!({"scope": ["chat"]})).unwrap().models,
+        ["m"]
+    );
     assert!(whose(&rules, json!({"scope": "other"})).is_err());
 }
