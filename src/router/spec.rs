@@ -194,8 +194,6 @@ pub struct RouterSettings {
     pub retry_budget_ratio: f64,
     /// Ours: retries a second and group that are allowed whatever the load.
     pub retry_budget_floor: u32,
-    /// Ours: go on with a fallback when a stream breaks after its first byte.
-    pub mid_stream_fallback: bool,
     /// Ours: a second attempt when the first has not answered by the deployment's p95.
     pub hedging: bool,
 }
@@ -251,7 +249,6 @@ impl Default for RouterSettings {
             queue_max: 10_000,
             retry_budget_ratio: 0.2,
             retry_budget_floor: 10,
-            mid_stream_fallback: false,
             hedging: false,
         }
     }

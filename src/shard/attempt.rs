@@ -17,6 +17,7 @@ use shardgate_io::http1::server::{After, Connection, Nobody, Party, Request, Wok
 use super::body::Asked;
 use super::call::Call;
 use super::exchange;
+use super::midstream::Sent;
 use super::request::gone;
 use super::{Shard, answer, fault, hedge, respond};
 use crate::dialect::scan::Scan;
@@ -41,6 +42,10 @@ pub(super) struct Work<'a, P = Connection> {
     replaced: Option<Box<(Vec<u8>, Scan)>>,
     pub now_unix_s: u64,
     pub fresh_id: &'a str,
+    /// Tokens of the prompt, as estimated.
+    pub prompt_tokens: u64,
+    /// What the client has of a stream that may go on elsewhere (`mid_stream_fallback`).
+    pub sent: Option<Box<Sent>>,
     /// The upstream connection in use, where another attempt may end this one.
     pub closable: Option<Rc<RefCell<Option<Socket>>>>,
 }
@@ -76,6 +81,8 @@ pub(super) async fn until_answered(
         replaced: None,
         now_unix_s: answer::unix_seconds(),
         fresh_id: &fresh_id,
+        prompt_tokens: journey.facts().input_tokens,
+        sent: None,
         closable: None,
     });
     work.travel(&mut journey).await
@@ -110,6 +117,9 @@ impl Work<'_> {
                 Step::Fail(failure) => {
                     note_route(self.call, journey);
                     let error = final_error(&failure, last, journey, router, &self.asked.model);
+                    if self.is_continuing() {
+                        return Box::pin(respond::break_off(self, &error)).await;
+                    }
                     return answer::error(shard, self.call, self.connection, &error, false).await;
                 }
             };
@@ -149,6 +159,8 @@ impl Work<'_> {
             replaced: None,
             now_unix_s: self.now_unix_s,
             fresh_id: self.fresh_id,
+            prompt_tokens: self.prompt_tokens,
+            sent: None,
             closable: Some(closable),
         }
     }
@@ -175,6 +187,9 @@ impl Work<'_> {
         self.replaced = None;
         let own = attempt.client_fallback;
         self.replaced = own.and_then(|index| super::body::with_fallback(self.body(), index));
+        if let Some(sent) = self.sent.as_ref().filter(|sent| sent.continuing) {
+            self.replaced = sent.body(self.body());
+        }
         let began = Instant::now();
         let deadline = began + attempt.timeout;
         let model = journey
@@ -201,10 +216,12 @@ impl Work<'_> {
                 let first_byte = began.elapsed();
                 self.call.route.upstream += first_byte;
                 journey.first_byte(router, &self.shard.live, self.shard.now());
+                self.keep_stream();
                 let served = Box::pin(respond::send(self, answered, deadline)).await;
+                let earlier = self.sent.as_ref().map_or(0, |sent| sent.tokens());
                 self.call.used = served
                     .usage
-                    .map(|usage| usage.prompt_tokens + usage.completion_tokens);
+                    .map(|usage| usage.prompt_tokens + usage.completion_tokens + earlier);
                 outcome = match served.failed {
                     None if served.client_left => Outcome::ClientGone,
                     None => Outcome::Success(Success {
@@ -213,9 +230,12 @@ impl Work<'_> {
                         input_tokens: served.usage.map(|usage| usage.prompt_tokens),
                         output_tokens: served.usage.map(|usage| usage.completion_tokens),
                     }),
-                    Some(error) => failed(&error, true),
+                    Some(ref error) => failed(error, !served.goes_on),
                 };
-                Ok(served.after)
+                match served.failed.filter(|_| served.goes_on) {
+                    Some(error) => Err(error),
+                    None => Ok(served.after),
+                }
             }
             Err(None) => {
                 outcome = Outcome::ClientGone;
@@ -266,6 +286,9 @@ impl Work<'_> {
         match woke {
             Woke::Drained => {
                 let error = fault::draining();
+                if self.is_continuing() {
+                    return Box::pin(respond::break_off(self, &error)).await;
+                }
                 answer::error(self.shard, self.call, self.connection, &error, true).await
             }
             _ => gone(self.call),

@@ -15,6 +15,7 @@ mod fault;
 mod google;
 mod hedge;
 mod ledger;
+mod midstream;
 mod mock;
 mod relay;
 mod request;

@@ -25,7 +25,7 @@ use crate::provider::{Operation, StreamEnd, StreamReader, StreamTranslator, as_a
 const PROBE_COMMENT: &[u8] = b"3\r\n:\n\n\r\n";
 /// The same between two elements of a JSON array.
 const PROBE_SPACE: &[u8] = b"1\r\n\n\r\n";
-const DONE: &[u8] = b"data: [DONE]\n\n";
+pub(super) const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// What was relayed so far, and what still has to go out.
 pub(super) struct Relay {
@@ -170,6 +170,16 @@ impl Relay {
                 Ok(())
             }
         }
+    }
+
+    /// Replaces what is ready by what `edit` makes of it.
+    pub(super) fn rewrite(&mut self, edit: impl FnOnce(&[u8], &mut Vec<u8>)) {
+        if !self.has_output() {
+            return;
+        }
+        let ready = std::mem::take(&mut self.out);
+        self.reserve_prefix(ready.len());
+        edit(&ready[CHUNK_PREFIX_BYTES_MAX..], &mut self.out);
     }
 
     fn reserve_prefix(&mut self, bytes: usize) {

@@ -14,7 +14,7 @@ use super::exchange::{Answered, Streaming, Whole};
 use super::ledger;
 use super::relay::{self, Progress, Stop};
 use crate::dialect::usage::Usage;
-use crate::error::GatewayError;
+use crate::error::{ErrorClass, GatewayError};
 use crate::spend::meter;
 use crate::spend::record::Outcome;
 use crate::spend::usage::Quantities;
@@ -26,6 +26,8 @@ pub(super) struct Served {
     /// The upstream failed after the answer had begun.
     pub failed: Option<GatewayError>,
     pub client_left: bool,
+    /// It failed, but the stream goes on with another attempt.
+    pub goes_on: bool,
 }
 
 impl Served {
@@ -35,6 +37,7 @@ impl Served {
             after,
             usage,
             failed: None,
+            goes_on: false,
         }
     }
 }
@@ -42,6 +45,7 @@ impl Served {
 /// Sends an answer to its end.
 pub(super) async fn send(work: &mut Work<'_>, answered: Answered, deadline: Instant) -> Served {
     match answered {
+        Answered::Whole(_) | Answered::Raw(_) if work.is_continuing() => not_a_stream(),
         Answered::Whole(whole) => send_whole(work, whole).await,
         Answered::Stream(streaming) => Box::pin(send_stream(work, streaming, deadline)).await,
         Answered::Raw(exchange) => Box::pin(send_raw(work, exchange, deadline)).await,
@@ -171,26 +175,31 @@ async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: I
         mut relay,
         ended,
     } = *streaming;
-    let mut head = Buf::small();
-    begin(work, 200, &headers, &mut head);
-    header(&mut head, "content-type", relay.content_type());
-    header(&mut head, "cache-control", b"no-cache");
-    let close = answer::finish(work.call, work.connection, Length::Unknown, &mut head);
-    drop(headers);
-    work.forget_request();
+    let (mut head, close) = stream_head(work, headers, relay.content_type());
+    if work.sent.is_none() {
+        work.forget_request();
+    }
     relay.arm_probe(work.connection);
-    let mut head = Some(head);
     work.call.bill.first_token = work.call.began.elapsed();
     let mut failed = None;
     let mut over = ended;
     loop {
         failed = failed.or_else(|| relay.take_failure());
+        if work.sent.is_some() {
+            work.note_sent(&mut relay);
+            if failed.is_some() && work.break_stream(relay.usage()) {
+                return go_on(work, exchange, relay, head, failed).await;
+            }
+        }
         if let Some(error) = &failed {
             relay.push_error(error, work.asked.operation);
         }
         let last = over || failed.is_some();
         if last {
             bill(work.call, relay.usage().as_ref(), None);
+            if let Some(sent) = &work.sent {
+                sent.add_to(work.call);
+            }
             let is_cut = failed.is_some();
             let outcome = if is_cut {
                 Outcome::Cut
@@ -238,6 +247,7 @@ async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: I
         usage: relay.usage(),
         failed,
         client_left: false,
+        goes_on: false,
     }
 }
 
@@ -250,7 +260,81 @@ fn unrecorded(work: &mut Work<'_>, usage: Option<Usage>) -> Served {
         usage,
         failed: None,
         client_left: false,
+        goes_on: false,
     }
+}
+
+/// The head of a stream, and whether the connection closes behind it. A stream that goes on from a
+/// broken one has its head already.
+fn stream_head(work: &mut Work<'_>, headers: Headers, content_type: &[u8]) -> (Option<Buf>, bool) {
+    if let Some(sent) = work.sent.as_ref().filter(|sent| sent.continuing) {
+        return (None, sent.close);
+    }
+    let mut head = Buf::small();
+    begin(work, 200, &headers, &mut head);
+    header(&mut head, "content-type", content_type);
+    header(&mut head, "cache-control", b"no-cache");
+    let close = answer::finish(work.call, work.connection, Length::Unknown, &mut head);
+    if let Some(sent) = &mut work.sent {
+        sent.close = close;
+    }
+    (Some(head), close)
+}
+
+/// Sends what is ready of a stream that broke; the next attempt goes on from there.
+async fn go_on(
+    work: &mut Work<'_>,
+    exchange: Option<Exchange>,
+    mut relay: relay::Relay,
+    head: Option<Buf>,
+    failed: Option<GatewayError>,
+) -> Served {
+    if relay.flush(work.connection, head, false).await.is_err() {
+        return left(work, exchange, &relay);
+    }
+    if let Some(exchange) = exchange {
+        exchange.finish();
+    }
+    Served {
+        after: After::Abort,
+        usage: None,
+        failed,
+        client_left: false,
+        goes_on: true,
+    }
+}
+
+/// What a deployment answered that should have gone on with a stream.
+fn not_a_stream() -> Served {
+    let text = "litellm.APIConnectionError: the upstream did not go on with a stream";
+    Served {
+        after: After::Abort,
+        usage: None,
+        failed: Some(GatewayError::new(ErrorClass::ApiConnection, text)),
+        client_left: false,
+        goes_on: true,
+    }
+}
+
+/// Ends a stream that nobody could go on with: LiteLLM's error event.
+pub(super) async fn break_off(work: &mut Work<'_>, error: &GatewayError) -> After {
+    bill(work.call, None, None);
+    let mut close = true;
+    if let Some(sent) = &work.sent {
+        close = sent.close;
+        sent.add_to(work.call);
+        work.call.used = Some(sent.tokens());
+    }
+    if !ledger::settle(work.shard, work.call, Outcome::Cut).await {
+        return unrecorded(work, None).after;
+    }
+    let mut out = Buf::small();
+    let event = [&error.stream_frame()[..], relay::DONE].concat();
+    answer::push_chunk(work.call.http11, &event, &mut out);
+    if work.call.http11 {
+        out.extend_from_slice(shardgate_io::http1::encode::LAST_CHUNK);
+    }
+    answer::send(work.call, work.connection, out, close).await
 }
 
 /// The client left in the middle: the upstream call ends at once.
@@ -261,11 +345,15 @@ fn left(work: &mut Work<'_>, exchange: Option<Exchange>, relay: &relay::Relay) -
     work.call.status = 499;
     // What was sent is paid, and nobody reads the rest.
     bill(work.call, relay.usage().as_ref(), None);
+    if let Some(sent) = &work.sent {
+        sent.add_to(work.call);
+    }
     Served {
         after: After::Abort,
         usage: relay.usage(),
         failed: None,
         client_left: true,
+        goes_on: false,
     }
 }
 
@@ -318,6 +406,7 @@ async fn send_raw(work: &mut Work<'_>, mut exchange: Box<Exchange>, deadline: In
             usage: None,
             failed,
             client_left: false,
+            goes_on: false,
         };
     }
     if !ledger::settle(work.shard, work.call, Outcome::Success).await {
@@ -340,5 +429,6 @@ fn raw_left(work: &mut Work<'_>, exchange: Box<Exchange>) -> Served {
         usage: None,
         failed: None,
         client_left: true,
+        goes_on: false,
     }
 }

@@ -143,7 +143,6 @@ fn settings(config: &Config) -> RouterSettings {
         queue_max: small(router.max_queued_requests),
         retry_budget_ratio: router.retry_budget_ratio,
         retry_budget_floor: small(router.retry_budget_floor),
-        mid_stream_fallback: false,
         hedging: router.hedging,
     }
 }

@@ -75,6 +75,8 @@ pub struct Settings {
     pub requested_model: bool,
     /// `always_include_stream_usage`.
     pub always_include_stream_usage: Option<bool>,
+    /// `mid_stream_fallback`.
+    pub mid_stream_fallback: bool,
     /// `litellm_settings.drop_params`.
     pub drop_params: bool,
     /// `completion_model`.
@@ -180,6 +182,7 @@ impl Settings {
             mock_testing: general.dangerously_allow_mock_testing_request_params,
             requested_model: general.response_model == ResponseModel::Requested,
             always_include_stream_usage: general.always_include_stream_usage,
+            mid_stream_fallback: config.router.mid_stream_fallback,
             drop_params: litellm.drop_params,
             completion_model: general.completion_model.clone(),
             embedding_model: general.embedding_model.clone(),

@@ -87,6 +87,25 @@ pub fn cost(prices: &Prices, used: &Quantities, terms: &Terms) -> Cost {
 }
 
 impl Cost {
+    /// Both together: a call that was served in parts.
+    #[must_use]
+    pub fn plus(&self, other: &Cost) -> Cost {
+        Cost {
+            input: self.input.plus(other.input),
+            output: self.output.plus(other.output),
+            tool_usage: self.tool_usage.plus(other.tool_usage),
+            cache_read: self.cache_read.plus(other.cache_read),
+            cache_creation: self.cache_creation.plus(other.cache_creation),
+            reasoning: self.reasoning.plus(other.reasoning),
+            audio: self.audio.plus(other.audio),
+            image: self.image.plus(other.image),
+            original: self.original.plus(other.original),
+            discount: self.discount.plus(other.discount),
+            margin: self.margin.plus(other.margin),
+            total: self.total.plus(other.total),
+        }
+    }
+
     /// Multiplies what tokens cost.
     fn uplift(&mut self, millionths: u64) {
         if millionths == 1_000_000 {

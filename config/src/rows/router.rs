@@ -130,7 +130,7 @@ const ROWS: &[Row] = &[
     row(InForce, "retry_budget_floor", Integer(0, 1_000_000), Default::Integer(10),
         "Retries a second that a group may make whatever its load.")
         .ours(),
-    row(Later, "mid_stream_fallback", Bool, OFF,
+    row(InForce, "mid_stream_fallback", Bool, OFF,
         "A stream that breaks after its first byte goes on with a fallback.")
         .ours(),
     row(InForce, "hedging", Bool, OFF,

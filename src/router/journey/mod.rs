@@ -80,7 +80,7 @@ pub enum Outcome {
         status: Option<u16>,
         /// The upstream's Retry-After.
         retry_after: Option<Duration>,
-        /// Whether the client has part of the answer already.
+        /// The client has part of the answer already, and it cannot be continued elsewhere.
         committed: bool,
     },
     /// The client left. Nobody's fault.
@@ -268,7 +268,7 @@ impl Journey {
                     group: self.leg.group,
                     deployment: Some(deployment),
                 });
-                if committed && !router.settings().mid_stream_fallback {
+                if committed {
                     self.state = State::Failed;
                 } else {
                     self.after_failure(class, retry_after, deployment, router, live, now, rng);
