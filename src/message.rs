@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::auth::caller::Denied;
 use crate::auth::key::KeyHash;
 use crate::directory::Account;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Credential, Snapshot};
 
 /// The header by which the coordinator's own health calls pass authentication: its value is a token
 /// that only this process knows.
@@ -111,6 +111,8 @@ pub enum FromShard {
         /// A request's body.
         prompt: Vec<u8>,
     },
+    /// Fetch this credential and keep it fresh: calls wait for it. The sender has taken the turn.
+    Fetch(Arc<Credential>),
     /// A request that the coordinator's API answers.
     Admin {
         /// Names the answer.

@@ -12,8 +12,8 @@ use shardgate::dialect::scan::scan;
 use shardgate::dialect::stream::EventAction;
 use shardgate::error::GatewayError;
 use shardgate::provider::{
-    AnswerContext, Incoming, Moment, Operation, Outgoing, Reply, RequestOptions, Route, StreamEnd,
-    StreamReader, Target, find,
+    AnswerContext, Grant, Incoming, Moment, Operation, Outgoing, Reply, RequestOptions, Route,
+    Secret, StreamEnd, StreamReader, Target, find,
 };
 
 const STUB: &str = "http://127.0.0.1:1";
@@ -235,7 +235,7 @@ impl Call<'_> {
         if self.target.is_signed() {
             let moment = Moment {
                 now_unix_s: 1_741_570_000,
-                token: Some("token"),
+                grant: Some(&Grant::Bearer(Secret::new("token"))),
             };
             route
                 .headers

@@ -17,8 +17,8 @@ use shardgate::dialect::anthropic_messages::client::error_body as messages_error
 use shardgate::dialect::scan::scan;
 use shardgate::error::GatewayError;
 use shardgate::provider::{
-    AnswerContext, Incoming, Moment, Operation, Outgoing, Reply, RequestOptions, StreamEnd,
-    StreamReader, Target,
+    AnswerContext, Grant, Incoming, Moment, Operation, Outgoing, Reply, RequestOptions, Secret,
+    StreamEnd, StreamReader, Target,
 };
 
 const STUB: &str = "http://127.0.0.1:1";
@@ -206,9 +206,10 @@ impl Call<'_> {
         route.headers.extend(outgoing.headers.iter().cloned());
         let sent = outgoing.body.to_vec(body);
         if self.target.is_signed() {
+            let grant = Grant::Bearer(Secret::new(self.token()));
             let moment = Moment {
                 now_unix_s: NOW,
-                token: Some(&self.token()),
+                grant: Some(&grant),
             };
             let signed = self.target.sign(&route, &sent, &moment).unwrap();
             route.headers.extend(signed);

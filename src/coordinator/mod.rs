@@ -5,15 +5,18 @@
 
 pub mod accounts;
 mod budgets;
+mod credentials;
 mod keys;
 mod models;
 mod origins;
+mod outbound;
 mod probe;
 mod proofs;
 mod reload;
 mod retention;
 pub mod web;
 
+pub use credentials::Credentials;
 pub use models::check_model;
 pub use origins::Origins;
 pub use probe::Probed;
@@ -48,6 +51,8 @@ pub const MAILBOX_MAX: usize = 1024;
 pub struct Lasting {
     /// Upstream origins by name.
     pub origins: Origins,
+    /// Credentials that are fetched.
+    pub credentials: Credentials,
     /// What models cost.
     pub prices: Arc<PriceTable>,
     registry: Mutex<Registry>,
@@ -59,6 +64,7 @@ impl Lasting {
     pub fn new(shards: usize) -> Lasting {
         Lasting {
             origins: Origins::default(),
+            credentials: Credentials::default(),
             // A test reads it: it is never in error.
             prices: Arc::new(PriceTable::built_in().unwrap_or_default()),
             registry: Mutex::new(Registry::new(shards)),
@@ -280,6 +286,9 @@ async fn listen(
                 }
                 FromShard::Count { id, model, prompt } => {
                     tokio::spawn(count(control.clone(), shard, id, model, prompt));
+                }
+                FromShard::Fetch(credential) => {
+                    tokio::spawn(credentials::keep(control.clone(), credential));
                 }
                 FromShard::Admin { id, request } => {
                     let (control, router) = (control.clone(), router.clone());

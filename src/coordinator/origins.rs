@@ -58,7 +58,8 @@ impl Origins {
         Ok(origin.clone())
     }
 
-    fn client_tls(&self, verify: bool) -> Result<Arc<ClientTls>, String> {
+    /// The trust that https origins share.
+    pub(super) fn client_tls(&self, verify: bool) -> Result<Arc<ClientTls>, String> {
         let mut made = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         let place = &mut made[usize::from(verify)];
         if let Some(tls) = place {

@@ -3,9 +3,9 @@
 use super::openai::{OpenAiWire, unsupported};
 use super::{
     Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Provider, Reply, RequestOptions,
-    Route, Secret, Setup, StreamReader, TokenSource, compatible,
+    Route, Setup, StreamReader, TokenSource, compatible, token,
 };
-use crate::error::{ErrorClass, GatewayError};
+use crate::error::GatewayError;
 
 /// The `api-version` of deployment URLs where none is given.
 const API_VERSION: &str = "2024-10-21";
@@ -19,7 +19,6 @@ struct Azure {
     model: String,
     version: String,
     token: Option<TokenSource>,
-    has_key: bool,
 }
 
 /// Builds an Azure OpenAI deployment. Credentials: `api_key`, else `azure_ad_token`, else a service principal whose token
@@ -27,16 +26,16 @@ struct Azure {
 pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
     let mut wire = OpenAiWire::new(&setup, compatible::rules("azure"));
     let env = |name: &str| (setup.env)(name).filter(|value| !value.is_empty());
-    let token = setup
+    let given = setup
         .text("azure_ad_token")
         .or_else(|| env("AZURE_AD_TOKEN").filter(|_| setup.key.is_none()));
     let mut source = None;
-    if let Some(token) = &token {
+    if let Some(token) = &given {
         wire.header("authorization", &format!("Bearer {token}"))?;
     } else if let Some(key) = setup.key {
         wire.header("api-key", key.reveal())?;
     } else {
-        source = service_principal(&setup);
+        source = token::azure(&setup, true);
     }
     let version = setup
         .text("api_version")
@@ -46,38 +45,9 @@ pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
     Ok(Box::new(Azure {
         model: setup.model.to_owned(),
         version,
-        has_key: token.is_some() || setup.key.is_some(),
         token: source,
         wire,
     }))
-}
-
-/// The OAuth form of a service principal, when all of it is there.
-fn service_principal(setup: &Setup<'_>) -> Option<TokenSource> {
-    let text = |name: &str, variable: &str| {
-        setup
-            .text(name)
-            .or_else(|| (setup.env)(variable))
-            .filter(|text| !text.is_empty())
-    };
-    let tenant = text("tenant_id", "AZURE_TENANT_ID")?;
-    let id = text("client_id", "AZURE_CLIENT_ID")?;
-    let secret = text("client_secret", "AZURE_CLIENT_SECRET")?;
-    let scope = text("azure_scope", "AZURE_SCOPE")
-        .unwrap_or_else(|| "https://cognitiveservices.azure.com/.default".to_owned());
-    let field = |name: &str, value: String| (name.to_owned(), Secret::new(value));
-    Some(TokenSource::Form {
-        url: format!(
-            "https://login.microsoftonline.com/{}/oauth2/v2.0/token",
-            encode(&tenant)
-        ),
-        fields: vec![
-            field("client_id", id),
-            field("client_secret", secret),
-            field("grant_type", "client_credentials".to_owned()),
-            field("scope", scope),
-        ],
-    })
 }
 
 impl Azure {
@@ -141,17 +111,7 @@ impl Provider for Azure {
         _body: &[u8],
         moment: &Moment<'_>,
     ) -> Result<Vec<(String, String)>, GatewayError> {
-        match moment.token {
-            Some(token) => Ok(vec![(
-                "authorization".to_owned(),
-                format!("Bearer {token}"),
-            )]),
-            None if self.has_key => Ok(Vec::new()),
-            None => Err(GatewayError::new(
-                ErrorClass::ServiceUnavailable,
-                "litellm.ServiceUnavailableError: AzureException - no Azure AD token yet",
-            )),
-        }
+        token::bearer(moment, "Azure")
     }
 
     fn token_source(&self) -> Option<TokenSource> {

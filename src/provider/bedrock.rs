@@ -12,8 +12,8 @@ use super::translated::{
     whole,
 };
 use super::{
-    Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Provider, Reply, RequestOptions,
-    Route, Secret, Setup, StreamReader, openai,
+    Answer, AnswerContext, Grant, Incoming, Moment, Operation, Outgoing, Provider, Reply,
+    RequestOptions, Route, Setup, StreamReader, TokenSource, openai, token,
 };
 use crate::dialect::anthropic_messages::{self, stream::Events as ClaudeEvents};
 use crate::dialect::aws_events::{AwsEvents, EXCEPTION};
@@ -43,8 +43,9 @@ struct Bedrock {
     id: String,
     way: Way,
     region: String,
+    /// Keys that need not be fetched.
     credentials: Option<Credentials>,
-    has_key: bool,
+    source: Option<TokenSource>,
     refused: Vec<Param>,
 }
 
@@ -118,16 +119,14 @@ pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
     let lookup = |name: &str| setup.text(name).or_else(|| (setup.env)(name));
     let mut common = Common::new(&setup);
     let (id, said) = model_id(setup.model);
-    let either = |param: &str, variable: &str| setup.text(param).or_else(|| (setup.env)(variable));
-    let credentials = either("aws_access_key_id", "AWS_ACCESS_KEY_ID")
-        .zip(either("aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"))
-        .map(|(access_key, secret_key)| Credentials {
-            access_key,
-            secret_key: Secret::new(secret_key),
-            session_token: either("aws_session_token", "AWS_SESSION_TOKEN").map(Secret::new),
-        });
-    let has_key = credentials.is_none() && setup.key.is_some();
-    if let (true, Some(key)) = (has_key, setup.key) {
+    let region = region(setup.model, &lookup);
+    let (credentials, source) = if setup.key.is_some() && setup.text("aws_access_key_id").is_none()
+    {
+        (None, None)
+    } else {
+        token::aws(&setup, &region)
+    };
+    if let (None, None, Some(key)) = (&credentials, &source, setup.key) {
         common.header("authorization", &format!("Bearer {}", key.reveal()))?;
     }
     let mut refused = anthropic::REFUSED.to_vec();
@@ -138,10 +137,10 @@ pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
     let bedrock = Bedrock {
         way: way(id, said),
         id: id.to_owned(),
-        region: region(setup.model, &lookup),
+        region,
         common,
         credentials,
-        has_key,
+        source: source.map(|source| TokenSource::Aws(Box::new(source))),
         refused,
     };
     Ok(Box::new(bedrock))
@@ -252,7 +251,11 @@ impl Provider for Bedrock {
         body: &[u8],
         moment: &Moment<'_>,
     ) -> Result<Vec<(String, String)>, GatewayError> {
-        let Some(credentials) = &self.credentials else {
+        let fetched = match moment.grant {
+            Some(Grant::Aws(credentials)) => Some(credentials),
+            _ => None,
+        };
+        let Some(credentials) = self.credentials.as_ref().or(fetched) else {
             return Err(GatewayError::new(
                 ErrorClass::Authentication,
                 "litellm.AuthenticationError: BedrockException - no credentials; set aws_access_key_id and \
@@ -275,7 +278,11 @@ impl Provider for Bedrock {
     }
 
     fn is_signed(&self) -> bool {
-        !self.has_key
+        self.credentials.is_some() || self.source.is_some()
+    }
+
+    fn token_source(&self) -> Option<TokenSource> {
+        self.source.clone()
     }
 
     fn answer(

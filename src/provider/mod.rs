@@ -17,6 +17,7 @@ mod openai;
 mod sigv4;
 mod table;
 mod target;
+mod token;
 mod translated;
 mod vertex;
 mod watsonx;
@@ -33,8 +34,10 @@ use crate::error::GatewayError;
 pub use base::Base;
 pub use bridge::as_array;
 pub use errors::{Reply, message_of, retry_after};
+pub use sigv4::{Credentials, Request as SignedRequest, Scope as SignedScope, sign};
 pub use table::{PROVIDERS, find};
 pub use target::{Setup, Target};
+pub use token::{AwsSource, Grant, TokenSource, Variables, azure_token_url};
 
 /// What is asked of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -194,28 +197,8 @@ impl Outgoing {
 pub struct Moment<'a> {
     /// Now, seconds of unix time.
     pub now_unix_s: u64,
-    /// A bearer token that the coordinator fetched for this deployment, when it has a [`TokenSource`].
-    pub token: Option<&'a str>,
-}
-
-/// How the coordinator gets an access token for a deployment (Azure AD, Google, IBM). It is kept there and handed in with
-/// each [`Moment`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TokenSource {
-    /// An OAuth form to POST; the answer's `access_token` and `expires_in` count.
-    Form {
-        /// The token endpoint.
-        url: String,
-        /// Form fields, in order.
-        fields: Vec<(String, Secret)>,
-    },
-    /// A Google service account that signs its own assertion (RS256).
-    GoogleServiceAccount {
-        /// The account's JSON, or the path of a file that holds it (what does not begin with a brace).
-        json: Secret,
-        /// The scope.
-        scope: &'static str,
-    },
+    /// What the coordinator fetched for this deployment, when it has a [`TokenSource`].
+    pub grant: Option<&'a Grant>,
 }
 
 /// What an answer needs to know of the call.

@@ -5,35 +5,44 @@ use sha2::{Digest, Sha256};
 use super::Secret;
 
 /// Who calls.
-#[derive(Clone, Debug)]
-pub(super) struct Credentials {
-    pub(super) access_key: String,
-    pub(super) secret_key: Secret,
-    pub(super) session_token: Option<Secret>,
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Credentials {
+    /// The key's id.
+    pub access_key: String,
+    /// The key.
+    pub secret_key: Secret,
+    /// The token that goes with temporary keys.
+    pub session_token: Option<Secret>,
 }
 
 /// What is signed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Request<'a> {
-    pub(super) method: &'a str,
-    pub(super) host: &'a str,
+pub struct Request<'a> {
+    /// `POST`, `GET`.
+    pub method: &'a str,
+    /// The Host header.
+    pub host: &'a str,
     /// As it stands in the request line.
-    pub(super) path_and_query: &'a str,
+    pub path_and_query: &'a str,
     /// `None` is not signed.
-    pub(super) content_type: Option<&'a str>,
-    pub(super) body: &'a [u8],
+    pub content_type: Option<&'a str>,
+    /// All of it.
+    pub body: &'a [u8],
 }
 
 /// Where and when.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scope<'a> {
-    pub(super) region: &'a str,
-    pub(super) service: &'a str,
-    pub(super) now_unix_s: u64,
+pub struct Scope<'a> {
+    /// `us-east-1`.
+    pub region: &'a str,
+    /// `bedrock`, `sts`.
+    pub service: &'a str,
+    /// Now, seconds of unix time.
+    pub now_unix_s: u64,
 }
 
 /// The headers to add.
-pub(super) fn sign(
+pub fn sign(
     request: &Request<'_>,
     credentials: &Credentials,
     scope: &Scope<'_>,

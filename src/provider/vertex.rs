@@ -9,14 +9,14 @@ use super::openai::{OpenAiWire, Rules, unsupported};
 use super::translated::{Common, segment, whole};
 use super::{
     Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Provider, Reply, RequestOptions,
-    Route, Secret, Setup, StreamReader, TokenSource,
+    Route, Setup, StreamReader, TokenSource, token,
 };
 use crate::dialect::anthropic_messages;
 use crate::dialect::gemini::embed;
 use crate::dialect::openai_chat::request::RequestRules;
 use crate::dialect::openai_chat::response::ResponseRules;
 use crate::dialect::splice::Spliced;
-use crate::error::{ErrorClass, GatewayError};
+use crate::error::GatewayError;
 
 /// The scope of access tokens.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -50,8 +50,7 @@ struct Vertex {
     family: Family,
     /// `/v1/projects/P/locations/L`.
     project: String,
-    credentials: Option<Secret>,
-    has_key: bool,
+    source: Option<TokenSource>,
 }
 
 /// The base URL where none is given: the location's.
@@ -84,6 +83,7 @@ pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
     };
     let project = lookup("vertex_project")
         .or_else(|| lookup("vertex_ai_project"))
+        .or_else(|| setup.text("project_id"))
         .or_else(|| lookup("VERTEXAI_PROJECT"))
         .or_else(in_credentials)
         .ok_or("litellm_params.vertex_project is missing")?;
@@ -104,8 +104,10 @@ pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
         common,
         family,
         project,
-        credentials: credentials.map(Secret::new),
-        has_key: setup.key.is_some(),
+        source: setup
+            .key
+            .is_none()
+            .then(|| token::google(&setup, credentials, SCOPE)),
     }))
 }
 
@@ -275,25 +277,15 @@ impl Provider for Vertex {
         _body: &[u8],
         moment: &Moment<'_>,
     ) -> Result<Vec<(String, String)>, GatewayError> {
-        match moment.token {
-            Some(token) => Ok(vec![(
-                "authorization".to_owned(),
-                format!("Bearer {token}"),
-            )]),
-            None => Err(GatewayError::new(
-                ErrorClass::Authentication,
-                "litellm.AuthenticationError: Vertex_aiException - there is no access token for this deployment yet",
-            )),
-        }
+        token::bearer(moment, self.common.label)
     }
 
     fn is_signed(&self) -> bool {
-        !self.has_key
+        self.source.is_some()
     }
 
     fn token_source(&self) -> Option<TokenSource> {
-        let json = self.credentials.clone()?;
-        Some(TokenSource::GoogleServiceAccount { json, scope: SCOPE })
+        self.source.clone()
     }
 
     fn speaks(&self, operation: Operation) -> bool {

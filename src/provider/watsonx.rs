@@ -8,13 +8,13 @@ use super::translated::{
 };
 use super::{
     Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Provider, Reply, RequestOptions,
-    Route, Secret, Setup, StreamReader, TokenSource, openai,
+    Route, Secret, Setup, StreamReader, TokenSource, openai, token,
 };
 use crate::dialect::frames::Sse;
 use crate::dialect::hub::{ChunkWriter, Delta, Stamp, ToolDelta, unreadable};
 use crate::dialect::openai_chat::params::Param;
 use crate::dialect::usage::Usage;
-use crate::error::{ErrorClass, GatewayError};
+use crate::error::GatewayError;
 
 /// The version of the API.
 const VERSION: &str = "2024-03-13";
@@ -53,6 +53,7 @@ pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
         }
         (None, Some(key)) => Some(TokenSource::Form {
             url: env("WATSONX_IAM_URL").unwrap_or_else(|| IAM_URL.to_owned()),
+            settings: "litellm_params.api_key (WATSONX_API_KEY)",
             fields: vec![
                 (
                     "grant_type".to_owned(),
@@ -127,16 +128,7 @@ impl Provider for Watsonx {
         _body: &[u8],
         moment: &Moment<'_>,
     ) -> Result<Vec<(String, String)>, GatewayError> {
-        match moment.token {
-            Some(token) => Ok(vec![(
-                "authorization".to_owned(),
-                format!("Bearer {token}"),
-            )]),
-            None => Err(GatewayError::new(
-                ErrorClass::Authentication,
-                "litellm.AuthenticationError: WatsonxException - there is no access token for this deployment yet",
-            )),
-        }
+        token::bearer(moment, self.common.label)
     }
 
     fn is_signed(&self) -> bool {

@@ -14,7 +14,7 @@ use super::attempt::Work;
 use super::body::Content;
 use super::mock::{self, Magic, Mock};
 use super::relay::{self, Progress, Relay, Stop};
-use super::{admin, fault};
+use super::{admin, answer, credential, fault};
 use crate::dialect::scan::Span;
 use crate::dialect::splice::Spliced;
 use crate::dialect::usage::Usage;
@@ -81,6 +81,9 @@ pub(super) async fn run(
     }
     if work.asked.operation.is_count() && !deployment.target.counts(work.asked.operation) {
         return counted(work, model).await;
+    }
+    if let Some(fetched) = &deployment.credential {
+        credential::ready(work, deployment, fetched, deadline).await?;
     }
     let (sendable, outgoing) = build(work, deployment, model).map_err(Some)?;
     debug_request(work, deployment, model);
@@ -235,9 +238,13 @@ fn begin_head(
         }
         if target.is_signed() {
             let bytes = outgoing.body.to_vec(work.body());
+            let held = deployment.credential.as_ref().map(|fetched| fetched.look());
+            let state = held.as_ref().and_then(|held| held.as_ref());
+            // The clock of now: the call may have waited for its credential, or for its turn.
+            let now_unix_s = answer::unix_seconds();
             let moment = Moment {
-                now_unix_s: work.now_unix_s,
-                token: None,
+                now_unix_s,
+                grant: state.and_then(|state| state.grant(now_unix_s)),
             };
             let signed = target.sign(&route, &bytes, &moment)?;
             route.headers.extend(signed);

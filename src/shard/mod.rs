@@ -10,6 +10,7 @@ mod attempt;
 mod body;
 mod call;
 mod callers;
+mod credential;
 mod exchange;
 mod fault;
 mod google;

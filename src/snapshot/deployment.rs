@@ -9,6 +9,7 @@ use shardgate_config::ModelEntry;
 use shardgate_io::http1::encode::{header, request_line};
 use shardgate_io::pool::Origin;
 
+use super::Credential;
 use crate::coordinator::Lasting;
 use crate::provider::{Operation, Target};
 use crate::spend::meter::{Meter, Priced};
@@ -24,6 +25,8 @@ pub struct Deployment {
     pub target: Target,
     /// Where.
     pub origin: Arc<Origin>,
+    /// What has to be fetched before it can be called.
+    pub credential: Option<Arc<Credential>>,
     /// `model_info`.
     pub model_info: Map<String, Value>,
     /// `litellm_params` without secrets.
@@ -78,6 +81,9 @@ impl Deployment {
         let origin = lasting
             .origins
             .intern(base.tls, verify, &base.host, base.port)?;
+        let credential = target
+            .token_source()
+            .map(|source| lasting.credentials.intern(source, verify));
         let id = entry.id().map_or_else(|| stable_id(entry), str::to_owned);
         let (mut public_params, model_info) = entry.redacted();
         let hidden = public_params.iter().filter(|(_, value)| *value == "***");
@@ -95,6 +101,7 @@ impl Deployment {
             id,
             group: entry.model_name.clone(),
             origin,
+            credential,
             model_info,
             public_params,
             full_model: format!("{}/{}", target.entry.name, target.model),

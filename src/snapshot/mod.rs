@@ -3,6 +3,7 @@
 //! Config types stop here. A request holds the snapshot it began with to its end; a reload gives
 //! later requests a new one.
 
+mod credential;
 mod deployment;
 mod routing;
 mod settings;
@@ -12,6 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 use shardgate_config::Config;
 
+pub use credential::{Credential, State as CredentialState};
 pub use deployment::{Deployment, head_bytes};
 pub use settings::Settings;
 

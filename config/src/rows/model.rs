@@ -85,52 +85,52 @@ const PARAMS: &[Row] = &[
     row(InForce, "azure_ad_token", Secret, Unset,
         "A bearer token of Microsoft Entra instead of `api_key`.")
         .example("os.environ/AZURE_AD_TOKEN"),
-    row(Later, "tenant_id", Text, Unset,
+    row(InForce, "tenant_id", Text, Unset,
         "Microsoft Entra: the tenant that issues tokens.")
         .example("00000000-0000-0000-0000-000000000000"),
-    row(Later, "client_id", Text, Unset,
+    row(InForce, "client_id", Text, Unset,
         "Microsoft Entra: the application.")
         .example("00000000-0000-0000-0000-000000000000"),
-    row(Later, "client_secret", Secret, Unset,
+    row(InForce, "client_secret", Secret, Unset,
         "Microsoft Entra: the application's secret.")
         .example("os.environ/AZURE_CLIENT_SECRET"),
-    row(Later, "aws_region_name", Text, Means("AWS_REGION"),
+    row(InForce, "aws_region_name", Text, Means("AWS_REGION"),
         "The AWS region.")
         .example("eu-central-1"),
-    row(Later, "aws_access_key_id", Secret, Unset,
+    row(InForce, "aws_access_key_id", Secret, Unset,
         "AWS credentials; the environment's or the instance role's where not given.")
         .example("os.environ/AWS_ACCESS_KEY_ID"),
-    row(Later, "aws_secret_access_key", Secret, Unset,
+    row(InForce, "aws_secret_access_key", Secret, Unset,
         "AWS credentials.")
         .example("os.environ/AWS_SECRET_ACCESS_KEY"),
-    row(Later, "aws_session_token", Secret, Unset,
+    row(InForce, "aws_session_token", Secret, Unset,
         "AWS temporary credentials.")
         .example("os.environ/AWS_SESSION_TOKEN"),
-    row(Later, "aws_session_name", Text, Unset,
+    row(InForce, "aws_session_name", Text, Unset,
         "The name of the session of an assumed role.")
         .example("shardgate"),
-    row(Later, "aws_profile_name", Text, Unset,
+    row(InForce, "aws_profile_name", Text, Unset,
         "The profile of the shared credentials file.")
         .example("default"),
-    row(Later, "aws_role_name", Text, Unset,
+    row(InForce, "aws_role_name", Text, Unset,
         "The role to assume.")
         .example("arn:aws:iam::123456789012:role/llm"),
-    row(Later, "aws_web_identity_token", Secret, Unset,
+    row(InForce, "aws_web_identity_token", Secret, Unset,
         "The token of a web identity that assumes the role.")
         .example("os.environ/AWS_WEB_IDENTITY_TOKEN"),
-    row(Later, "aws_bedrock_runtime_endpoint", Url(HTTP), Unset,
+    row(InForce, "aws_bedrock_runtime_endpoint", Url(HTTP), Unset,
         "Bedrock's endpoint, where it is not the region's.")
         .example("https://bedrock.example"),
-    row(Later, "vertex_project", Text, Unset,
+    row(InForce, "vertex_project", Text, Unset,
         "The Google Cloud project.")
         .example("my-project"),
-    row(Later, "vertex_location", Text, Unset,
+    row(InForce, "vertex_location", Text, Unset,
         "The Google Cloud region.")
         .example("europe-west4"),
-    row(Later, "vertex_credentials", Either(&[Secret, Map(&Any)]), Unset,
+    row(InForce, "vertex_credentials", Either(&[Secret, Map(&Any)]), Unset,
         "A service account: the path of its file, its JSON as text, or a map.")
         .example("/etc/shardgate/vertex.json"),
-    row(Later, "project_id", Text, Unset,
+    row(InForce, "project_id", Text, Unset,
         "watsonx: the project. Vertex: another name of `vertex_project`.")
         .example("my-project"),
     row(InForce, "region_name", Text, Unset,

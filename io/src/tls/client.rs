@@ -97,6 +97,11 @@ impl ClientTls {
         })
     }
 
+    /// The configuration itself, for connections that another runtime drives.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
+    }
+
     /// The same trust with resumption memory of its own, so that shards share no lock.
     pub fn per_shard(&self) -> ClientTls {
         let mut config = ClientConfig::clone(&self.config);
