@@ -10,6 +10,10 @@ use shardgate::dialect::openai_chat::request::{Plan, PlanOptions, RequestRules};
 use shardgate::dialect::openai_chat::response::ResponseRules;
 use shardgate::dialect::scan::scan;
 use shardgate::dialect::stream::{self as dialect_stream, EventAction, StreamTap};
+use shardgate::router::{
+    DeploymentSpec, Facts, Journey, Live, Micros, Outcome, Registry, Rng, Router, RouterSettings,
+    RouterSpec, Step, Success,
+};
 use shardgate_io::http1::body::{Chunk, ChunkDecoder};
 use shardgate_io::http1::head::{self, Limits, RequestHead, ResponseHead};
 use shardgate_io::sse;
@@ -46,6 +50,10 @@ pub(crate) enum Part {
     Splice,
     /// Look at 16 chunks of a stream on their way to the client.
     Tap,
+    /// Route a chat request of a group of one deployment, to its end.
+    RouteOne,
+    /// The same with 20 deployments and latency-based routing.
+    RouteLatency,
 }
 
 /// Runs one part. Prints nothing: valgrind does.
@@ -59,6 +67,8 @@ pub(crate) fn run(arguments: &InstructionArguments) -> io::Result<()> {
         Part::ScanLong => scan_long,
         Part::Splice => splice,
         Part::Tap => tap,
+        Part::RouteOne => |rounds| route(1, rounds),
+        Part::RouteLatency => |rounds| route(20, rounds),
     };
     work(arguments.rounds).ok_or_else(|| io::Error::other("the input was refused"))
 }
@@ -195,6 +205,53 @@ fn tap(rounds: u32) -> Option<()> {
                 return None;
             }
         }
+    }
+    Some(())
+}
+
+/// Requests one after the other to one group, on a gateway of two shards; every deployment has been
+/// measured on both.
+fn route(deployments: usize, rounds: u32) -> Option<()> {
+    let entry = |n: usize| DeploymentSpec {
+        id: format!("deployment-{n}"),
+        group: "gpt-4o".into(),
+        model: "openai/gpt-4o".into(),
+        provider: "openai".into(),
+        ..DeploymentSpec::default()
+    };
+    let settings = RouterSettings {
+        strategy: "latency-based-routing".into(),
+        ..RouterSettings::default()
+    };
+    let spec = RouterSpec {
+        deployments: (0..deployments).map(entry).collect(),
+        aliases: Vec::new(),
+        settings,
+    };
+    let router = Router::new(spec, &mut Registry::new(2));
+    let lives = [Live::new(0), Live::new(1)];
+    let mut rng = Rng::new(7);
+    let mut now = Micros(1_000_000);
+    for (at, deployment) in router.deployments().iter().enumerate() {
+        for shard in 0..2 {
+            let cell = deployment.live.cell(shard);
+            cell.per_token.add(100.0 + at as f64, 10, now);
+        }
+    }
+    for round in 0..rounds {
+        let live = &lives[round as usize % 2];
+        now = Micros(now.0 + 50);
+        let found = router.resolve(black_box("gpt-4o"));
+        let mut journey = Journey::new(&router, "gpt-4o", found, Facts::default(), now)?;
+        let step = journey.step(&router, live, now, &mut rng);
+        matches!(black_box(step), Step::Attempt(_)).then_some(())?;
+        now = Micros(now.0 + 50);
+        journey.first_byte(&router, live, now);
+        let success = Success {
+            total: std::time::Duration::from_micros(50),
+            ..Success::default()
+        };
+        journey.finished(Outcome::Success(success), &router, live, now, &mut rng);
     }
     Some(())
 }

@@ -8,7 +8,7 @@
 
 use super::decision::Decisions;
 use super::failures::FailureLog;
-use super::mean::Mean;
+use super::mean::{self, Estimate, Mean};
 use super::queue::{GroupQueue, LocalQueue};
 use super::retry::RetryBudget;
 use super::spec::DeploymentSpec;
@@ -48,6 +48,39 @@ pub struct Cell {
     requests: [AtomicU64; 2],
     succeeded: AtomicU64,
     failed: AtomicU64,
+}
+
+/// What all shards' means say together, as of the last sample: a choice reads this of every
+/// deployment, so it is computed when a sample comes and not when one is read.
+#[derive(Debug, Default)]
+struct Speed {
+    value: AtomicU64,
+    /// When the newest sample came; 0 before the first.
+    last: AtomicU64,
+}
+
+impl Speed {
+    fn publish(&self, estimate: Estimate) {
+        self.value
+            .store(estimate.value.to_bits(), Ordering::Relaxed);
+        self.last.store(estimate.last.0, Ordering::Relaxed);
+    }
+}
+
+/// A published mean, for a choice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Published {
+    /// The mean, in microseconds; meaningless when `last` is zero.
+    pub(super) value: f64,
+    /// When the newest sample came; 0 before the first.
+    pub(super) last: Micros,
+}
+
+/// What latency-based routing goes by.
+#[derive(Debug, Default)]
+struct Speeds {
+    first_token: Speed,
+    per_token: Speed,
 }
 
 fn bump(counter: &AtomicU64, by: u64) {
@@ -176,6 +209,7 @@ pub struct DeploymentLive {
     /// Until when something is the matter with it, whatever it is: the one word that a choice
     /// reads when all is well.
     uncalm_until: Padded<AtomicU64>,
+    speeds: Padded<Speeds>,
     cooling_until: AtomicU64,
     resting_until: AtomicU64,
     /// How often in a row it was found silent, and until when it is left alone for that.
@@ -198,6 +232,7 @@ impl DeploymentLive {
         DeploymentLive {
             cells: (0..shards.max(1)).map(|_| Padded::default()).collect(),
             uncalm_until: Padded::default(),
+            speeds: Padded::default(),
             cooling_until: AtomicU64::new(0),
             resting_until: AtomicU64::new(0),
             silences: AtomicU32::new(0),
@@ -227,6 +262,32 @@ impl DeploymentLive {
     /// All shards' numbers.
     pub fn cells(&self) -> impl Iterator<Item = &Cell> {
         self.cells.iter().map(|cell| &cell.0)
+    }
+
+    /// Publishes what all shards know of its speed, for choices by latency.
+    pub(super) fn publish_speed(&self, ttl_us: u64, now: Micros) {
+        let first_token = self.cells().map(|cell| &cell.first_token);
+        self.speeds
+            .first_token
+            .publish(mean::merge(first_token, ttl_us, now));
+        let per_token = self.cells().map(|cell| &cell.per_token);
+        self.speeds
+            .per_token
+            .publish(mean::merge(per_token, ttl_us, now));
+    }
+
+    /// What was published of its speed: to the first token of a stream, else by output token.
+    pub(super) fn speed(&self, stream: bool) -> Published {
+        let speeds = &self.speeds;
+        let speed = if stream {
+            &speeds.first_token
+        } else {
+            &speeds.per_token
+        };
+        Published {
+            value: f64::from_bits(speed.value.load(Ordering::Relaxed)),
+            last: Micros(speed.last.load(Ordering::Relaxed)),
+        }
     }
 
     /// Calls running now, over all shards.

@@ -119,6 +119,7 @@ pub struct Router {
     patterns: Vec<GroupIx>,
     settings: RouterSettings,
     strategy: &'static dyn Strategy,
+    goes_by_speed: bool,
 }
 
 impl Router {
@@ -136,6 +137,7 @@ impl Router {
             patterns: Vec::new(),
             settings: spec.settings,
             strategy,
+            goes_by_speed: strategy.goes_by_speed(),
         };
         for deployment in spec.deployments {
             router.add_deployment(deployment, registry);
@@ -161,6 +163,10 @@ impl Router {
         entry.deployments.push(ix);
         entry.has_default |= is_default;
         let live = registry.deployment(&spec);
+        if self.goes_by_speed {
+            // Another strategy may have been in force: what is known is published now.
+            live.publish_speed(u64::MAX, Micros(0));
+        }
         let mark = affinity::mark(&spec.id);
         self.deployments.push(Deployment {
             group,
@@ -345,6 +351,15 @@ impl Router {
     #[must_use]
     pub fn strategy(&self) -> &'static dyn Strategy {
         self.strategy
+    }
+
+    /// Publishes what is known of a deployment's speed, where the strategy goes by it.
+    fn publish_speed(&self, ix: DeploymentIx, now: Micros) {
+        if self.goes_by_speed {
+            let ttl = self.settings.latency.ttl.as_micros();
+            let ttl_us = u64::try_from(ttl).unwrap_or(u64::MAX);
+            self.deployment(ix).live.publish_speed(ttl_us, now);
+        }
     }
 
     /// `model_group_retry_policy` of a group: by the name asked for, its own, or its label.

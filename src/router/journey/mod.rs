@@ -309,6 +309,7 @@ impl Journey {
             if self.facts.stream {
                 let samples = router.settings().latency.samples_max;
                 cell.first_token.add(took.as_micros() as f64, samples, now);
+                router.publish_speed(permit.deployment, now);
             }
         }
     }
@@ -472,6 +473,7 @@ impl Journey {
         if !self.facts.stream {
             let each = success.total.as_micros() as f64 / output.max(1) as f64;
             cell.per_token.add(each, samples, now);
+            router.publish_speed(ix, now);
         }
         if let Some(output) = success.output_tokens {
             cell.output_tokens.add(output as f64, samples, now);
@@ -526,6 +528,7 @@ impl Journey {
                 super::mean::merge([&cell.output_tokens].into_iter(), u64::MAX, now).value;
             cell.per_token.add(took / expected.max(1.0), samples, now);
         }
+        router.publish_speed(ix, now);
     }
 
     pub(super) fn last_failure(&self) -> Failure {

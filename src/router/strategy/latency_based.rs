@@ -7,7 +7,6 @@
 
 use super::{Candidate, Choice, Rng, Strategy};
 use crate::limit::Micros;
-use crate::router::mean::{Estimate, merge};
 
 /// A deployment that runs other calls but was never measured gets one in so many choices.
 const EXPLORE_ONE_IN: usize = 20;
@@ -27,21 +26,25 @@ impl Strategy for LatencyBased {
         &["lowest_latency_buffer", "max_latency_list_size", "ttl"]
     }
 
+    fn goes_by_speed(&self) -> bool {
+        true
+    }
+
     fn choose(&self, choice: &Choice<'_>, rng: &mut Rng) -> usize {
         let args = &choice.router.settings().latency;
         let ttl_us = u64::try_from(args.ttl.as_micros()).unwrap_or(u64::MAX);
+        // A measurement counts from here on; the clock's zero stands for none at all.
+        let counts_from = choice.now.0.saturating_sub(ttl_us).max(1);
+        let fresh_from = choice.now.0.saturating_sub(STALE_US);
         let (mut lowest, mut unseen, mut stale) = (f64::INFINITY, false, false);
         for candidate in choice.candidates {
-            let measured = measure(choice, candidate, ttl_us);
-            candidate.scratch.set(if measured.weight > 0.0 {
-                measured.value
-            } else {
-                f64::NAN
-            });
-            if measured.weight > 0.0 {
+            let measured = choice.deployment(candidate).live.speed(choice.facts.stream);
+            if measured.last.0 >= counts_from {
+                candidate.scratch.set(measured.value);
                 lowest = lowest.min(measured.value);
-                stale |= is_stale(measured.last, choice.now);
+                stale |= measured.last.0 < fresh_from;
             } else {
+                candidate.scratch.set(f64::NAN);
                 unseen = true;
             }
         }
@@ -57,8 +60,8 @@ impl Strategy for LatencyBased {
             }
         }
         if stale && rng.below(PROBE_ONE_IN) == 0 {
-            let old =
-                |c: &Candidate| is_stale(measure(choice, c, ttl_us).last, choice.now) && idle(c);
+            let last = |c: &Candidate| choice.deployment(c).live.speed(choice.facts.stream).last;
+            let old = |c: &Candidate| last(c) < Micros(fresh_from) && idle(c);
             if let Some(position) = one_of(choice, rng, old) {
                 return position;
             }
@@ -66,19 +69,6 @@ impl Strategy for LatencyBased {
         let enough = lowest * (1.0 + args.buffer);
         one_of(choice, rng, |c| c.scratch.get() <= enough).unwrap_or(0)
     }
-}
-
-fn measure(choice: &Choice<'_>, candidate: &Candidate, ttl_us: u64) -> Estimate {
-    let cells = choice.deployment(candidate).live.cells();
-    if choice.facts.stream {
-        merge(cells.map(|cell| &cell.first_token), ttl_us, choice.now)
-    } else {
-        merge(cells.map(|cell| &cell.per_token), ttl_us, choice.now)
-    }
-}
-
-fn is_stale(last: Micros, now: Micros) -> bool {
-    now.0.saturating_sub(last.0) > STALE_US
 }
 
 /// One of the candidates that satisfy, each as likely as the others.

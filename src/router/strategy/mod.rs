@@ -58,6 +58,11 @@ pub trait Strategy: Sync {
         &[]
     }
 
+    /// Whether it goes by the published speeds of deployments, which cost a little to keep.
+    fn goes_by_speed(&self) -> bool {
+        false
+    }
+
     /// The position among the candidates of the one to use.
     fn choose(&self, choice: &Choice<'_>, rng: &mut Rng) -> usize;
 }
