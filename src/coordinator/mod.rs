@@ -6,6 +6,7 @@
 pub mod accounts;
 mod budgets;
 mod credentials;
+mod health;
 mod keys;
 mod models;
 mod origins;
@@ -91,6 +92,8 @@ pub struct Control {
     desk: Arc<Desk>,
     /// Tokens of others than us.
     proofs: Mutex<Arc<proofs::Proofs>>,
+    /// What health calls found.
+    health: health::Health,
     /// Where this gateway listens, for its own health calls.
     listening: SocketAddr,
     /// Proves that a health call is ours.
@@ -201,6 +204,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         snapshot: Mutex::new(start.snapshot),
         reloading: tokio::sync::Mutex::new(()),
         hubs,
+        health: health::Health::default(),
         listening: start.listening,
         probe_token: start.probe_token,
     });
@@ -228,6 +232,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         tokio::spawn(retention::keep(control.clone(), schedule));
     }
     tokio::spawn(keep_resolved(control.clone()));
+    tokio::spawn(health::keep(control.clone()));
     tokio::spawn(reload_on_hangup(control.clone(), hangup));
     let writing = start.accounts.map(|(accounts, stop)| {
         let store = Arc::clone(&control.desk.directory.store);

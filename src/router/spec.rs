@@ -27,6 +27,8 @@ pub struct DeploymentSpec {
     pub group: String,
     /// `litellm_params.model`, with the provider's prefix; may hold `*` in a pattern's entry.
     pub model: String,
+    /// `model_info.health_check_model`: what a pattern's entry calls when it is asked for by its id.
+    pub named_model: Option<String>,
     /// The provider's name (`openai`, `azure`, ...).
     pub provider: String,
     /// Share of traffic under simple-shuffle.

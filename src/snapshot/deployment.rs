@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -114,6 +115,22 @@ impl Deployment {
             heads,
             target,
         })
+    }
+
+    /// Whether there is a small call that tells whether the deployment is well: its mode has one,
+    /// and a pattern names the model to call (`health_check_model`).
+    pub fn can_be_probed(&self) -> bool {
+        const WITHOUT: &[&str] = &["audio_transcription", "realtime", "batch", "image_edit"];
+        let mode = self.model_info.get("mode").and_then(Value::as_str);
+        let named = self.model_info.contains_key("health_check_model");
+        !mode.is_some_and(|mode| WITHOUT.contains(&mode))
+            && (named || !self.target.model.contains('*'))
+    }
+
+    /// `health_check_timeout`
+    pub fn probe_timeout(&self) -> Option<Duration> {
+        let seconds = self.model_info.get("health_check_timeout")?.as_f64()?;
+        Duration::try_from_secs_f64(seconds).ok()
     }
 
     /// Takes the deployment's own credentials out of a text of its upstream.

@@ -11,7 +11,7 @@ mod settings;
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
-use shardgate_config::Config;
+use shardgate_config::{Config, ModelEntry};
 
 pub use credential::{Credential, State as CredentialState};
 pub use deployment::{Deployment, head_bytes};
@@ -75,18 +75,32 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
     let mut warnings = Vec::new();
     let mut errors = Vec::new();
     let mut deployments = Vec::with_capacity(config.models.len());
+    let mut entries = Vec::with_capacity(config.models.len());
+    let environment = env("LITELLM_ENVIRONMENT");
     for (at, entry) in config.models.iter().enumerate() {
         let place = format!(
             "{}:{}: model_list[{at}] ({})",
             entry.at.line, entry.at.column, entry.model_name
         );
+        if let Some(why) = elsewhere(entry, environment.as_deref()) {
+            warnings.push(format!("{place}: {why}; it is left out"));
+            continue;
+        }
         let defaults = &config.router.default_litellm_params;
         match Deployment::build(entry, defaults, lasting, &env, verify) {
             Ok(deployment) => {
                 if let Some(why) = &deployment.unusable {
+                    if config.router.ignore_invalid_deployments {
+                        warnings.push(format!("{place}: {why}; it is left out"));
+                        continue;
+                    }
                     warnings.push(format!("{place}: {why}; calls to it get an error"));
                 }
                 deployments.push(deployment);
+                entries.push(entry);
+            }
+            Err(error) if config.router.ignore_invalid_deployments => {
+                warnings.push(format!("{place}: {error}; it is left out"));
             }
             Err(error) => errors.push(format!("{place}: {error}")),
         }
@@ -94,8 +108,11 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
     if !errors.is_empty() {
         return Err(errors);
     }
-    let router = Router::new(routing::spec(config, &deployments), &mut lasting.registry());
-    let public_models = public_models(config);
+    let router = Router::new(
+        routing::spec(config, &entries, &deployments),
+        &mut lasting.registry(),
+    );
+    let public_models = public_models(config, &entries);
     Ok(Snapshot {
         version,
         settings,
@@ -103,13 +120,25 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
         deployments,
         public_models,
         warnings,
-        access_groups: access_groups(config),
+        access_groups: access_groups(&entries),
     })
 }
 
-fn access_groups(config: &Config) -> HashMap<String, BTreeSet<String>> {
+/// Why an entry is not for this environment (`supported_environments`), if it is not.
+fn elsewhere(entry: &ModelEntry, environment: Option<&str>) -> Option<String> {
+    let supported = entry.model_info.get("supported_environments")?.as_array()?;
+    if environment.is_some_and(|here| supported.iter().any(|name| name == here)) {
+        return None;
+    }
+    let here = environment.unwrap_or("not set");
+    Some(format!(
+        "LITELLM_ENVIRONMENT is {here}, which is not among its supported_environments"
+    ))
+}
+
+fn access_groups(entries: &[&ModelEntry]) -> HashMap<String, BTreeSet<String>> {
     let mut groups: HashMap<String, BTreeSet<String>> = HashMap::new();
-    for entry in &config.models {
+    for entry in entries {
         let named = entry
             .model_info
             .get("access_groups")
@@ -125,8 +154,8 @@ fn access_groups(config: &Config) -> HashMap<String, BTreeSet<String>> {
 }
 
 /// Group names and visible aliases; a bare `*` is no name.
-fn public_models(config: &Config) -> BTreeSet<String> {
-    let groups = config.models.iter().map(|entry| entry.model_name.clone());
+fn public_models(config: &Config, entries: &[&ModelEntry]) -> BTreeSet<String> {
+    let groups = entries.iter().map(|entry| entry.model_name.clone());
     let aliases = config.model_group_alias().into_iter();
     let shown = aliases
         .filter(|(_, alias)| !alias.hidden)

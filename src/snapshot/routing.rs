@@ -14,11 +14,15 @@ use crate::router::{
 /// LiteLLM's cooldown where none is written.
 const COOLDOWN: Duration = Duration::from_secs(5);
 
-/// What the router is built from; `deployments` are in the order of `config.models`.
-pub(super) fn spec(config: &Config, deployments: &[Deployment]) -> RouterSpec {
-    let entries = config.models.iter().zip(deployments);
+/// What the router is built from; `deployments` are those of `entries`.
+pub(super) fn spec(
+    config: &Config,
+    entries: &[&ModelEntry],
+    deployments: &[Deployment],
+) -> RouterSpec {
+    let both = entries.iter().zip(deployments);
     RouterSpec {
-        deployments: entries
+        deployments: both
             .map(|(entry, made)| deployment(config, entry, made))
             .collect(),
         aliases: aliases(config),
@@ -43,6 +47,7 @@ fn deployment(config: &Config, entry: &ModelEntry, made: &Deployment) -> Deploym
         id: made.id.clone(),
         group: entry.model_name.clone(),
         model: entry.model().to_owned(),
+        named_model: text(entry, "health_check_model").filter(|_| entry.model().contains('*')),
         provider: made.target.entry.name.to_owned(),
         weight: entry.weight(),
         rpm: entry.rpm(),
@@ -60,6 +65,11 @@ fn deployment(config: &Config, entry: &ModelEntry, made: &Deployment) -> Deploym
         lacks: lacks(entry),
         caches_prompts: flag(entry, "supports_prompt_caching") == Some(true),
     }
+}
+
+fn text(entry: &ModelEntry, name: &str) -> Option<String> {
+    let text = entry.model_info.get(name).and_then(Value::as_str);
+    text.map(str::to_owned)
 }
 
 fn flag(entry: &ModelEntry, name: &str) -> Option<bool> {

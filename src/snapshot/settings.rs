@@ -97,6 +97,20 @@ pub struct Settings {
     pub root_path: String,
     /// The whole request with retries and fallbacks.
     pub timeout: Duration,
+    /// Health checks in the background.
+    pub health: HealthChecks,
+}
+
+/// How deployments are checked.
+pub struct HealthChecks {
+    /// `background_health_checks`
+    pub background: bool,
+    /// `health_check_interval`
+    pub interval: Duration,
+    /// `health_check_details`
+    pub details: bool,
+    /// `enable_health_check_routing`
+    pub steers: bool,
 }
 
 impl Settings {
@@ -193,6 +207,12 @@ impl Settings {
             access_log: general.access_log,
             root_path: root_path(),
             timeout: config.router.timeout,
+            health: HealthChecks {
+                background: general.background_health_checks,
+                interval: general.health_check_interval,
+                details: general.health_check_details,
+                steers: general.enable_health_check_routing,
+            },
         };
         if errors.is_empty() {
             Ok(settings)

@@ -231,13 +231,13 @@ const ROWS: &[Row] = &[
     row(Later, "disable_retry_on_max_parallel_request_limit_error", Bool, OFF,
         "A call that found its deployment full is not retried."),
     // Health and alerting.
-    row(Later, "background_health_checks", Bool, ON,
+    row(InForce, "background_health_checks", Bool, ON,
         "Deployments are probed in the background and unhealthy ones are routed around."),
-    row(Later, "health_check_interval", Seconds(1.0, SECONDS_MAX), Num(300.0),
+    row(InForce, "health_check_interval", Seconds(1.0, SECONDS_MAX), Num(300.0),
         "Time between two probes of a deployment."),
-    row(Later, "health_check_details", Bool, ON,
+    row(InForce, "health_check_details", Bool, ON,
         "`/health` shows each deployment; false leaves the counts."),
-    row(Later, "enable_health_check_routing", Bool, ON,
+    row(InForce, "enable_health_check_routing", Bool, ON,
         "Probes steer the router."),
     row(Later, "alerting", List(&Known(ALERTING)), Texts(&[]),
         "Where alerts go; all of them are used.")

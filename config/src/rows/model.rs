@@ -268,13 +268,13 @@ pub static MODEL_INFO: Table = Table {
         row(Later, "access_groups", List(&Text), Unset,
             "Names under which keys and teams may be given this model.")
             .example("[beta]"),
-        row(Later, "supported_environments", List(&Text), Unset,
+        row(InForce, "supported_environments", List(&Text), Unset,
             "The deployment is left out unless LITELLM_ENVIRONMENT is one of these.")
             .example("[production]"),
-        row(Later, "health_check_model", Text, Unset,
+        row(InForce, "health_check_model", Text, Unset,
             "The model that the health probe of a pattern calls.")
             .example("openai/gpt-4o-mini"),
-        row(Later, "health_check_timeout", Seconds(0.00001, SECONDS_MAX), Unset,
+        row(InForce, "health_check_timeout", Seconds(0.00001, SECONDS_MAX), Unset,
             "How long the health probe waits.")
             .example("60"),
     ],

@@ -171,7 +171,7 @@ const ROWS: &[Row] = &[
         .example("{openai: {budget_limit: 100, time_period: 1d}}"),
     row(Later, "router_general_settings", In(&ROUTER_GENERAL), EmptyMap,
         "Odds and ends."),
-    row(Later, "ignore_invalid_deployments", Bool, OFF,
+    row(InForce, "ignore_invalid_deployments", Bool, OFF,
         "A deployment that cannot work is left out with a warning."),
     row(Later, "enforce_model_rate_limits", Bool, Default::Bool(true),
         "rpm and tpm of deployments are hard limits under every strategy."),

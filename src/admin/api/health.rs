@@ -25,9 +25,10 @@ struct Which {
     model: Option<String>,
 }
 
-/// Calls every deployment (or those of one group) once, with the smallest request of its mode.
+/// What the background checks found of every deployment (or of those of one group), else what a call
+/// with the smallest request of its mode finds now.
 async fn health(State(control): State<Arc<Control>>, Query(which): Query<Which>) -> Response {
-    let results = control.probe_all(which.model.as_deref()).await;
+    let results = control.health(which.model.as_deref()).await;
     let (healthy, unhealthy): (Vec<_>, Vec<_>) = results
         .into_iter()
         .partition(|result| result.error.is_none());
@@ -38,6 +39,10 @@ async fn health(State(control): State<Arc<Control>>, Query(which): Query<Which>)
             .collect()
     };
     let (healthy_count, unhealthy_count) = (healthy.len(), unhealthy.len());
+    if !control.snapshot().settings.health.details {
+        let counts = json!({"healthy_count": healthy_count, "unhealthy_count": unhealthy_count});
+        return Json(counts).into_response();
+    }
     Json(json!({
         "healthy_endpoints": describe(healthy),
         "unhealthy_endpoints": describe(unhealthy),

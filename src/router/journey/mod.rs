@@ -360,8 +360,11 @@ impl Journey {
     /// are filled with what the client's name had in their place.
     #[must_use]
     pub fn upstream_model<'a>(&self, router: &'a Router, deployment: DeploymentIx) -> Cow<'a, str> {
-        let model = &router.deployment(deployment).spec.model;
-        if model.contains('*') {
+        let spec = &router.deployment(deployment).spec;
+        let model = &spec.model;
+        if let (Some(named), Some(_)) = (&spec.named_model, self.leg.named) {
+            Cow::Borrowed(named)
+        } else if model.contains('*') {
             Cow::Owned(substitute(model, &self.leg.asked, &self.leg.captures))
         } else {
             Cow::Borrowed(model)
