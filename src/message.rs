@@ -32,6 +32,8 @@ pub enum ToShard {
         /// What it is now.
         found: Found,
     },
+    /// Limits were leased: who waits for some looks again.
+    Leased,
     /// The answer to [`FromShard::Admin`].
     Reply {
         /// The id it was asked with.
@@ -113,6 +115,8 @@ pub enum FromShard {
     },
     /// Fetch this credential and keep it fresh: calls wait for it. The sender has taken the turn.
     Fetch(Arc<Credential>),
+    /// Somebody waits for a lease.
+    LeaseWanted,
     /// A request that the coordinator's API answers.
     Admin {
         /// Names the answer.

@@ -116,7 +116,9 @@ fn serve(
         tls,
         probe_token: probe_token.clone(),
         started: began,
+        fleet_away: Arc::default(),
     });
+    let fleet_away = shared.fleet_away.clone();
     let accounts = accounts(&read.config, shards, &log).map_err(|error| {
         format!("the spend journal cannot be opened: {error} (SHARDGATE_LEDGER_FOLDER)")
     })?;
@@ -158,6 +160,7 @@ fn serve(
         threads,
         listening,
         probe_token,
+        fleet_away,
         drain_timeout: Duration::from_secs_f64(args.drain_timeout.clamp(0.0, 86_400.0)),
         accounts,
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use shardgate_config::Config;
 
+use super::fleet::Fleet;
 use super::{Control, Hub};
 use crate::admin::desk::{Desk, Rules};
 use crate::auth::calendar::{self, Span};
@@ -30,6 +31,7 @@ pub(super) async fn open(
     log: &Log,
     config: &Config,
     hubs: &Arc<Vec<Hub>>,
+    fleet: Option<&Fleet>,
 ) -> std::io::Result<Arc<Desk>> {
     let store = choose(log, config).map_err(std::io::Error::other)?;
     prepare(log, config, store.as_ref()).await?;
@@ -46,7 +48,12 @@ pub(super) async fn open(
     let master = general.master_key.as_ref().map_or("", |key| key.expose());
     let salt = std::env::var("LITELLM_SALT_KEY").unwrap_or_else(|_| master.to_owned());
     let push = push(log.clone(), hubs.clone());
-    let directory = Arc::new(Directory::new(store, &salt, hubs.len(), push));
+    let roll = fleet.map(|fleet| fleet.roll.clone());
+    let mut directory = Directory::new(store, &salt, hubs.len(), push, roll);
+    if let Some(fleet) = fleet {
+        directory.cry_to(fleet.cry.clone());
+    }
+    let directory = Arc::new(directory);
     Ok(Arc::new(Desk::new(directory, Rules::from_config(config))))
 }
 
@@ -204,16 +211,21 @@ pub(super) async fn fill_index(control: Arc<Control>) {
     }
 }
 
+/// Another instance says what it has changed.
+pub(super) async fn heard(control: &Control, text: &str) {
+    let change = control.desk.directory.heard(text).await;
+    let models = matches!(change, Change::Models | Change::All);
+    if models && control.desk.rules().store_models {
+        // The outcome is in the log.
+        let _ = control.reload().await;
+    }
+}
+
 /// Passes on what other instances change, as long as there are any.
 pub(super) async fn hear(control: Arc<Control>) {
     const PAUSE: Duration = Duration::from_millis(1);
     while let Some(text) = control.desk.directory.next_change().await {
-        let change = control.desk.directory.heard(&text).await;
-        let models = matches!(change, Change::Models | Change::All);
-        if models && control.desk.rules().store_models {
-            // The outcome is in the log.
-            let _ = control.reload().await;
-        }
+        heard(&control, &text).await;
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -6,6 +6,7 @@
 pub mod accounts;
 mod budgets;
 mod credentials;
+mod fleet;
 mod health;
 mod keys;
 mod models;
@@ -24,6 +25,7 @@ pub use probe::Probed;
 pub use reload::{Read, Report, Source};
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -98,6 +100,10 @@ pub struct Control {
     listening: SocketAddr,
     /// Proves that a health call is ours.
     probe_token: String,
+    /// The other instances cannot be asked; false where there are none.
+    fleet_away: Arc<AtomicBool>,
+    /// Rung by whoever waits for a lease.
+    lease_wanted: Option<Arc<tokio::sync::Notify>>,
 }
 
 impl Control {
@@ -175,6 +181,8 @@ pub struct Start {
     pub listening: SocketAddr,
     /// Marks our own health calls.
     pub probe_token: String,
+    /// Set while Redis is away.
+    pub fleet_away: Arc<AtomicBool>,
     /// How long requests may go on after SIGTERM.
     pub drain_timeout: Duration,
     /// Where calls are written down, if they are.
@@ -191,9 +199,12 @@ pub async fn run(start: Start) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hubs = Arc::new(start.hubs);
-    let schedule = budgets::schedule(&start.config);
-    let retention = retention::schedule(&start.config);
-    let desk = keys::open(&start.log, &start.config, &hubs).await?;
+    let chores = (
+        budgets::schedule(&start.config),
+        retention::schedule(&start.config),
+    );
+    let fleet = fleet::Fleet::of(&start.config);
+    let desk = keys::open(&start.log, &start.config, &hubs, fleet.as_ref()).await?;
     let proofs = proofs::Proofs::from_config(&start.config).map_err(std::io::Error::other)?;
     let control = Arc::new(Control {
         desk,
@@ -207,6 +218,8 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         health: health::Health::default(),
         listening: start.listening,
         probe_token: start.probe_token,
+        fleet_away: start.fleet_away,
+        lease_wanted: fleet.as_ref().map(|fleet| fleet.wake.clone()),
     });
     if control.desk.rules().store_models {
         // The outcome is in the log; the file's models are served in any case.
@@ -222,16 +235,8 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         ));
     }
     control.say_ready();
-    tokio::spawn(keys::fill_index(control.clone()));
-    tokio::spawn(keys::hear(control.clone()));
+    keep_up(&control, chores, fleet);
     tokio::spawn(proofs::keep_keys(control.clone()));
-    if let Some(schedule) = schedule {
-        tokio::spawn(budgets::keep(control.clone(), schedule));
-    }
-    if let Some(schedule) = retention {
-        tokio::spawn(retention::keep(control.clone(), schedule));
-    }
-    tokio::spawn(keep_resolved(control.clone()));
     tokio::spawn(health::keep(control.clone()));
     tokio::spawn(reload_on_hangup(control.clone(), hangup));
     let writing = start.accounts.map(|(accounts, stop)| {
@@ -259,6 +264,26 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         let _ = writing.await;
     }
     Ok(())
+}
+
+/// What is done now and then as long as the process lives.
+fn keep_up(
+    control: &Arc<Control>,
+    (resets, retention): (Option<budgets::Schedule>, Option<retention::Schedule>),
+    fleet: Option<fleet::Fleet>,
+) {
+    tokio::spawn(keys::fill_index(control.clone()));
+    tokio::spawn(keys::hear(control.clone()));
+    if let Some(schedule) = resets {
+        tokio::spawn(budgets::keep(control.clone(), schedule));
+    }
+    if let Some(schedule) = retention {
+        tokio::spawn(retention::keep(control.clone(), schedule));
+    }
+    if let Some(fleet) = fleet {
+        fleet.start(control.clone());
+    }
+    tokio::spawn(keep_resolved(control.clone()));
 }
 
 fn bell(control: &Control, shard: usize) -> std::io::Result<tokio::net::UnixStream> {
@@ -294,6 +319,11 @@ async fn listen(
                 }
                 FromShard::Fetch(credential) => {
                     tokio::spawn(credentials::keep(control.clone(), credential));
+                }
+                FromShard::LeaseWanted => {
+                    if let Some(wanted) = &control.lease_wanted {
+                        wanted.notify_one();
+                    }
                 }
                 FromShard::Admin { id, request } => {
                     let (control, router) = (control.clone(), router.clone());

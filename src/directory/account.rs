@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::auth::calendar;
 use crate::auth::caller::{Caller, Denied};
-use crate::limit::{Meter, Micros, Nano, Reservation, Semaphore, Window, dollars};
+use crate::limit::{Full, Meter, Micros, Nano, Reservation, Semaphore, Window, dollars};
 
 /// LiteLLM's window of requests and tokens per minute.
 pub const WINDOW: Duration = Duration::from_secs(60);
@@ -88,6 +88,8 @@ pub struct Refused {
     pub retry_after: Option<Duration>,
     /// `requests`, `tokens` or `max_parallel_requests`, for the `rate_limit_type` header.
     pub limit_type: Option<&'static str>,
+    /// More is being asked of the other instances: it is worth trying again in a moment.
+    pub soon: bool,
 }
 
 /// What a request is expected to take.
@@ -137,7 +139,7 @@ impl Account {
         status: u16,
     ) -> Result<Permit, Refused> {
         let mut permit = Permit::default();
-        self.take_money(&mut permit, demand, status)?;
+        self.take_money(&mut permit, moment, demand, status)?;
         for limit in &self.limits {
             if limit
                 .model
@@ -150,7 +152,13 @@ impl Account {
         Ok(permit)
     }
 
-    fn take_money(&self, permit: &mut Permit, demand: Demand, status: u16) -> Result<(), Refused> {
+    fn take_money(
+        &self,
+        permit: &mut Permit,
+        moment: Moment,
+        demand: Demand,
+        status: u16,
+    ) -> Result<(), Refused> {
         // A free call passes every budget; it costs nobody anything.
         let free = demand.worst == Some(0);
         let worst = demand.worst.unwrap_or(0);
@@ -167,7 +175,13 @@ impl Account {
                 .hold(if free { Nano::MAX } else { budget.max }, worst);
             match taken {
                 Ok(()) => permit.held.push(Held::Money(budget.meter.clone(), worst)),
-                Err(committed) => return Err(budget.refusal(committed, status)),
+                Err(committed) => {
+                    let soon = budget.meter.miss(worst, moment.now);
+                    return Err(Refused {
+                        soon,
+                        ..budget.refusal(committed, status)
+                    });
+                }
             }
         }
         let counted = self
@@ -214,8 +228,11 @@ impl Limit {
     ) -> Result<(), Refused> {
         if let Some((parallel, max)) = &self.parallel {
             if !parallel.try_acquire() {
-                let until = moment.now.plus(Duration::from_secs(1));
-                return Err(self.refusal("max_parallel_requests", u64::from(*max), until, moment));
+                let full = Full {
+                    until: moment.now.plus(Duration::from_secs(1)),
+                    soon: parallel.miss(moment.now),
+                };
+                return Err(self.refusal("max_parallel_requests", u64::from(*max), full, moment));
             }
             permit.held.push(Held::Parallel(parallel.clone()));
         }
@@ -223,7 +240,7 @@ impl Limit {
             match requests.take(shard, 1, moment.now) {
                 Ok(taken) => permit.held.push(Held::Requests(requests.clone(), taken)),
                 Err(full) => {
-                    return Err(self.refusal("requests", requests.limit(), full.until, moment));
+                    return Err(self.refusal("requests", requests.limit(), full, moment));
                 }
             }
         }
@@ -233,18 +250,18 @@ impl Limit {
             match tokens.take(shard, amount, moment.now) {
                 Ok(taken) => permit.held.push(Held::Tokens(tokens.clone(), taken)),
                 Err(full) => {
-                    return Err(self.refusal("tokens", tokens.limit(), full.until, moment));
+                    return Err(self.refusal("tokens", tokens.limit(), full, moment));
                 }
             }
         }
         Ok(())
     }
 
-    fn refusal(&self, kind: &'static str, max: u64, until: Micros, moment: Moment) -> Refused {
-        let until = if until == Micros::NEVER {
+    fn refusal(&self, kind: &'static str, max: u64, full: Full, moment: Moment) -> Refused {
+        let until = if full.until == Micros::NEVER {
             moment.now.plus(WINDOW)
         } else {
-            until
+            full.until
         };
         let wait = moment.now.until(until);
         let wait_us = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
@@ -267,6 +284,7 @@ impl Limit {
             // A window's start is rounded up to its clock's tick.
             retry_after: Some(Duration::from_secs(seconds.clamp(1, WINDOW.as_secs()))),
             limit_type: Some(kind),
+            soon: full.soon,
         }
     }
 }
@@ -300,6 +318,7 @@ impl Budget {
             denied,
             retry_after: None,
             limit_type: None,
+            soon: false,
         }
     }
 }

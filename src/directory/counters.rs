@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::account::WINDOW;
-use crate::limit::{Meter, Semaphore, Window};
+use crate::limit::{Counter, Meter, Nano, Roll, Semaphore, Window};
 
 /// All counters of this process.
 pub(super) struct Counters {
@@ -13,31 +13,47 @@ pub(super) struct Counters {
     windows: Mutex<HashMap<String, Arc<Window>>>,
     semaphores: Mutex<HashMap<String, Arc<Semaphore>>>,
     meters: Mutex<HashMap<String, Arc<Meter>>>,
+    /// Where other instances share them.
+    roll: Option<Arc<Roll>>,
 }
 
 fn shared<T>(
     map: &Mutex<HashMap<String, Arc<T>>>,
     name: String,
-    make: impl FnOnce() -> T,
+    make: impl FnOnce(&str) -> Arc<T>,
 ) -> Arc<T> {
     let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
-    map.entry(name).or_insert_with(|| Arc::new(make())).clone()
+    if let Some(known) = map.get(&name) {
+        return known.clone();
+    }
+    let made = make(&name);
+    map.insert(name, made.clone());
+    made
 }
 
 impl Counters {
-    pub(super) fn new(shards: usize) -> Counters {
+    pub(super) fn new(shards: usize, roll: Option<Arc<Roll>>) -> Counters {
         Counters {
             shards,
             windows: Mutex::default(),
             semaphores: Mutex::default(),
             meters: Mutex::default(),
+            roll,
+        }
+    }
+
+    fn enter(&self, name: &str, counter: Counter) {
+        if let Some(roll) = &self.roll {
+            roll.enter(name, counter);
         }
     }
 
     /// The window of that name, its limit set to `limit`.
     pub(super) fn window(&self, name: String, limit: u64) -> Arc<Window> {
-        let window = shared(&self.windows, name, || {
-            Window::new(limit, WINDOW, self.shards)
+        let window = shared(&self.windows, name, |name| {
+            let made = Arc::new(Window::new(limit, WINDOW, self.shards));
+            self.enter(name, Counter::Window(made.clone()));
+            made
         });
         if window.limit() != limit {
             window.set_limit(limit);
@@ -47,7 +63,11 @@ impl Counters {
 
     /// The semaphore of that name, its limit set to `limit`.
     pub(super) fn semaphore(&self, name: String, limit: u32) -> Arc<Semaphore> {
-        let semaphore = shared(&self.semaphores, name, || Semaphore::new(Some(limit)));
+        let semaphore = shared(&self.semaphores, name, |name| {
+            let made = Arc::new(Semaphore::new(Some(limit)));
+            self.enter(name, Counter::Semaphore(made.clone()));
+            made
+        });
         semaphore.set_limit(Some(limit));
         semaphore
     }
@@ -62,6 +82,15 @@ impl Counters {
 
     /// The meter of that name.
     pub(super) fn meter(&self, name: String) -> Arc<Meter> {
-        shared(&self.meters, name, Meter::default)
+        shared(&self.meters, name, |_| Arc::default())
+    }
+
+    /// A budget's meter, which is shared from now on. It has adopted what the database says.
+    pub(super) fn budget(&self, name: &str, meter: &Arc<Meter>, max: Nano) {
+        let before = meter.max();
+        meter.set_max(max);
+        if before == 0 && max > 0 {
+            self.enter(name, Counter::Meter(meter.clone()));
+        }
     }
 }

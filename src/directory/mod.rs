@@ -18,6 +18,9 @@ pub use build::{Vouched, text};
 use counters::Counters;
 pub use payers::EVERYBODY;
 
+use tokio::sync::mpsc;
+
+use crate::limit::Roll;
 use crate::store::secret::SecretBox;
 use crate::store::{Command, Store, StoreError, now_us, query};
 
@@ -97,20 +100,35 @@ pub struct Directory {
     counters: Counters,
     index: index::Index,
     push: Push,
+    /// Who tells other instances of changes, beside the store.
+    crier: Option<mpsc::Sender<String>>,
 }
 
 impl Directory {
-    /// A directory over `store`; `salt` seals secrets; `shards` share the counters.
-    pub fn new(store: Arc<dyn Store>, salt: &str, shards: usize, push: Push) -> Directory {
+    /// A directory over `store`; `salt` seals secrets; `shards` share the counters, and with a `roll`
+    /// other instances do.
+    pub fn new(
+        store: Arc<dyn Store>,
+        salt: &str,
+        shards: usize,
+        push: Push,
+        roll: Option<Arc<Roll>>,
+    ) -> Directory {
         Directory {
             store,
             secrets: SecretBox::new(salt),
             known: Mutex::default(),
             vouched: Mutex::default(),
-            counters: Counters::new(shards),
+            counters: Counters::new(shards, roll),
             index: index::Index::default(),
             push,
+            crier: None,
         }
+    }
+
+    /// Changes are told to other instances by `crier` as well.
+    pub fn cry_to(&mut self, crier: mpsc::Sender<String>) {
+        self.crier = Some(crier);
     }
 
     /// The account of a key, by the SHA-256 of the key in hexadecimal digits; read anew.
@@ -219,6 +237,9 @@ impl Directory {
     pub async fn changed(&self, change: Change) {
         self.apply(&change).await;
         // An instance that hears nothing reads the row again when its entry grows old.
+        if let Some(crier) = &self.crier {
+            let _ = crier.try_send(change.to_string());
+        }
         let _ = self.store.announce(change.to_string()).await;
     }
 

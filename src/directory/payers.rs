@@ -22,8 +22,11 @@ fn adopt(meter: &Meter, row: &Row, period: &Row) {
     meter.adopt(nano(money(row, "spend").unwrap_or(0.0)), ends.unwrap_or(0));
 }
 
-/// The budget that `limits` gives to who spent what `row` says; none without `max_budget`.
+/// The budget that `limits` gives to who spent what `row` says; none without `max_budget`. Its meter
+/// is known by `name`.
 fn budget(
+    counters: &Counters,
+    name: &str,
     payer: Payer,
     meter: Arc<Meter>,
     limits: &Row,
@@ -32,6 +35,7 @@ fn budget(
 ) -> Option<Budget> {
     let max = max?;
     adopt(&meter, row, limits);
+    counters.budget(name, &meter, nano(max));
     Some(Budget {
         payer,
         meter,
@@ -56,12 +60,15 @@ pub(super) fn of_key(
         None => (key_budget, money(key_budget, "max_budget")),
     };
     adopt(spend, &rows.key, limits);
-    let mut budgets: Vec<Budget> = budget(payer, spend.clone(), limits, max, &rows.key)
-        .into_iter()
-        .collect();
+    let key = format!("key:{}", caller.token);
+    let mut budgets: Vec<Budget> =
+        budget(counters, &key, payer, spend.clone(), limits, max, &rows.key)
+            .into_iter()
+            .collect();
     let mut add = |payer: Payer, name: String, limits: &Row, row: &Row| {
         let max = money(limits, "max_budget");
-        budgets.extend(budget(payer, counters.meter(name), limits, max, row));
+        let meter = counters.meter(name.clone());
+        budgets.extend(budget(counters, &name, payer, meter, limits, max, row));
     };
     let (user, team) = (caller.user_id.clone(), caller.team_id.clone());
     if let (Some(user), Some(team)) = (&user, &team) {
@@ -127,8 +134,10 @@ fn per_model(rows: &Rows, caller: &Caller, counters: &Counters) -> Vec<Budget> {
             .as_f64()
             .or_else(|| of("max_budget"))
             .or_else(|| of("budget_limit"))?;
-        let meter = counters.meter(format!("key:{}:{model}", caller.token));
+        let name = format!("key:{}:{model}", caller.token);
+        let meter = counters.meter(name.clone());
         meter.adopt(nano(money(&spent, &model).unwrap_or(0.0)), 0);
+        counters.budget(&name, &meter, nano(max));
         let payer = Payer::Key(format!("{} for model={model}", caller.key_name));
         Some(Budget {
             payer,
@@ -166,7 +175,7 @@ pub(super) async fn named(
     };
     let meter = counters.meter(name.to_owned());
     let max = money(&limits, "max_budget");
-    let budgets = budget(payer, meter.clone(), &limits, max, &row)
+    let budgets = budget(counters, name, payer, meter.clone(), &limits, max, &row)
         .into_iter()
         .collect();
     let caller = Caller {

@@ -63,7 +63,7 @@ async fn directory() -> (Directory, Pushed) {
         "rpm_limit": 9, "key_name": "sk-...abcd", "models": ["gpt"], "aliases": {"a": "gpt"}}),
     )
     .await;
-    (Directory::new(store, "salt", 2, push), pushed)
+    (Directory::new(store, "salt", 2, push, None), pushed)
 }
 
 fn run(test: impl AsyncFn(Directory, Pushed)) {

@@ -1,9 +1,10 @@
 //! Money that somebody may spend: what was spent, and what running calls may still cost.
 //!
 //! A call is let in while the sum of both is below the budget, and holds its worst case until it is
-//! settled; so a budget is passed by at most one call.
+//! settled; so a budget is passed by at most one call. One that instances share ([`Terms`]) lets a
+//! call in while the instance's lease has its worst case; the last call of all may be leased more.
 
-use super::Padded;
+use super::{Micros, Mode, Padded, Terms};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Billionths of a dollar.
@@ -29,6 +30,14 @@ pub struct Meter {
     held: AtomicI64,
     /// The end of the budget's period, as the database said it last; 0 for none.
     period: AtomicI64,
+    /// What may be spent by the budget; 0 where none is known.
+    max: AtomicI64,
+    /// Everything that was settled in this process.
+    settled: AtomicI64,
+    /// What is leased and not held; without meaning as long as nothing is leased.
+    lease: AtomicI64,
+    /// How it is shared with other instances.
+    pub terms: Terms,
 }
 
 impl Meter {
@@ -48,6 +57,24 @@ impl Meter {
     /// # Errors
     /// The sum of spent and held, when that has reached `budget`.
     pub fn hold(&self, budget: Nano, worst: Nano) -> Result<(), Nano> {
+        let is_leased = self.terms.mode() == Mode::Leased && budget != Nano::MAX;
+        let took = self
+            .lease
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |lease| {
+                let is_there = !is_leased || lease > 0 && lease >= worst;
+                is_there.then(|| lease.saturating_sub(worst))
+            });
+        if took.is_err() {
+            return Err(self.committed());
+        }
+        if is_leased {
+            self.held.fetch_add(worst, Ordering::AcqRel);
+            return Ok(());
+        }
+        let budget = match Nano::try_from(self.terms.limit(budget.unsigned_abs())) {
+            Ok(here) if budget != Nano::MAX => here,
+            _ => budget,
+        };
         let committed = self
             .held
             .fetch_add(worst, Ordering::AcqRel)
@@ -56,13 +83,68 @@ impl Meter {
             return Ok(());
         }
         self.held.fetch_sub(worst, Ordering::AcqRel);
+        self.lease.fetch_add(worst, Ordering::AcqRel);
         Err(committed)
+    }
+
+    /// There was not enough for a call; answers whether it is worth waiting a moment.
+    pub fn miss(&self, worst: Nano, now: Micros) -> bool {
+        let wanted = worst.unsigned_abs().max(1);
+        self.terms.mode() == Mode::Leased && self.terms.miss(wanted, now).soon
     }
 
     /// Replaces what a call held by what it cost.
     pub fn settle(&self, worst: Nano, cost: Nano) {
         self.spent.fetch_add(cost, Ordering::AcqRel);
+        self.settled.fetch_add(cost, Ordering::AcqRel);
+        self.lease
+            .fetch_add(worst.saturating_sub(cost), Ordering::AcqRel);
         self.held.fetch_sub(worst, Ordering::AcqRel);
+    }
+
+    /// What the budget is.
+    pub fn set_max(&self, max: Nano) {
+        self.max.store(max, Ordering::Release);
+    }
+
+    /// What the budget is; 0 where none is known.
+    pub fn max(&self) -> Nano {
+        self.max.load(Ordering::Acquire)
+    }
+
+    /// The end of the budget's period.
+    pub fn period(&self) -> i64 {
+        self.period.load(Ordering::Acquire)
+    }
+
+    /// Everything that was settled in this process.
+    pub fn settled(&self) -> Nano {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// What is leased: held and not held.
+    pub fn leased(&self) -> (Nano, Nano) {
+        let (held, lease) = (&self.held, &self.lease);
+        (held.load(Ordering::Acquire), lease.load(Ordering::Acquire))
+    }
+
+    /// Takes what is leased and not held out again.
+    pub fn reclaim(&self) {
+        let _ = self
+            .lease
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |lease| {
+                (lease > 0).then_some(0)
+            });
+    }
+
+    /// Adds to what is leased; less than nothing takes from it.
+    pub fn lease(&self, more: Nano) {
+        self.lease.fetch_add(more, Ordering::AcqRel);
+    }
+
+    /// What all instances together are known to have spent.
+    pub fn heard(&self, spent: Nano) {
+        self.spent.fetch_max(spent, Ordering::AcqRel);
     }
 
     /// Takes over what the database says. It lags behind what was settled here, unless a new period

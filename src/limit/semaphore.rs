@@ -1,6 +1,6 @@
 //! How many calls may run at once, over all shards.
 
-use super::Padded;
+use super::{Micros, Mode, Padded, Terms};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Counts calls in progress. Never lets more than its limit in; says no at once when full, since
@@ -8,7 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 #[derive(Debug)]
 pub struct Semaphore {
     in_use: Padded<AtomicU32>,
+    /// What may run here: the limit, or what is leased of it.
     limit: AtomicU32,
+    /// The limit as it is configured.
+    configured: AtomicU32,
+    /// How it is shared with other instances.
+    pub terms: Terms,
 }
 
 impl Semaphore {
@@ -18,13 +23,38 @@ impl Semaphore {
         Semaphore {
             in_use: Padded::default(),
             limit: AtomicU32::new(limit.unwrap_or(u32::MAX)),
+            configured: AtomicU32::new(limit.unwrap_or(u32::MAX)),
+            terms: Terms::default(),
         }
     }
 
     /// Changes the limit. Calls above a lowered limit run to their end.
     pub fn set_limit(&self, limit: Option<u32>) {
-        self.limit
-            .store(limit.unwrap_or(u32::MAX), Ordering::Relaxed);
+        let limit = limit.unwrap_or(u32::MAX);
+        self.configured.store(limit, Ordering::Relaxed);
+        if self.terms.mode() == Mode::Own {
+            self.limit.store(limit, Ordering::Relaxed);
+        }
+    }
+
+    /// The limit as it is configured.
+    pub fn configured(&self) -> u32 {
+        self.configured.load(Ordering::Relaxed)
+    }
+
+    /// What is leased of the limit: so many calls may run here.
+    pub fn leased(&self) -> u32 {
+        self.limit.load(Ordering::Acquire)
+    }
+
+    /// Sets what is leased.
+    pub fn set_leased(&self, count: u32) {
+        self.limit.store(count, Ordering::Release);
+    }
+
+    /// Nothing was free for a call; answers whether it is worth waiting a moment.
+    pub fn miss(&self, now: Micros) -> bool {
+        self.terms.mode() == Mode::Leased && self.terms.miss(1, now).soon
     }
 
     /// Lets one call in, if there is room.
@@ -52,6 +82,10 @@ impl Semaphore {
 
     /// Whether a call would be let in now.
     pub fn has_room(&self) -> bool {
+        if self.terms.mode() == Mode::Leased {
+            // Who finds nothing asks for more.
+            return true;
+        }
         self.in_use() < self.limit.load(Ordering::Relaxed)
     }
 }

@@ -6,13 +6,18 @@
 //! no. So the limit is never passed, and nobody is refused while something is left.
 //!
 //! A window begins with the first request after the last one ended, as LiteLLM's do.
+//!
+//! A window that is shared with other instances ([`Terms`]) holds what was leased: only the
+//! coordinator begins it and puts units in.
 
-use super::{Micros, Padded};
+use super::{Micros, Mode, Padded, Terms};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The window's start is kept in units of this many microseconds, to fit beside the rest.
 const TICK_US: u64 = 10_000;
+/// A window's start may lie before the clock's: it is kept this many ticks later (a day).
+const SHIFT_TICKS: u64 = 8_640_000;
 /// Bits of a word that hold what is left; the others hold the window's start.
 const LEFT_BITS: u32 = 30;
 const LEFT_MASK: u64 = (1 << LEFT_BITS) - 1;
@@ -33,6 +38,10 @@ pub struct Window {
     /// Units that are in nobody's word for a moment: moves begun, and moves done.
     begun: Padded<AtomicU32>,
     done: AtomicU32,
+    /// Units used above what was left, in a leased window.
+    debt: AtomicU64,
+    /// How it is shared with other instances.
+    pub terms: Terms,
 }
 
 /// Units taken from a window, to be settled when the true amount is known.
@@ -48,6 +57,8 @@ pub struct Reservation {
 pub struct Full {
     /// When there may be room again; `Micros::NEVER` for an amount above the whole limit.
     pub until: Micros,
+    /// More is being asked of the other instances: worth waiting a moment.
+    pub soon: bool,
 }
 
 fn word(start: u64, left: u64) -> u64 {
@@ -75,6 +86,8 @@ impl Window {
             slices: (0..shards.max(1)).map(|_| Padded::default()).collect(),
             begun: Padded::default(),
             done: AtomicU32::new(0),
+            debt: AtomicU64::new(0),
+            terms: Terms::default(),
         }
     }
 
@@ -82,6 +95,9 @@ impl Window {
     pub fn set_limit(&self, limit: u64) {
         let limit = limit.min(LEFT_MASK);
         let old = self.limit.swap(limit, Ordering::AcqRel);
+        if self.terms.mode() != Mode::Own {
+            return;
+        }
         let _ = self
             .pool
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |pool| {
@@ -97,16 +113,24 @@ impl Window {
 
     /// Takes `amount` units, or says when to come back.
     pub fn take(&self, shard: usize, amount: u64, now: Micros) -> Result<Reservation, Full> {
+        let mode = self.terms.mode();
         let limit = self.limit();
         if amount > limit {
             return Err(Full {
                 until: Micros::NEVER,
+                soon: false,
             });
         }
+        if mode == Mode::Leased {
+            return self.take_leased(shard, amount, now);
+        }
+        let limit = self.terms.limit(limit);
+        // A request that is larger than an instance's share may use up all of it.
+        let amount = amount.min(limit);
         loop {
             let pool = self.pool.load(Ordering::Acquire);
             if self.is_over(pool, now) {
-                let start = now.0.div_ceil(TICK_US) + 1;
+                let start = now.0.div_ceil(TICK_US) + 1 + SHIFT_TICKS;
                 if self.swap(&self.pool, pool, word(start, limit - amount)) {
                     return Ok(Reservation { start, amount });
                 }
@@ -125,9 +149,39 @@ impl Window {
         }
     }
 
+    /// The same from what is leased; the rest of the window is everybody's.
+    fn take_leased(&self, shard: usize, amount: u64, now: Micros) -> Result<Reservation, Full> {
+        loop {
+            let pool = self.pool.load(Ordering::Acquire);
+            let start = start_of(pool);
+            let is_over = self.is_over(pool, now);
+            if !is_over && self.take_from_slice(shard, start, amount) {
+                return Ok(Reservation { start, amount });
+            }
+            if !is_over && left_of(pool) >= amount {
+                if self.borrow(shard, pool, amount, self.limit()) {
+                    return Ok(Reservation { start, amount });
+                }
+                continue;
+            }
+            if !is_over && let Ok(taken) = self.collect(start, amount) {
+                return Ok(taken);
+            }
+            let miss = self.terms.miss(amount, now);
+            return Err(Full {
+                until: miss.until,
+                soon: miss.soon,
+            });
+        }
+    }
+
     /// Whether `amount` could be taken now. A hint: another shard may be quicker.
     pub fn has_room(&self, amount: u64, now: Micros) -> bool {
         let pool = self.pool.load(Ordering::Acquire);
+        if self.terms.mode() == Mode::Leased {
+            // Who finds nothing asks for more, also when that is in vain: others may give back.
+            return amount <= self.limit();
+        }
         if self.is_over(pool, now) {
             return amount <= self.limit();
         }
@@ -137,6 +191,9 @@ impl Window {
     /// When the running window ends; `now` when none is running.
     pub fn ends(&self, now: Micros) -> Micros {
         let pool = self.pool.load(Ordering::Acquire);
+        if self.terms.mode() == Mode::Leased {
+            return self.terms.exhausted_until().max(now);
+        }
         if self.is_over(pool, now) {
             now
         } else {
@@ -151,7 +208,10 @@ impl Window {
             return 0;
         }
         let left = left_of(pool) + self.borrowed(start_of(pool));
-        self.limit().saturating_sub(left)
+        match self.terms.mode() {
+            Mode::Leased => self.limit().saturating_sub(left + self.terms.free()),
+            Mode::Own | Mode::Alone => self.terms.limit(self.limit()).saturating_sub(left),
+        }
     }
 
     /// Replaces what was reserved by what was `used`: the rest comes back, or more is charged as
@@ -169,7 +229,7 @@ impl Window {
     }
 
     fn end_of(&self, start: u64) -> Micros {
-        Micros((start - 1 + self.span_ticks) * TICK_US)
+        Micros((start - 1 + self.span_ticks).saturating_sub(SHIFT_TICKS) * TICK_US)
     }
 
     fn swap(&self, cell: &AtomicU64, old: u64, new: u64) -> bool {
@@ -260,6 +320,7 @@ impl Window {
         }
         Err(Full {
             until: self.end_of(start),
+            soon: false,
         })
     }
 
@@ -284,9 +345,61 @@ impl Window {
     fn charge(&self, start: u64, amount: u64) {
         if amount > 0 {
             self.begun.fetch_add(1, Ordering::AcqRel);
-            self.drain(start, amount);
+            let found = self.drain(start, amount);
             self.done.fetch_add(1, Ordering::AcqRel);
+            let is_running = start_of(self.pool.load(Ordering::Acquire)) == start;
+            if self.terms.mode() == Mode::Leased && is_running {
+                self.debt.fetch_add(amount - found, Ordering::AcqRel);
+            }
         }
+    }
+
+    /// The running window: its mark, its end and the units left in it. `None` when none runs.
+    pub fn running(&self, now: Micros) -> Option<(u64, Micros, u64)> {
+        let pool = self.pool.load(Ordering::Acquire);
+        let start = start_of(pool);
+        let left = || left_of(pool) + self.borrowed(start);
+        (!self.is_over(pool, now)).then(|| (start, self.end_of(start), left()))
+    }
+
+    /// Takes up to `amount` unused units out of the running window; answers how many.
+    pub fn reclaim(&self, amount: u64, now: Micros) -> u64 {
+        let pool = self.pool.load(Ordering::Acquire);
+        if amount == 0 || self.is_over(pool, now) {
+            return 0;
+        }
+        self.begun.fetch_add(1, Ordering::AcqRel);
+        let found = self.drain(start_of(pool), amount);
+        self.done.fetch_add(1, Ordering::AcqRel);
+        found
+    }
+
+    /// Puts `amount` units into the window with that mark, as long as it runs; answers whether.
+    pub fn put_in(&self, start: u64, amount: u64) -> bool {
+        let put = |pool: u64| {
+            let left = left_of(pool) + amount;
+            (start_of(pool) == start).then(|| word(start, left))
+        };
+        self.pool
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, put)
+            .is_ok()
+    }
+
+    /// Begins a window that ends at `until` with `amount` units; answers its mark. What was left of
+    /// the one before is void.
+    pub fn begin(&self, until: Micros, amount: u64) -> u64 {
+        let ticks = (until.0 / TICK_US + SHIFT_TICKS + 1).saturating_sub(self.span_ticks);
+        let before = start_of(self.pool.load(Ordering::Acquire));
+        // Marks differ, so that slices of the window before are void.
+        let start = if ticks == before { ticks - 1 } else { ticks };
+        self.debt.store(0, Ordering::Release);
+        self.pool.store(word(start, amount), Ordering::Release);
+        start
+    }
+
+    /// Units used above what was left, since the last call.
+    pub fn debt(&self) -> u64 {
+        self.debt.swap(0, Ordering::AcqRel)
     }
 }
 
@@ -361,7 +474,8 @@ mod tests {
         assert_eq!(
             window.take(0, 11, seconds(0)),
             Err(Full {
-                until: Micros::NEVER
+                until: Micros::NEVER,
+                soon: false,
             })
         );
     }

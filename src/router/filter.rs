@@ -6,7 +6,7 @@ use super::failure::Cause;
 use super::{
     Candidate, Deployment, DeploymentIx, Facts, GroupIx, Live, Needs, Rng, Router, strategy,
 };
-use crate::limit::{Micros, Reservation};
+use crate::limit::{Micros, Mode, Reservation};
 use std::time::Duration;
 
 /// A deployment hangs when nothing came from it for so many times the time within which 95 of 100
@@ -15,6 +15,9 @@ const SILENCE_TIMES: u32 = 4;
 /// and for this long at least.
 const SILENCE_LEAST: Duration = Duration::from_micros(SILENCE_LEAST_US);
 const SILENCE_LEAST_US: u64 = 1_000_000;
+
+/// When a call that found no slot among those leased looks again.
+const LEASE_LOOK: Duration = Duration::from_millis(10);
 
 /// What a choice is made for.
 pub(super) struct Search<'a> {
@@ -425,6 +428,10 @@ fn take(search: &Search<'_>, ix: DeploymentIx, tally: &mut Tally) -> Option<Perm
     let expected = expected_tokens(search, deployment);
     if spec.max_parallel.is_some() && !live.parallel.try_acquire() {
         tally.no_slot = true;
+        if live.parallel.terms.mode() == Mode::Leased {
+            live.parallel.miss(now);
+            tally.opens(now.plus(LEASE_LOOK));
+        }
         return None;
     }
     let mut permit = Permit {
@@ -460,8 +467,10 @@ fn take(search: &Search<'_>, ix: DeploymentIx, tally: &mut Tally) -> Option<Perm
             if permit.parallel {
                 live.parallel.release();
             }
-            tally.limited = true;
             let full = tokens.err().or(requests.err());
+            // More is being asked of the other instances: worth a moment in the queue.
+            tally.no_slot |= full.is_some_and(|full| full.soon);
+            tally.limited = true;
             tally.opens(full.map_or(now, |full| full.until));
             None
         }

@@ -220,11 +220,11 @@ pub struct DeploymentLive {
     /// Failures of the last minute.
     pub failures: FailureLog,
     /// rpm.
-    pub requests: Window,
+    pub requests: Arc<Window>,
     /// tpm.
-    pub tokens: Window,
+    pub tokens: Arc<Window>,
     /// max_parallel_requests.
-    pub parallel: Semaphore,
+    pub parallel: Arc<Semaphore>,
 }
 
 impl DeploymentLive {
@@ -240,9 +240,9 @@ impl DeploymentLive {
             unhealthy: AtomicBool::new(false),
             budget_spent: AtomicBool::new(false),
             failures: FailureLog::default(),
-            requests: Window::new(0, LIMIT_WINDOW, shards),
-            tokens: Window::new(0, LIMIT_WINDOW, shards),
-            parallel: Semaphore::new(None),
+            requests: Arc::new(Window::new(0, LIMIT_WINDOW, shards)),
+            tokens: Arc::new(Window::new(0, LIMIT_WINDOW, shards)),
+            parallel: Arc::new(Semaphore::new(None)),
         }
     }
 

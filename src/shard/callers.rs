@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use shardgate_io::http1::server::{Connection, Party, Request, Woke};
 
 use super::body::Asked;
 use super::call::Call;
+use super::leases::{self, Waited};
 use super::{Shard, admit, fault};
 use crate::auth::caller::{Denied, Role};
 use crate::auth::key::KeyHash;
@@ -32,6 +34,8 @@ const KNOWN_MAX: usize = 100_000;
 const NOBODIES_MAX: usize = 100_000;
 /// How long "no" is remembered.
 const NOBODY_LASTS: Duration = Duration::from_secs(5);
+/// How long a request waits for a lease.
+const LEASE_PATIENCE: Duration = Duration::from_millis(300);
 /// How long a request waits to hear who its key belongs to.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -327,7 +331,12 @@ pub(super) async fn admit(
             .caller
             .may_use_model(&asked.model, &in_group)
             .map_err(denied)?;
-        take(shard, call, &account, &asked)?;
+        if take(shard, call, connection, &account, &asked)
+            .await?
+            .is_none()
+        {
+            return Ok(None);
+        }
     }
     for name in payers(call, &asked) {
         let account = match payer(shard, call, connection, name).await? {
@@ -346,7 +355,12 @@ pub(super) async fn admit(
             .caller
             .may_use_model(&asked.model, &in_group)
             .map_err(denied)?;
-        take(shard, call, &account, &asked)?;
+        if take(shard, call, connection, &account, &asked)
+            .await?
+            .is_none()
+        {
+            return Ok(None);
+        }
     }
     Ok(Some(asked))
 }
@@ -409,29 +423,52 @@ async fn payer(
     }
 }
 
-/// Takes what a request needs of one account.
-fn take(
+/// Takes what a request needs of one account. Where instances share limits and this one's lease is
+/// used up, it waits a moment for more. `None`: the client left.
+async fn take(
     shard: &Shard,
     call: &mut Call,
+    connection: &mut Connection,
     account: &Account,
     asked: &Asked,
-) -> Result<(), GatewayError> {
+) -> Result<Option<()>, GatewayError> {
+    let settings = &call.snapshot.settings;
+    let is_bound = !account.limits.is_empty() || !account.budgets.is_empty();
+    if settings.fail_closed && is_bound && shard.shared.fleet_away.load(Ordering::Acquire) {
+        return Err(fault::overloaded(
+            "limits cannot be agreed with the other instances while Redis is away \
+             (general_settings.fail_closed_rate_limit_enforcement)",
+        ));
+    }
     let demand = Demand {
         model: &asked.model,
         tokens: asked.facts.input_tokens + asked.facts.output_tokens_max.unwrap_or(0),
         worst: worst_case(call, account, asked),
     };
-    let moment = Moment {
-        now: shard.now(),
-        wall_us: wall_us(),
-    };
-    let status = call.snapshot.settings.budget_status;
-    match account.admit(shard.index, moment, demand, status) {
-        Ok(permit) => {
-            call.permits.push(permit);
-            Ok(())
+    let status = settings.budget_status;
+    let mut give_up = None;
+    loop {
+        let moment = Moment {
+            now: shard.now(),
+            wall_us: wall_us(),
+        };
+        match account.admit(shard.index, moment, demand, status) {
+            Ok(permit) => {
+                call.permits.push(permit);
+                return Ok(Some(()));
+            }
+            Err(refused) if refused.soon => {
+                let now = Instant::now();
+                let give_up = *give_up.get_or_insert(now + LEASE_PATIENCE);
+                if now >= give_up {
+                    return Err(over_limit(call, refused));
+                }
+                if leases::wait(shard, connection, give_up).await == Waited::Gone {
+                    return Ok(None);
+                }
+            }
+            Err(refused) => return Err(over_limit(call, refused)),
         }
-        Err(refused) => Err(over_limit(call, refused)),
     }
 }
 

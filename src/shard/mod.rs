@@ -15,6 +15,7 @@ mod exchange;
 mod fault;
 mod google;
 mod hedge;
+mod leases;
 mod ledger;
 mod midstream;
 mod mock;
@@ -27,7 +28,7 @@ use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpListener};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use shardgate_io::driver::{Socket, sleep_until, spawn};
@@ -61,6 +62,8 @@ pub struct Shared {
     pub probe_token: String,
     /// When the process began.
     pub started: Instant,
+    /// Redis is away, with which other instances are agreed with.
+    pub fleet_away: Arc<AtomicBool>,
 }
 
 /// Counters over all shards.
@@ -93,6 +96,7 @@ pub struct Shard {
     mailbox: Mailbox<FromShard, ToShard>,
     asked: RefCell<admin::Asked>,
     callers: callers::Table,
+    leases: leases::Waiting,
     /// None where nobody keeps accounts: a gateway without keys and database.
     ledger: Option<ledger::Ledger>,
     drained_by: Cell<Option<Instant>>,
@@ -143,6 +147,7 @@ pub async fn run(
         mailbox,
         asked: RefCell::default(),
         callers: callers::Table::default(),
+        leases: leases::Waiting::default(),
         ledger: ring.map(ledger::Ledger::new),
         drained_by: Cell::new(None),
         ready: Cell::new(false),
@@ -182,6 +187,7 @@ async fn listen(shard: Rc<Shard>, closer: TcpListener) {
             ToShard::Snapshot(snapshot) => shard.adopt(snapshot),
             ToShard::Ready => shard.ready.set(true),
             ToShard::Account { hash, found } => shard.callers.heard(hash, found),
+            ToShard::Leased => shard.leases.wake(),
             ToShard::Reply { id, answer } => shard.asked.borrow_mut().answered(id, answer),
             ToShard::Drain { deadline } => {
                 shard.drained_by.set(Some(deadline));

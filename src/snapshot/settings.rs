@@ -27,6 +27,8 @@ pub struct Settings {
     pub global_budget: bool,
     /// `allow_requests_on_db_unavailable`
     pub pass_without_database: bool,
+    /// `fail_closed_rate_limit_enforcement`
+    pub fail_closed: bool,
     /// Calls that fail leave a row: not with `disable_error_logs`.
     pub error_rows: bool,
     /// `journal_sync_ms: 0`: no answer ends before the disk has its record.
@@ -152,6 +154,7 @@ impl Settings {
             user_required: general.enforce_user_param,
             global_budget: litellm.max_budget.is_some(),
             pass_without_database: general.allow_requests_on_db_unavailable,
+            fail_closed: general.fail_closed_rate_limit_enforcement,
             error_rows: !general.disable_error_logs,
             strict_journal: general.journal_sync_ms == 0,
             allowed_routes: general.allowed_routes.clone(),

@@ -223,7 +223,7 @@ const ROWS: &[Row] = &[
     row(InForce, "keepalive_timeout", Seconds(0.00001, SECONDS_MAX), Num(75.0),
         "An idle client connection is closed after this.")
         .ours(),
-    row(Later, "fail_closed_rate_limit_enforcement", Bool, OFF,
+    row(InForce, "fail_closed_rate_limit_enforcement", Bool, OFF,
         "With Redis unreachable, limited requests get 503 instead of local limits."),
     row(Later, "token_rate_limit_type",
         Choice(&["total", "input", "output"]), Default::Text("total"),

@@ -69,43 +69,43 @@ const CACHE_ROWS: &[Row] = &[
         "The only calls that are cached."),
     row(Later, "namespace", Text, Default::Text("litellm.caching.caching"),
         "What every key begins with."),
-    row(Later, "host", Text, Unset,
+    row(InForce, "host", Text, Unset,
         "Redis: the host.")
         .env(&["REDIS_HOST"]).example("redis.example"),
-    row(Later, "port", Integer(1, 65_535), Default::Integer(6379),
+    row(InForce, "port", Integer(1, 65_535), Default::Integer(6379),
         "Redis: the port.")
         .env(&["REDIS_PORT"]),
-    row(Later, "password", Secret, Unset,
+    row(InForce, "password", Secret, Unset,
         "Redis: the password.")
         .env(&["REDIS_PASSWORD"]).example("os.environ/REDIS_PASSWORD"),
-    row(Later, "username", Text, Unset,
+    row(InForce, "username", Text, Unset,
         "Redis: the user.")
         .env(&["REDIS_USERNAME"]).example("default"),
-    row(Later, "url", SecretUrl(REDIS), Unset,
+    row(InForce, "url", SecretUrl(REDIS), Unset,
         "Redis: all of that as one URL, which wins.")
         .env(&["REDIS_URL"]).example("os.environ/REDIS_URL"),
-    row(Later, "ssl", Bool, OFF,
+    row(InForce, "ssl", Bool, OFF,
         "Redis: TLS.")
         .env(&["REDIS_SSL"]),
-    row(Later, "db", Integer(0, 65_535), Unset,
+    row(InForce, "db", Integer(0, 65_535), Unset,
         "Redis: the database number.")
         .example("0"),
     row(Later, "max_connections", Integer(1, 100_000), Unset,
         "Redis: connections, at most.")
         .example("100"),
-    row(Later, "socket_timeout", Seconds(0.0, SECONDS_MAX), Unset,
+    row(InForce, "socket_timeout", Seconds(0.0, SECONDS_MAX), Unset,
         "Redis: how long a command may take.")
         .example("0.5"),
-    row(Later, "redis_startup_nodes", List(&A_NODE), Unset,
+    row(InForce, "redis_startup_nodes", List(&A_NODE), Unset,
         "Redis Cluster: nodes, any of which is enough to find the others.")
         .env(&["REDIS_CLUSTER_NODES"]).example("[{host: 10.0.0.1, port: 6379}]"),
-    row(Later, "service_name", Text, Unset,
+    row(InForce, "service_name", Text, Unset,
         "Redis Sentinel: the master's name.")
         .example("mymaster"),
-    row(Later, "sentinel_nodes", Addresses, Unset,
+    row(InForce, "sentinel_nodes", Addresses, Unset,
         "Redis Sentinel: the sentinels.")
         .example("[[10.0.0.1, 26379]]"),
-    row(Later, "sentinel_password", Secret, Unset,
+    row(InForce, "sentinel_password", Secret, Unset,
         "Redis Sentinel: the sentinels' password.")
         .example("os.environ/SENTINEL_PASSWORD"),
     row(Later, "redis_flush_size", Integer(1, 1_000_000), Unset,
@@ -207,10 +207,10 @@ static NODE: Table = Table {
     doc: "A node of a cluster.",
     open: false,
     rows: &[
-        row(Later, "host", Text, Required,
+        row(InForce, "host", Text, Required,
             "Its host.")
             .example("10.0.0.1"),
-        row(Later, "port", Integer(1, 65_535), Default::Integer(6379),
+        row(InForce, "port", Integer(1, 65_535), Default::Integer(6379),
             "Its port."),
     ],
 };
@@ -224,18 +224,18 @@ pub(super) static REDIS_KWARGS: Table = Table {
     doc: "More settings of the router's Redis.",
     open: true,
     rows: &[
-        row(Later, "ssl", Bool, OFF,
+        row(InForce, "ssl", Bool, OFF,
             "TLS."),
-        row(Later, "username", Text, Unset,
+        row(InForce, "username", Text, Unset,
             "The user.")
             .example("default"),
-        row(Later, "startup_nodes", List(&A_NODE), Unset,
+        row(InForce, "startup_nodes", List(&A_NODE), Unset,
             "Nodes of a cluster.")
             .example("[{host: 10.0.0.1, port: 6379}]"),
-        row(Later, "service_name", Text, Unset,
+        row(InForce, "service_name", Text, Unset,
             "The master's name at Sentinel.")
             .example("mymaster"),
-        row(Later, "sentinel_nodes", Addresses, Unset,
+        row(InForce, "sentinel_nodes", Addresses, Unset,
             "The sentinels.")
             .example("[[10.0.0.1, 26379]]"),
     ],

@@ -1,0 +1,121 @@
+-- One tick of one instance over the counters of one slot, atomically.
+--
+-- What an instance holds of a counter is kept as a whole, never as a difference: a call that is
+-- repeated, or whose answer was lost, does no harm, and a store that forgot everything learns it
+-- again from the next calls. While that may be so (the settling time) nobody is given anything.
+--
+-- KEYS: the slot's own hash, then a key per counter.
+-- ARGV: instance, settling ms, life of an instance ms; then eight per counter:
+--   kind, limit, held, want, need, mark, ms, known.
+--     w (window): held units, mark of the window they are of ("0": none that is known here), its ms left
+--     p (calls at once): held
+--     m (money): held, mark of the epoch, ms is what was spent since, known the total
+-- Answer: settling (1 or 0), members; then five per counter: granted, free, scarce, mark, ms.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local me = ARGV[1]
+local settling_ms, life_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
+local function text(number) return string.format('%.0f', number) end
+local function map(key)
+  local flat, found = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
+  return found
+end
+
+local slot, members, alive = map(KEYS[1]), 0, {}
+local beat, settle = tonumber(slot['beat'] or '0'), tonumber(slot['settle'] or '0')
+if now - beat > life_ms / 2 then settle = now + settling_ms end
+slot['m:' .. me] = text(now)
+for field, seen in pairs(slot) do
+  if string.sub(field, 1, 2) == 'm:' then
+    if now - tonumber(seen) < life_ms then
+      members = members + 1
+      alive[string.sub(field, 3)] = true
+    else
+      redis.call('HDEL', KEYS[1], field)
+    end
+  end
+end
+redis.call('HSET', KEYS[1], 'beat', text(now), 'settle', text(settle), 'm:' .. me, text(now))
+redis.call('PEXPIRE', KEYS[1], 3600000)
+local settling = now < settle
+local answer = { settling and 1 or 0, members }
+
+local at = 4
+for i = 2, #KEYS do
+  local key, kind = KEYS[i], ARGV[at]
+  local limit, held, want, need = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+  local mark, ms, known = ARGV[at + 5], tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
+  at = at + 8
+  local found, total, free, granted = map(key), 0, 0, 0
+  local is_new = next(found) == nil
+  if kind == 'w' then
+    if is_new and (want > 0 or held > 0) then
+      mark, found['w'] = text(now), text(now)
+      redis.call('HSET', key, 'w', mark)
+      redis.call('PEXPIRE', key, ms)
+    elseif not is_new then
+      if mark ~= '0' and mark ~= found['w'] then held = 0 end
+      mark, ms = found['w'], redis.call('PTTL', key)
+    end
+  elseif kind == 'm' then
+    if is_new then
+      found['e'] = text(now)
+      redis.call('HSET', key, 'e', found['e'])
+    end
+    total = tonumber(found['b'] or '0')
+    for field, value in pairs(found) do
+      local whose, who = string.sub(field, 1, 2), string.sub(field, 3)
+      if whose == 's:' then total = total + tonumber(value) end
+      if whose == 'h:' and not alive[who] and not settling then
+        redis.call('HDEL', key, field)
+        found[field] = nil
+      end
+    end
+    if mark ~= found['e'] then
+      -- It has just come: what it knew to be spent holds, its own count begins.
+      if known > total then
+        redis.call('HINCRBYFLOAT', key, 'b', text(known - total))
+        total = known
+      end
+      mark = found['e']
+    else
+      total = total - tonumber(found['s:' .. me] or '0') + ms
+      redis.call('HSET', key, 's:' .. me, text(ms))
+    end
+    ms = total
+  end
+  for field, value in pairs(found) do
+    local whose, who = string.sub(field, 1, 2), string.sub(field, 3)
+    if whose == 'h:' and who ~= me then
+      if kind == 'p' and not alive[who] and not settling then
+        redis.call('HDEL', key, field)
+      else
+        total = total + tonumber(value)
+      end
+    end
+  end
+  free = limit - total - held
+  if free > 0 and want > 0 and not settling then
+    granted = math.min(want, math.max(math.ceil(free / members), need))
+    if kind ~= 'm' then granted = math.min(granted, free) end
+  end
+  if held + granted ~= 0 then
+    redis.call('HSET', key, 'h:' .. me, text(held + granted))
+  elseif found['h:' .. me] then
+    redis.call('HDEL', key, 'h:' .. me)
+  end
+  local scarce = tonumber(found['scarce'] or '0')
+  if granted < want and not settling then
+    scarce = now
+    redis.call('HSET', key, 'scarce', text(now))
+  end
+  if kind ~= 'w' then redis.call('PEXPIRE', key, 3600000) end
+  free = math.max(free - granted, 0)
+  answer[#answer + 1] = text(granted)
+  answer[#answer + 1] = text(free)
+  answer[#answer + 1] = now - scarce < 200 and '1' or '0'
+  answer[#answer + 1] = mark
+  answer[#answer + 1] = text(ms)
+end
+return answer
