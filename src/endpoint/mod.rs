@@ -4,6 +4,8 @@
 //! `/openai/deployments/{model}/...` (the model may contain slashes). Paths that a shard does not
 //! serve itself go to the coordinator's admin API.
 
+pub mod resource;
+
 use crate::provider::Operation;
 
 /// What a request asks for.
@@ -76,10 +78,7 @@ const PREFIXES: &[&str] = &["v1/", "", "openai/v1/", "v2/"];
 /// What `path` asks for. `root` is a prefix of all paths (SERVER_ROOT_PATH), without a slash at its
 /// end; empty for none.
 pub fn of(path: &str, root: &str) -> Endpoint {
-    let path = match path.strip_prefix(root) {
-        Some(rest) if !root.is_empty() && rest.starts_with('/') => rest,
-        _ => path,
-    };
+    let path = without_root(path, root);
     let rest = path.strip_prefix('/').unwrap_or(path);
     match rest {
         "health/liveliness" | "health/liveness" => return Endpoint::Alive,
@@ -113,6 +112,14 @@ fn google(rest: &str) -> Option<Endpoint> {
         _ => return None,
     };
     (!model.is_empty()).then(|| Endpoint::Google(verb, percent_decoded(model)))
+}
+
+/// `path` below the root.
+pub fn without_root<'a>(path: &'a str, root: &str) -> &'a str {
+    match path.strip_prefix(root) {
+        Some(rest) if !root.is_empty() && rest.starts_with('/') => rest,
+        _ => path,
+    }
 }
 
 fn operation(suffix: &str) -> Option<Operation> {

@@ -14,6 +14,7 @@ mod gemini;
 mod hosted;
 mod ollama;
 mod openai;
+mod passage;
 mod sigv4;
 mod table;
 mod target;
@@ -34,6 +35,7 @@ use crate::error::GatewayError;
 pub use base::Base;
 pub use bridge::as_array;
 pub use errors::{Reply, message_of, retry_after};
+pub use passage::Way;
 pub use sigv4::{Credentials, Request as SignedRequest, Scope as SignedScope, sign};
 pub use table::{PROVIDERS, find};
 pub use target::{Setup, Target};
@@ -74,6 +76,8 @@ pub enum Operation {
     MessagesCount,
     /// Google's `:countTokens`
     GenerateCount,
+    /// Something of the provider's own API that is passed on as it is.
+    PassThrough,
 }
 
 impl Operation {
@@ -95,6 +99,7 @@ impl Operation {
             Self::Messages => "/messages",
             Self::MessagesCount => "/messages/count_tokens",
             Self::GenerateContent | Self::GenerateCount => "/models",
+            Self::PassThrough => "",
         }
     }
 

@@ -1,8 +1,11 @@
 //! Who gets in: networks, keys, and how many at once. All from the shard's own snapshot.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use shardgate_io::http1::server::Request;
 
 use super::call::Call;
@@ -40,7 +43,7 @@ pub(super) fn key(
         return Ok(AdminCaller::Admin);
     }
     match carried(call, request) {
-        Ok(key) if master.matches(key) => Ok(AdminCaller::Admin),
+        Ok(key) if master.matches(&key) => Ok(AdminCaller::Admin),
         Ok(key) if key.starts_with(b"sk-") || settings.takes_tokens => Ok(AdminCaller::Unknown),
         Ok(_) => Err(fault::unauthorized(
             "Authentication Error, LiteLLM Virtual Key expected: a key starts with 'sk-'.",
@@ -56,14 +59,21 @@ pub(super) fn key(
 }
 
 /// The key that a request carries: in a header, or in the query where its API has it there.
-pub(super) fn carried<'a>(call: &Call, request: &'a Request) -> Result<&'a [u8], NoKey> {
+pub(super) fn carried<'a>(call: &Call, request: &'a Request) -> Result<Cow<'a, [u8]>, NoKey> {
     let custom = call.snapshot.settings.key_header.as_deref();
     let in_header = presented(|name| request.header(name), custom);
     match in_header {
         Err(NoKey::Missing) if call.key_in_query => {
-            google::in_query(request, "key").ok_or(NoKey::Missing)
+            let key = google::in_query(request, "key").ok_or(NoKey::Missing);
+            key.map(Cow::Borrowed)
         }
-        found => found,
+        Ok(key) if call.key_in_basic && !key.starts_with(b"sk-") => {
+            let pair = STANDARD.decode(key).unwrap_or_default();
+            let colon = pair.iter().position(|byte| *byte == b':');
+            let password = colon.map_or(pair.len(), |at| at + 1);
+            Ok(Cow::Owned(pair[password..].to_vec()))
+        }
+        found => found.map(Cow::Borrowed),
     }
 }
 

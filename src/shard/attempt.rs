@@ -69,28 +69,55 @@ pub(super) async fn until_answered(
         return answer::error(shard, call, connection, &error, false).await;
     };
     let fresh_id = call.id.hex();
-    let Request { head, bytes, body } = *request;
-    let mut work = Box::new(Work {
-        shard,
-        call,
-        connection,
-        asked: &asked,
-        head,
-        bytes: Rc::new(bytes),
-        body,
-        replaced: None,
-        now_unix_s: answer::unix_seconds(),
-        fresh_id: &fresh_id,
-        prompt_tokens: journey.facts().input_tokens,
-        sent: None,
-        closable: None,
-    });
+    let mut work = Box::new(Work::new(
+        shard, call, connection, request, &asked, &fresh_id,
+    ));
+    work.prompt_tokens = journey.facts().input_tokens;
     work.travel(&mut journey).await
 }
 
 fn note_route(call: &mut Call, journey: &Journey) {
     call.route.attempted_retries = journey.attempted_retries();
     call.route.attempted_fallbacks = journey.attempted_fallbacks();
+}
+
+impl<'a> Work<'a> {
+    /// What a request is worked on with.
+    pub(super) fn new(
+        shard: &'a Shard,
+        call: &'a mut Call,
+        connection: &'a mut Connection,
+        request: Box<Request>,
+        asked: &'a Asked,
+        fresh_id: &'a str,
+    ) -> Work<'a> {
+        let Request { head, bytes, body } = *request;
+        Work {
+            shard,
+            call,
+            connection,
+            asked,
+            head,
+            bytes: Rc::new(bytes),
+            body,
+            replaced: None,
+            now_unix_s: answer::unix_seconds(),
+            fresh_id,
+            prompt_tokens: 0,
+            sent: None,
+            closable: None,
+        }
+    }
+
+    /// Where the client's body stands in `bytes`.
+    pub(super) fn body_range(&self) -> Range<usize> {
+        self.body.clone()
+    }
+
+    /// The client's headers.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.head.each(&self.bytes)
+    }
 }
 
 impl Work<'_> {

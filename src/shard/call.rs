@@ -38,6 +38,10 @@ pub(super) struct Call {
     pub verb: Option<Verb>,
     /// The key may stand in the query as `key`.
     pub key_in_query: bool,
+    /// The key may be the password of HTTP's basic authentication.
+    pub key_in_basic: bool,
+    /// What a request that is passed on as it is goes to; records name it.
+    pub passed: Option<Box<Passed>>,
     /// What the answer and the log say of the routing.
     pub route: Route,
     /// The answer's status, once it is known; 499 for a client that left.
@@ -56,6 +60,14 @@ pub(super) struct Call {
     pub note: Option<Box<super::ledger::Note>>,
     /// The same part by part, with what was used.
     pub bill: Bill,
+}
+
+/// Where a request goes that is passed on as it is.
+pub(super) struct Passed {
+    pub provider: String,
+    /// The model that it names; empty for none.
+    pub model: String,
+    pub api_base: String,
 }
 
 /// What a call used and costs.
@@ -109,6 +121,8 @@ impl Call {
             operation: None,
             verb: None,
             key_in_query: false,
+            key_in_basic: false,
+            passed: None,
             route: Route::default(),
             status: 0,
             account: None,
@@ -140,6 +154,8 @@ impl Call {
             operation: self.operation,
             verb: self.verb,
             key_in_query: self.key_in_query,
+            key_in_basic: self.key_in_basic,
+            passed: None,
             route: Route::default(),
             status: 0,
             account: None,

@@ -206,10 +206,10 @@ pub(super) async fn authenticate(
         return Err(fault::unauthorized("No api key passed in."));
     };
     if settings.takes_tokens && !key.starts_with(b"sk-") {
-        let token = String::from_utf8_lossy(key).into_owned();
+        let token = String::from_utf8_lossy(&key).into_owned();
         return prove(shard, call, connection, Proof::Bearer(token)).await;
     }
-    let hash = KeyHash::of(key);
+    let hash = KeyHash::of(&key);
     let found = match shard.recalled(hash, settings.key_ttl, NOBODY_LASTS, || FromShard::LookUp {
         hash,
     }) {
@@ -327,10 +327,12 @@ pub(super) async fn admit(
         if resolved != asked.model {
             asked.alias = Some(std::mem::replace(&mut asked.model, resolved));
         }
-        account
-            .caller
-            .may_use_model(&asked.model, &in_group)
-            .map_err(denied)?;
+        if !asked.model.is_empty() {
+            account
+                .caller
+                .may_use_model(&asked.model, &in_group)
+                .map_err(denied)?;
+        }
         if take(shard, call, connection, &account, &asked)
             .await?
             .is_none()
@@ -351,10 +353,12 @@ pub(super) async fn admit(
             );
             return Err(denied(Denied::unauthorized(text)));
         }
-        account
-            .caller
-            .may_use_model(&asked.model, &in_group)
-            .map_err(denied)?;
+        if !asked.model.is_empty() {
+            account
+                .caller
+                .may_use_model(&asked.model, &in_group)
+                .map_err(denied)?;
+        }
         if take(shard, call, connection, &account, &asked)
             .await?
             .is_none()

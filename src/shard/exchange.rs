@@ -324,14 +324,14 @@ async fn answered(
     }
 }
 
-enum Broken {
+pub(super) enum Broken {
     /// The connection broke before a byte of an answer had come.
     Stale,
     Failed(Failed),
 }
 
 impl Broken {
-    fn into_failed(self) -> Failed {
+    pub(super) fn into_failed(self) -> Failed {
         match self {
             Broken::Failed(failed) => failed,
             Broken::Stale => Some(connection_error("the upstream closed the connection")),
@@ -344,7 +344,7 @@ fn connection_error(why: &str) -> GatewayError {
     GatewayError::new(ErrorClass::ApiConnection, text)
 }
 
-async fn lease(
+pub(super) async fn lease(
     work: &mut Work<'_, impl Party>,
     deployment: &Deployment,
     fresh: bool,
@@ -388,7 +388,7 @@ pub(super) fn woken(woke: Woke) -> Failed {
     }
 }
 
-async fn send_and_wait(
+pub(super) async fn send_and_wait(
     work: &mut Work<'_, impl Party>,
     lease: Lease,
     sendable: Sendable,
@@ -435,7 +435,7 @@ fn stale(error: AnswerError) -> Broken {
 }
 
 /// Reads an answer's body whole, at most `bytes_max`.
-async fn collect(
+pub(super) async fn collect(
     work: &mut Work<'_, impl Party>,
     exchange: &mut Exchange,
     bytes_max: usize,

@@ -19,11 +19,17 @@ pub(super) fn complete(verb: Verb, request: &mut Request) {
     } else {
         None
     };
-    let Some(made) = made else { return };
+    if let Some(made) = made {
+        replace_body(request, &made);
+    }
+}
+
+/// Another body in place of the client's.
+pub(super) fn replace_body(request: &mut Request, made: &[u8]) {
     let start = request.body.start;
     let mut bytes = Buf::for_bytes(start + made.len());
     bytes.extend_from_slice(&request.bytes[..start]);
-    bytes.extend_from_slice(&made);
+    bytes.extend_from_slice(made);
     request.bytes = bytes;
     request.body = start..start + made.len();
 }

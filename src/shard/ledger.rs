@@ -169,6 +169,11 @@ fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) -> Option<u64> {
         let is_known = snapshot.deployments.iter().any(|made| made.group == *group);
         record.model = if is_known { group } else { "unknown-model" };
     }
+    if let Some(passed) = &call.passed {
+        record.model = &passed.model;
+        record.provider = &passed.provider;
+        record.api_base = &passed.api_base;
+    }
     record.set_usage(&call.bill.used);
     record.set_cost(&call.bill.cost);
     let mut buffer = ledger.buffer.borrow_mut();
@@ -203,6 +208,7 @@ fn call_type(operation: Operation) -> &'static str {
         Operation::Responses => "aresponses",
         Operation::Messages => "anthropic_messages",
         Operation::GenerateContent => "agenerate_content",
+        Operation::PassThrough => "pass_through_endpoint",
         Operation::MessagesCount | Operation::GenerateCount => "acount_tokens",
     }
 }

@@ -19,6 +19,7 @@ mod leases;
 mod ledger;
 mod midstream;
 mod mock;
+mod passage;
 mod relay;
 mod request;
 mod respond;

@@ -7,7 +7,7 @@ use shardgate_io::http1::head::Method;
 use shardgate_io::http1::server::{After, BodyError, Connection, Request};
 
 use super::call::Call;
-use super::{Shard, admin, admit, answer, attempt, body, callers, fault, google, ledger};
+use super::{Shard, admin, admit, answer, attempt, body, callers, fault, google, ledger, passage};
 use crate::endpoint::{self, Endpoint};
 use crate::error::GatewayError;
 use crate::log;
@@ -46,6 +46,9 @@ async fn answered(
     match endpoint::of(&call.path, &call.snapshot.settings.root_path) {
         Endpoint::Alive => answer::json(shard, call, connection, 200, b"\"I'm alive!\"").await,
         Endpoint::Ready => ready(shard, call, connection).await,
+        Endpoint::Admin if passage::is_here(&call.snapshot, &call.path) => {
+            passage::serve(shard, call, connection, request).await
+        }
         Endpoint::Admin => to_coordinator(shard, call, connection, &mut request).await,
         Endpoint::Google(verb, model) if request.head.method == Method::Post => {
             call.verb = Some(verb);
@@ -76,7 +79,7 @@ async fn ready(shard: &Shard, call: &mut Call, connection: &mut Connection) -> A
 }
 
 /// Reads the body whole, within the bound, or gives the answer to one that cannot be read.
-async fn read_body(
+pub(super) async fn read_body(
     call: &Call,
     connection: &mut Connection,
     request: &mut Request,
@@ -110,7 +113,7 @@ async fn to_coordinator(
 }
 
 /// The body could not be read: say why, where somebody is there to hear it, and close.
-async fn unread(
+pub(super) async fn unread(
     shard: &Shard,
     call: &mut Call,
     connection: &mut Connection,

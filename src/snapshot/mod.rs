@@ -5,6 +5,7 @@
 
 mod credential;
 mod deployment;
+mod passage;
 mod routing;
 mod settings;
 
@@ -15,6 +16,7 @@ use shardgate_config::{Config, ModelEntry};
 
 pub use credential::{Credential, State as CredentialState};
 pub use deployment::{Deployment, head_bytes};
+pub use passage::{Passage, Passages};
 pub use settings::Settings;
 
 use crate::coordinator::Lasting;
@@ -34,6 +36,8 @@ pub struct Snapshot {
     pub public_models: BTreeSet<String>,
     /// What only shows when the deployments are put together: line and column, what, and why.
     pub warnings: Vec<String>,
+    /// Requests that are passed on as they are.
+    pub passages: Passages,
     /// Groups of `model_info.access_groups`, and the model groups in them.
     pub access_groups: HashMap<String, BTreeSet<String>>,
 }
@@ -108,6 +112,13 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
     if !errors.is_empty() {
         return Err(errors);
     }
+    let maker = passage::Maker {
+        config,
+        lasting,
+        env: &env,
+        verify,
+    };
+    let passages = maker.make();
     let router = Router::new(
         routing::spec(config, &entries, &deployments),
         &mut lasting.registry(),
@@ -120,6 +131,7 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
         deployments,
         public_models,
         warnings,
+        passages,
         access_groups: access_groups(&entries),
     })
 }

@@ -281,7 +281,7 @@ const ROWS: &[Row] = &[
     row(InForce, "num_retries", Integer(0, 100), Unset,
         "Retries, where `router_settings.num_retries` is not set.")
         .example("3"),
-    row(Later, "pass_through_endpoints", List(&A_PASS_THROUGH), Texts(&[]),
+    row(InForce, "pass_through_endpoints", List(&A_PASS_THROUGH), Texts(&[]),
         "Routes of your own that are passed on."),
     row(Later, "disable_responses_id_security", Bool, OFF,
         "Ids of `/v1/responses` are not bound to their caller."),

@@ -267,24 +267,24 @@ static PASS_THROUGH: Table = Table {
     doc: "A route of your own that is passed on.",
     open: true,
     rows: &[
-        row(Later, "path", Text, Required,
+        row(InForce, "path", Text, Required,
             "The route here.")
             .example("/v1/rerank-own"),
-        row(Later, "target", Url(WEB), Required,
+        row(InForce, "target", Url(WEB), Required,
             "Where it goes.")
             .example("https://rerank.example/v1"),
-        row(Later, "headers", Map(&Either(&[Secret, Bool])), EmptyMap,
+        row(InForce, "headers", Map(&Either(&[Secret, Bool])), EmptyMap,
             "Headers added to the call.")
             .example("{authorization: os.environ/RERANK_KEY}"),
-        row(Later, "auth", Bool, OFF,
+        row(InForce, "auth", Bool, OFF,
             "The route needs a key."),
-        row(Later, "forward_headers", Bool, OFF,
+        row(InForce, "forward_headers", Bool, OFF,
             "The client's headers go along."),
-        row(Later, "include_subpath", Bool, OFF,
+        row(InForce, "include_subpath", Bool, OFF,
             "Everything below the path goes along."),
-        row(Later, "merge_query_params", Bool, OFF,
+        row(InForce, "merge_query_params", Bool, OFF,
             "The client's query joins the target's."),
-        row(Later, "cost_per_request", MONEY, Default::Number(0.0),
+        row(InForce, "cost_per_request", MONEY, Default::Number(0.0),
             "USD per call."),
     ],
 };

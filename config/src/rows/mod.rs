@@ -55,10 +55,10 @@ const ROOT_ROWS: &[Row] = &[
     row(Later, "guardrails", List(&Any), Unset,
         "Guardrails to run on requests and answers.")
         .example("[{guardrail_name: pii, litellm_params: {guardrail: presidio, mode: pre_call}}]"),
-    row(Later, "finetune_settings", List(&Any), Unset,
+    row(InForce, "finetune_settings", List(&Any), Unset,
         "Credentials per provider for fine-tuning jobs.")
         .example("[{custom_llm_provider: openai, api_key: os.environ/OPENAI_API_KEY}]"),
-    row(Later, "files_settings", List(&Any), Unset,
+    row(InForce, "files_settings", List(&Any), Unset,
         "Credentials per provider for the files endpoints.")
         .example("[{custom_llm_provider: openai, api_key: os.environ/OPENAI_API_KEY}]"),
     row(Later, "default_vertex_config", Map(&Any), Unset,

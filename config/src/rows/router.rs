@@ -58,7 +58,7 @@ const ROWS: &[Row] = &[
     row(Later, "caching_groups", List(&List(&Text)), Texts(&[]),
         "Groups whose members share cached answers.")
         .example("[[gpt-4o, fast]]"),
-    row(Later, "assistants_config", In(&ASSISTANTS), Unset,
+    row(InForce, "assistants_config", In(&ASSISTANTS), Unset,
         "Where `/v1/assistants` and `/v1/threads` go."),
     row(InForce, "redis_host", Text, Unset,
         "The Redis in which instances share limits, cooldowns, health and budgets.")
@@ -236,10 +236,10 @@ static ASSISTANTS: Table = Table {
     doc: "Where assistants and threads go.",
     open: false,
     rows: &[
-        row(Later, "custom_llm_provider", Text, Default::Text("openai"),
+        row(InForce, "custom_llm_provider", Text, Default::Text("openai"),
             "The provider.")
             .example("azure"),
-        row(Later, "litellm_params", Map(&Any), EmptyMap,
+        row(InForce, "litellm_params", Map(&Any), EmptyMap,
             "Its credentials and URL.")
             .example("{api_key: os.environ/AZURE_API_KEY}"),
     ],
