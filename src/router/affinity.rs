@@ -1,52 +1,102 @@
-//! Which deployment served a prompt's beginning before, so that a provider's prompt cache is met
-//! again. A small table that forgets: two prompts that fall on one place evict each other.
+//! Which deployment served a prompt's beginning, a session or a caller before, so that the next
+//! request goes there again. A table that forgets: two of them that fall on one place evict each
+//! other.
 
 use crate::limit::Micros;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-const PLACES: usize = 1024;
+const PLACES: usize = 16_384;
 /// Providers keep a prompt for about five minutes.
-const REMEMBERED: Duration = Duration::from_secs(300);
+pub(super) const PROMPT_LASTS: Duration = Duration::from_secs(300);
 const MARK_BITS: u32 = 24;
 const MARK_MASK: u64 = (1 << MARK_BITS) - 1;
 
-/// Prompts by their fingerprint, shared by all shards.
-#[derive(Debug)]
-pub struct Affinity {
-    /// The fingerprint, and when (in seconds) beside the deployment's mark.
-    places: Box<[(AtomicU64, AtomicU64)]>,
-}
+/// The fingerprint of what was served, and when (in seconds) beside the deployment's mark.
+type Place = (AtomicU64, AtomicU64);
 
-impl Default for Affinity {
-    fn default() -> Self {
-        Affinity {
-            places: (0..PLACES).map(|_| Default::default()).collect(),
-        }
-    }
+/// What was served where, by fingerprints, shared by all shards. Made at the first use.
+#[derive(Debug, Default)]
+pub struct Affinity {
+    places: OnceLock<Box<[Place]>>,
 }
 
 impl Affinity {
-    /// Remembers that the deployment marked so served the prompt.
-    pub fn remember(&self, prompt: u64, mark: u32, now: Micros) {
-        let (fingerprint, served) = &self.places[prompt as usize % PLACES];
+    /// Remembers that the deployment marked so served this.
+    pub fn remember(&self, what: u64, mark: u32, now: Micros) {
+        let places = self
+            .places
+            .get_or_init(|| (0..PLACES).map(|_| Default::default()).collect());
+        let (fingerprint, served) = &places[what as usize % PLACES];
         served.store(
             ((now.0 / 1_000_000) << MARK_BITS) | (u64::from(mark) & MARK_MASK),
             Ordering::Relaxed,
         );
-        fingerprint.store(prompt, Ordering::Relaxed);
+        fingerprint.store(what, Ordering::Relaxed);
     }
 
-    /// The mark of the deployment that served the prompt lately.
-    pub fn recall(&self, prompt: u64, now: Micros) -> Option<u32> {
-        let (fingerprint, served) = &self.places[prompt as usize % PLACES];
+    /// The mark of the deployment that served this within the last while.
+    pub fn recall(&self, what: u64, lasts: Duration, now: Micros) -> Option<u32> {
+        let (fingerprint, served) = &self.places.get()?[what as usize % PLACES];
         let word = served.load(Ordering::Relaxed);
         let age = (now.0 / 1_000_000).saturating_sub(word >> MARK_BITS);
-        let known = prompt != 0
-            && fingerprint.load(Ordering::Relaxed) == prompt
-            && age < REMEMBERED.as_secs();
+        let known = what != 0
+            && fingerprint.load(Ordering::Relaxed) == what
+            && age < lasts.as_secs().max(1);
         known.then_some((word & MARK_MASK) as u32)
     }
+}
+
+/// What ties a request to a deployment that served before, where the settings ask for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ties {
+    /// The answer that the request goes on from (`previous_response_id`).
+    pub answer: Option<u64>,
+    /// The session that the client named.
+    pub session: Option<u64>,
+    /// The caller's key, else its end user.
+    pub caller: Option<u64>,
+}
+
+/// Which ties are looked at: `optional_pre_call_checks`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TieChecks {
+    /// `responses_api_deployment_check`
+    pub answer: bool,
+    /// `session_affinity`
+    pub session: bool,
+    /// `deployment_affinity`
+    pub caller: bool,
+}
+
+impl TieChecks {
+    /// Whether any of them is.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self.answer || self.session || self.caller
+    }
+}
+
+/// Kinds of ties, so that a session and a caller of one name are two.
+#[derive(Clone, Copy, Debug)]
+pub enum Tie {
+    /// An answer's id.
+    Answer,
+    /// A session's.
+    Session,
+    /// A caller's.
+    Caller,
+}
+
+/// The fingerprint of what ties a request.
+#[must_use]
+pub fn tie(kind: Tie, name: &[u8]) -> u64 {
+    let start = 0xCBF2_9CE4_8422_2325_u64 ^ (kind as u64 + 1);
+    let hash = name.iter().fold(start, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
+    });
+    (hash ^ (hash >> 31)).max(1)
 }
 
 /// A prompt shorter than this is cached by no provider: 1,024 tokens.
@@ -108,10 +158,13 @@ mod tests {
     #[test]
     fn remembers_for_a_while() {
         let affinity = Affinity::default();
+        assert_eq!(affinity.recall(77, PROMPT_LASTS, Micros(0)), None);
         affinity.remember(77, mark("a"), Micros(1_000_000));
-        assert_eq!(affinity.recall(77, Micros(2_000_000)), Some(mark("a")));
-        assert_eq!(affinity.recall(77 + PLACES as u64, Micros(2_000_000)), None);
-        assert_eq!(affinity.recall(77, Micros(302_000_000)), None);
+        let recall = |what, s: u64| affinity.recall(what, PROMPT_LASTS, Micros(s * 1_000_000));
+        assert_eq!(recall(77, 2), Some(mark("a")));
+        assert_eq!(recall(77 + PLACES as u64, 2), None);
+        assert_eq!(recall(77, 302), None);
+        assert_ne!(tie(Tie::Caller, b"x"), tie(Tie::Session, b"x"));
         assert_ne!(mark("a"), mark("b"));
     }
 }

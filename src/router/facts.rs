@@ -1,5 +1,6 @@
 //! What the router knows of one request.
 
+use super::affinity::Ties;
 use super::spec::{FallbackTable, Needs};
 use std::time::Duration;
 
@@ -41,6 +42,10 @@ pub struct Facts {
     pub region: Option<String>,
     /// Fingerprint of the prompt's beginning, for `prompt_caching`.
     pub prompt: Option<u64>,
+    /// What else ties it to a deployment, where the settings ask for that.
+    pub ties: Option<Ties>,
+    /// Lines of the head (`User-Agent: x`) that `tag_regex` looks at, where any entry has one.
+    pub head_lines: Vec<String>,
     /// The deployment id that a custom strategy's host chose.
     pub custom_choice: Option<String>,
 }

@@ -4,7 +4,8 @@
 use super::decision::{Decision, Why};
 use super::failure::Cause;
 use super::{
-    Candidate, Deployment, DeploymentIx, Facts, GroupIx, Live, Needs, Rng, Router, strategy,
+    Candidate, Deployment, DeploymentIx, Facts, GroupIx, Live, Needs, Rng, Router, affinity,
+    strategy,
 };
 use crate::limit::{Micros, Mode, Reservation};
 use std::time::Duration;
@@ -188,23 +189,35 @@ fn pick(search: &Search<'_>, candidates: &[Candidate], rng: &mut Rng) -> (usize,
     } else {
         Why::Strategy
     };
+    if search.router.settings().weighted_failover && !search.tried.is_empty() {
+        return (strategy::default().choose(&choice, rng), why);
+    }
     (search.router.strategy().choose(&choice, rng), why)
 }
 
+/// Who served before what ties the request: the answer it goes on from, its session, its prompt's
+/// beginning, its caller, in that order.
 fn by_affinity(search: &Search<'_>, candidates: &[Candidate]) -> Option<usize> {
-    let prompt = search
-        .facts
-        .prompt
-        .filter(|_| search.router.settings().prompt_caching)?;
-    let mark = search
-        .router
-        .group(search.group)
-        .live
-        .affinity
-        .recall(prompt, search.now)?;
-    candidates
-        .iter()
-        .position(|c| search.router.deployment(c.deployment).mark == mark)
+    let (facts, settings) = (search.facts, search.router.settings());
+    if facts.prompt.is_none() && facts.ties.is_none() {
+        return None;
+    }
+    let ties = facts.ties.unwrap_or_default();
+    let prompt = facts.prompt.filter(|_| settings.prompt_caching);
+    let affinity = &search.router.group(search.group).live.affinity;
+    let lasts = settings.ties_last;
+    [
+        (ties.answer, lasts),
+        (ties.session, lasts),
+        (prompt, affinity::PROMPT_LASTS),
+        (ties.caller, lasts),
+    ]
+    .into_iter()
+    .find_map(|(what, lasts)| {
+        let mark = affinity.recall(what?, lasts, search.now)?;
+        let is_it = |c: &Candidate| search.router.deployment(c.deployment).mark == mark;
+        candidates.iter().position(is_it)
+    })
 }
 
 /// Lists who could serve, and keeps the best of them.
@@ -382,10 +395,10 @@ fn has_room(search: &Search<'_>, deployment: &Deployment, tally: &mut Tally) -> 
         tally.opens(at);
         false
     };
-    if spec.rpm.is_some() && !live.requests.has_room(1, now) {
+    if deployment.rpm_binds && !live.requests.has_room(1, now) {
         return full(tally, live.requests.ends(now));
     }
-    if let Some(tpm) = spec.tpm
+    if let Some(tpm) = spec.tpm.filter(|_| deployment.tpm_binds)
         && let tokens = expected_tokens(search, deployment)
         && !live.tokens.has_room(tokens, now)
     {
@@ -443,12 +456,12 @@ fn take(search: &Search<'_>, ix: DeploymentIx, tally: &mut Tally) -> Option<Perm
         heard: false,
         answer_within: None,
     };
-    let requests = spec
-        .rpm
-        .map(|_| live.requests.take(shard, 1, now))
+    let requests = deployment
+        .rpm_binds
+        .then(|| live.requests.take(shard, 1, now))
         .transpose();
-    let tokens = match (&requests, spec.tpm) {
-        (Ok(_), Some(_)) => live.tokens.take(shard, expected, now).map(Some),
+    let tokens = match (&requests, deployment.tpm_binds) {
+        (Ok(_), true) => live.tokens.take(shard, expected, now).map(Some),
         _ => Ok(None),
     };
     match (requests, tokens) {
@@ -525,8 +538,17 @@ pub(super) fn release(
 }
 
 /// A request with tags goes to deployments that have one of them (or all), or the tag `default`;
-/// one without goes to those with `default`, where there are any.
+/// one without goes to those with `default`, where there are any. A pattern that matches a line of
+/// the request's head stands for a common tag.
 fn tags_fit(any: bool, deployment: &Deployment, facts: &Facts, has_default: bool) -> bool {
+    let lines = &facts.head_lines;
+    let matches = |pattern: &regex::Regex| lines.iter().any(|line| pattern.is_match(line));
+    if deployment.tag_patterns.iter().any(matches) {
+        return true;
+    }
+    if !deployment.tag_patterns.is_empty() && deployment.spec.tags.is_empty() {
+        return false;
+    }
     if facts.tags.is_empty() {
         return deployment.is_default || !has_default;
     }

@@ -27,6 +27,7 @@ pub mod strategy;
 mod testing;
 
 pub use crate::limit::Micros;
+pub use affinity::{TieChecks, Ties};
 pub use decision::{Decision, Decisions, Why};
 pub use facts::{Facts, MockTesting};
 pub use failure::{Cause, Failure, FailureClass};
@@ -40,6 +41,7 @@ pub use spec::{
 };
 
 use pattern::Pattern;
+use regex::Regex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use strategy::Strategy;
@@ -69,6 +71,11 @@ pub struct Deployment {
     order: i64,
     /// Whether it has any limit.
     limited: bool,
+    /// Whether rpm and tpm are limits.
+    rpm_binds: bool,
+    tpm_binds: bool,
+    /// `tag_regex`
+    tag_patterns: Vec<Regex>,
 }
 
 /// One group: the deployments of one name.
@@ -168,14 +175,23 @@ impl Router {
             live.publish_speed(u64::MAX, Micros(0));
         }
         let mark = affinity::mark(&spec.id);
+        let enforced = self.settings.enforce_limits || self.strategy.enforces_limits();
+        let (rpm_binds, tpm_binds) = (
+            enforced && spec.rpm.is_some(),
+            enforced && spec.tpm.is_some(),
+        );
+        let patterns = spec.tag_patterns.iter();
         self.deployments.push(Deployment {
+            rpm_binds,
+            tpm_binds,
+            tag_patterns: patterns.filter_map(|text| Regex::new(text).ok()).collect(),
             group,
             live,
             share: 1.0,
             mark,
             is_default,
             order: spec.order.unwrap_or(i64::MAX),
-            limited: spec.rpm.is_some() || spec.tpm.is_some() || spec.max_parallel.is_some(),
+            limited: rpm_binds || tpm_binds || spec.max_parallel.is_some(),
             spec,
         });
     }
@@ -339,6 +355,16 @@ impl Router {
     #[must_use]
     pub fn has_patterns(&self) -> bool {
         !self.patterns.is_empty()
+    }
+
+    /// Whether any entry has a `tag_regex`.
+    #[must_use]
+    pub fn has_tag_patterns(&self) -> bool {
+        self.settings.tag_filtering
+            && self
+                .deployments
+                .iter()
+                .any(|made| !made.tag_patterns.is_empty())
     }
 
     /// The settings in force.

@@ -35,7 +35,7 @@ impl ClassPolicy {
 }
 
 /// How many retries a failure may have in one group: the request's own number, else the group's
-/// policy, else the router's, else `num_retries`, else the defaults. A request that is wrong
+/// policy, else the router's, else the deployment's own, else `num_retries`, else the defaults. A request that is wrong
 /// wherever it goes is retried only where a policy says so.
 #[must_use]
 pub(super) fn retries_max(
@@ -43,6 +43,7 @@ pub(super) fn retries_max(
     group_policy: Option<&ClassPolicy>,
     class: FailureClass,
     asked: Option<u32>,
+    own: Option<u32>,
 ) -> u32 {
     let kind = Kind::of(class);
     let written = group_policy
@@ -59,6 +60,7 @@ pub(super) fn retries_max(
     };
     asked
         .or(written)
+        .or(own)
         .or(settings.num_retries)
         .unwrap_or(default)
 }
@@ -167,26 +169,28 @@ mod tests {
     fn retry_policy_order() {
         use FailureClass::*;
         let mut s = settings();
-        assert_eq!(retries_max(&s, None, Timeout, None), 3);
-        assert_eq!(retries_max(&s, None, InternalServer, None), 4);
-        assert_eq!(retries_max(&s, None, BadRequest, None), 0);
-        assert_eq!(retries_max(&s, None, ApiConnection, None), 3);
+        assert_eq!(retries_max(&s, None, Timeout, None, None), 3);
+        assert_eq!(retries_max(&s, None, InternalServer, None, None), 4);
+        assert_eq!(retries_max(&s, None, BadRequest, None, None), 0);
+        assert_eq!(retries_max(&s, None, ApiConnection, None, None), 3);
+        assert_eq!(retries_max(&s, None, Timeout, None, Some(6)), 6);
+        assert_eq!(retries_max(&s, None, Timeout, Some(0), Some(6)), 0);
         s.num_retries = Some(1);
-        assert_eq!(retries_max(&s, None, InternalServer, None), 1);
-        assert_eq!(retries_max(&s, None, BadRequest, None), 0);
-        assert_eq!(retries_max(&s, None, ContextWindow, Some(5)), 0);
+        assert_eq!(retries_max(&s, None, InternalServer, None, None), 1);
+        assert_eq!(retries_max(&s, None, BadRequest, None, None), 0);
+        assert_eq!(retries_max(&s, None, ContextWindow, Some(5), None), 0);
         s.retry_policy.timeout = Some(2);
         s.retry_policy.bad_request = Some(1);
-        assert_eq!(retries_max(&s, None, Timeout, None), 2);
-        assert_eq!(retries_max(&s, None, BadRequest, None), 1);
+        assert_eq!(retries_max(&s, None, Timeout, None, None), 2);
+        assert_eq!(retries_max(&s, None, BadRequest, None, None), 1);
         let group = ClassPolicy {
             timeout: Some(7),
             ..Default::default()
         };
-        assert_eq!(retries_max(&s, Some(&group), Timeout, None), 7);
-        assert_eq!(retries_max(&s, Some(&group), RateLimit, None), 1);
-        assert_eq!(retries_max(&s, Some(&group), Timeout, Some(0)), 0);
-        assert_eq!(retries_max(&s, Some(&group), BadRequest, Some(4)), 4);
+        assert_eq!(retries_max(&s, Some(&group), Timeout, None, None), 7);
+        assert_eq!(retries_max(&s, Some(&group), RateLimit, None, None), 1);
+        assert_eq!(retries_max(&s, Some(&group), Timeout, Some(0), None), 0);
+        assert_eq!(retries_max(&s, Some(&group), BadRequest, Some(4), None), 4);
     }
 
     #[test]

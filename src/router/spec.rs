@@ -1,6 +1,7 @@
 //! What the router is made of, as plain values: the snapshot fills these from the configuration.
 //! Nothing here knows YAML, and no default of the configuration is repeated elsewhere.
 
+use super::affinity::TieChecks;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -50,6 +51,11 @@ pub struct DeploymentSpec {
     pub order: Option<i64>,
     /// `litellm_params.tags`.
     pub tags: Vec<String>,
+    /// `litellm_params.tag_regex`: patterns on lines of the request's head that stand for a tag. One
+    /// that does not compile matches nothing: the snapshot has checked them.
+    pub tag_patterns: Vec<String>,
+    /// `litellm_params.max_retries`, or `num_retries`.
+    pub max_retries: Option<u32>,
     /// `litellm_params.region_name`.
     pub region: Option<String>,
     /// Dollars per input token.
@@ -182,6 +188,16 @@ pub struct RouterSettings {
     pub pre_call_checks: bool,
     /// `optional_pre_call_checks` has `prompt_caching`.
     pub prompt_caching: bool,
+    /// The other `optional_pre_call_checks` that tie a request to a deployment.
+    pub ties: TieChecks,
+    /// `deployment_affinity_ttl_seconds`.
+    pub ties_last: Duration,
+    /// `enforce_model_rate_limits`: rpm and tpm are limits, not only shares.
+    pub enforce_limits: bool,
+    /// `enable_weighted_failover`: a retry goes to the rest of the group by weight.
+    pub weighted_failover: bool,
+    /// `disable_retry_on_max_parallel_request_limit_error`: nobody waits for a slot.
+    pub no_waiting: bool,
     /// `enable_tag_filtering`.
     pub tag_filtering: bool,
     /// `tag_filtering_match_any`: false asks for all of the request's tags.
@@ -244,6 +260,11 @@ impl Default for RouterSettings {
             request_timeout: None,
             pre_call_checks: false,
             prompt_caching: false,
+            ties: TieChecks::default(),
+            ties_last: Duration::from_secs(3600),
+            enforce_limits: true,
+            weighted_failover: false,
+            no_waiting: false,
             tag_filtering: false,
             tags_match_any: true,
             default_priority: None,

@@ -22,6 +22,7 @@ use super::request::gone;
 use super::{Shard, answer, fault, hedge, respond};
 use crate::dialect::scan::Scan;
 use crate::error::{ErrorClass, Fault, GatewayError};
+use crate::router::affinity;
 use crate::router::{
     Attempt, Cause, Failure, FailureClass, Journey, Micros, Outcome, Step, Success,
 };
@@ -256,6 +257,7 @@ impl Work<'_> {
                         total: began.elapsed(),
                         input_tokens: served.usage.map(|usage| usage.prompt_tokens),
                         output_tokens: served.usage.map(|usage| usage.completion_tokens),
+                        answer: self.tie(router),
                     }),
                     Some(ref error) => failed(error, !served.goes_on),
                 };
@@ -286,6 +288,15 @@ impl Work<'_> {
         self.shard.wake_waiters();
         note_route(self.call, journey);
         result
+    }
+
+    /// What ties later requests to this answer, where the settings ask for that.
+    fn tie(&self, router: &crate::router::Router) -> Option<u64> {
+        if !router.settings().ties.answer {
+            return None;
+        }
+        let id = self.call.bill.answer_id.as_deref()?;
+        Some(affinity::tie(affinity::Tie::Answer, id.as_bytes()))
     }
 
     /// Waits before a retry.

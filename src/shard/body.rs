@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use shardgate_io::http1::server::Request;
 
 use super::call::Call;
-use super::{fault, google};
+use super::{fault, google, steer};
 use crate::dialect::multipart::Multipart;
 use crate::dialect::scan::{Scan, scan};
 use crate::error::{ErrorClass, GatewayError};
@@ -64,7 +64,7 @@ pub(super) fn read(
     let scan = scan(body).map_err(GatewayError::malformed)?;
     let fields = Fields { scan: &scan, body };
     let named = fields.text("model")?;
-    let model = model(call, operation, path_model, named)?;
+    let mut model = model(call, operation, path_model, named)?;
     required(operation, &fields)?;
     reserved(call, &fields)?;
     let mut facts = facts(request, &fields, operation)?;
@@ -74,12 +74,18 @@ pub(super) fn read(
             .and_then(crate::router::affinity::fingerprint);
     }
     let mock = fields.json("mock_response")?;
+    let end_user = end_user(request, fields.text("user").ok().flatten());
+    let mut alias = None;
+    if call.snapshot.steers {
+        alias = steer::renamed(call, &mut model);
+        steer::steer(call, request, &fields, end_user.as_deref(), &mut facts);
+    }
     let usage: Option<StreamOptions> = fields.json("stream_options")?;
     Ok(Box::new(Asked {
         operation,
         model,
-        alias: None,
-        end_user: end_user(request, fields.text("user").ok().flatten()),
+        alias,
+        end_user,
         stream: facts.stream,
         array: google::wants_array(call.verb, request),
         include_usage: usage.is_some_and(|options| options.include_usage == Some(true)),
@@ -229,7 +235,7 @@ fn reserved(call: &Call, fields: &Fields<'_>) -> Result<(), GatewayError> {
 }
 
 /// Values of the top level.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     scan: &'a Scan,
     body: &'a [u8],
 }
@@ -247,7 +253,7 @@ impl Fields<'_> {
             .filter(|raw| *raw != b"null")
     }
 
-    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, GatewayError> {
+    pub(super) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, GatewayError> {
         let Some(raw) = self.raw(name) else {
             return Ok(None);
         };
@@ -259,7 +265,7 @@ impl Fields<'_> {
         })
     }
 
-    fn text(&self, name: &str) -> Result<Option<String>, GatewayError> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, GatewayError> {
         self.json(name)
     }
 

@@ -325,7 +325,8 @@ pub(super) async fn admit(
         }
         let resolved = account.caller.resolve(&asked.model).to_owned();
         if resolved != asked.model {
-            asked.alias = Some(std::mem::replace(&mut asked.model, resolved));
+            let named = std::mem::replace(&mut asked.model, resolved);
+            asked.alias.get_or_insert(named);
         }
         if !asked.model.is_empty() {
             account

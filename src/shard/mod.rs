@@ -23,6 +23,7 @@ mod passage;
 mod relay;
 mod request;
 mod respond;
+mod steer;
 mod waiters;
 
 use std::cell::{Cell, RefCell};

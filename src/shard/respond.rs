@@ -92,6 +92,9 @@ fn begin(work: &mut Work<'_>, status: u16, upstream: &Headers, out: &mut Vec<u8>
         call.route.attempted_fallbacks,
     );
     super::callers::headers(work.shard, call, out);
+    if !call.snapshot.settings.upstream_headers {
+        return;
+    }
     for (name, value) in upstream.each() {
         if name.len() > 12 && name[..12].eq_ignore_ascii_case(b"x-ratelimit-") {
             header(out, name, value);

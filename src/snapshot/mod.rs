@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub router: Router,
     /// One per `model_list` entry that can be called.
     pub deployments: Vec<Deployment>,
+    /// Some setting wants to know more of a request than most do.
+    pub steers: bool,
     /// The names that `/models` lists, sorted.
     pub public_models: BTreeSet<String>,
     /// What only shows when the deployments are put together: line and column, what, and why.
@@ -90,6 +92,7 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
             warnings.push(format!("{place}: {why}; it is left out"));
             continue;
         }
+        errors.extend(routing::bad_tag_pattern(entry).map(|why| format!("{place}: {why}")));
         let defaults = &config.router.default_litellm_params;
         match Deployment::build(entry, defaults, lasting, &env, verify) {
             Ok(deployment) => {
@@ -123,9 +126,19 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
         routing::spec(config, &entries, &deployments),
         &mut lasting.registry(),
     );
+    if router.strategy().name() == "custom" {
+        warnings.push(
+            "0:0: routing_strategy custom: a Python strategy (custom_routing_strategy_path) is not \
+             in force yet; simple-shuffle serves"
+                .to_owned(),
+        );
+    }
     let public_models = public_models(config, &entries);
     Ok(Snapshot {
         version,
+        steers: !settings.model_alias_map.is_empty()
+            || router.settings().ties.any()
+            || router.has_tag_patterns(),
         settings,
         router,
         deployments,

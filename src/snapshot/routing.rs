@@ -8,7 +8,7 @@ use shardgate_config::{AllowedFailsPolicy, Config, Fallback, ModelEntry, RetryPo
 use super::Deployment;
 use crate::router::{
     AliasSpec, ClassPolicy, DeploymentSpec, FallbackTable, LatencyArgs, Needs, RouterSettings,
-    RouterSpec,
+    RouterSpec, TieChecks,
 };
 
 /// LiteLLM's cooldown where none is written.
@@ -58,6 +58,8 @@ fn deployment(config: &Config, entry: &ModelEntry, made: &Deployment) -> Deploym
         cooldown: entry.cooldown_time(),
         order: entry.order().and_then(|order| i64::try_from(order).ok()),
         tags: entry.tags().into_iter().map(str::to_owned).collect(),
+        tag_patterns: tag_patterns(entry),
+        max_retries: entry.max_retries().map(small),
         region: entry.region_name().map(str::to_owned),
         input_cost: fact("input_cost_per_token").and_then(Value::as_f64),
         output_cost: fact("output_cost_per_token").and_then(Value::as_f64),
@@ -65,6 +67,23 @@ fn deployment(config: &Config, entry: &ModelEntry, made: &Deployment) -> Deploym
         lacks: lacks(entry),
         caches_prompts: flag(entry, "supports_prompt_caching") == Some(true),
     }
+}
+
+fn tag_patterns(entry: &ModelEntry) -> Vec<String> {
+    let list = entry
+        .litellm_params
+        .get("tag_regex")
+        .and_then(Value::as_array);
+    let texts = list.into_iter().flatten().filter_map(Value::as_str);
+    texts.map(str::to_owned).collect()
+}
+
+/// Patterns that do not compile, with the reason.
+pub(super) fn bad_tag_pattern(entry: &ModelEntry) -> Option<String> {
+    tag_patterns(entry).iter().find_map(|text| {
+        let error = regex::Regex::new(text).err()?;
+        Some(format!("litellm_params.tag_regex: {error}"))
+    })
 }
 
 fn text(entry: &ModelEntry, name: &str) -> Option<String> {
@@ -110,6 +129,7 @@ fn aliases(config: &Config) -> Vec<AliasSpec> {
 
 fn settings(config: &Config) -> RouterSettings {
     let router = &config.router;
+    let checks = |name: &str| router.optional_pre_call_checks.iter().any(|n| n == name);
     RouterSettings {
         strategy: strategy(config),
         latency: latency(config),
@@ -142,10 +162,18 @@ fn settings(config: &Config) -> RouterSettings {
         stream_timeout: router.stream_timeout,
         request_timeout: config.litellm.request_timeout,
         pre_call_checks: router.enable_pre_call_checks,
-        prompt_caching: router
-            .optional_pre_call_checks
-            .iter()
-            .any(|name| name == "prompt_caching"),
+        prompt_caching: checks("prompt_caching"),
+        ties: TieChecks {
+            answer: checks("responses_api_deployment_check"),
+            session: checks("session_affinity"),
+            caller: checks("deployment_affinity"),
+        },
+        ties_last: router.deployment_affinity_ttl_seconds,
+        enforce_limits: router.enforce_model_rate_limits || checks("enforce_model_rate_limits"),
+        weighted_failover: router.enable_weighted_failover,
+        no_waiting: config
+            .general
+            .disable_retry_on_max_parallel_request_limit_error,
         tag_filtering: router.enable_tag_filtering,
         tags_match_any: router.tag_filtering_match_any,
         default_priority: router.default_priority.and_then(|p| i32::try_from(p).ok()),

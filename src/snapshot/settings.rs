@@ -77,6 +77,10 @@ pub struct Settings {
     pub requested_model: bool,
     /// `always_include_stream_usage`.
     pub always_include_stream_usage: Option<bool>,
+    /// `model_alias_map`.
+    pub model_alias_map: std::collections::BTreeMap<String, String>,
+    /// `return_response_headers`.
+    pub upstream_headers: bool,
     /// `mid_stream_fallback`.
     pub mid_stream_fallback: bool,
     /// `litellm_settings.drop_params`.
@@ -199,6 +203,8 @@ impl Settings {
             mock_testing: general.dangerously_allow_mock_testing_request_params,
             requested_model: general.response_model == ResponseModel::Requested,
             always_include_stream_usage: general.always_include_stream_usage,
+            model_alias_map: litellm.model_alias_map.clone(),
+            upstream_headers: litellm.return_response_headers,
             mid_stream_fallback: config.router.mid_stream_fallback,
             drop_params: litellm.drop_params,
             completion_model: general.completion_model.clone(),

@@ -576,3 +576,142 @@ def test_mid_stream_fallback_twice_and_within_the_group(gateway, upstreams):
     assert said(events) == "Hello good there"
     assert second.only.json["messages"][-1]["content"] == "Hello "
     assert third.only.json["messages"][-1]["content"] == "Hello good "
+
+
+# Ties between a request and a deployment
+
+def served_by(upstreams, server, count=12, **body):
+    """How many of the upstreams served so many alike requests."""
+    before = [len(up.requests) for up in upstreams]
+    for _ in range(count):
+        assert server.chat(**body).status_code == 200
+    return sum(len(up.requests) > was for up, was in zip(upstreams, before))
+
+
+@pytest.mark.parametrize("check, body", [
+    ("deployment_affinity", {"user": "caller-1"}),
+    ("session_affinity", {"metadata": {"session_id": "one"}}),
+    ("session_affinity", {"litellm_session_id": "two"}),
+    ("session_affinity", {"headers": {"x-litellm-session-id": "three"}}),
+])
+def test_optional_pre_call_checks(gateway, upstreams, check, body):
+    ups = [upstreams() for _ in range(4)]
+    server = gateway(config(*[entry("m", up) for up in ups], router=settings(optional_pre_call_checks=[check])), "--num_workers", 2)
+    assert served_by(ups, server, **body) == 1
+    assert served_by(ups, server, count=24) > 1, "without it nothing ties"
+
+
+def test_optional_pre_call_checks_responses_api_deployment_check(gateway, upstreams):
+    ups = [upstreams() for _ in range(4)]
+    made = config(*[entry("m", up) for up in ups], router=settings(optional_pre_call_checks=["responses_api_deployment_check"]))
+    server = gateway(made)
+    whole = {"id": "", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": [],
+             "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}}
+    for number, up in enumerate(ups):
+        up.answer(Answer(body={**whole, "id": f"resp_{number}"}))
+    first = server.post("/v1/responses", {"model": "m", "input": "hi"}).json()["id"]
+    for _ in range(10):
+        again = server.post("/v1/responses", {"model": "m", "input": "go on", "previous_response_id": first})
+        assert again.json()["id"] == first
+
+
+def test_deployment_affinity_ttl_seconds(gateway, upstreams):
+    ups = [upstreams() for _ in range(4)]
+    made = config(*[entry("m", up) for up in ups],
+                  router=settings(optional_pre_call_checks=["deployment_affinity"], deployment_affinity_ttl_seconds=1))
+    server = gateway(made)
+    assert served_by(ups, server, user="caller-1") == 1
+    seen = set()
+    for _ in range(5):
+        time.sleep(2.1)
+        before = [len(up.requests) for up in ups]
+        assert server.chat(user="caller-1").status_code == 200
+        seen.add([len(up.requests) - was for up, was in zip(ups, before)].index(1))
+    assert len(seen) > 1, "past its time a tie is forgotten"
+
+
+# Limits, retries, tags and names
+
+def test_enforce_model_rate_limits(gateway, upstream):
+    server = gateway(config(entry("m", upstream, rpm=3), router=settings(enforce_model_rate_limits=False)))
+    assert many(server, 20) == {200: 20}, "rpm is only a share then"
+    server = gateway(config(entry("m", upstream, rpm=3), router=settings(enforce_model_rate_limits=True)))
+    assert many(server, 20) == {200: 3, 429: 17}
+
+
+def test_disable_retry_on_max_parallel_request_limit_error(gateway, upstream):
+    upstream.answer(slow(1))
+    made = config(entry("m", upstream, max_parallel_requests=1), router=settings(),
+                  general={"disable_retry_on_max_parallel_request_limit_error": True})
+    server = gateway(made)
+    first = threading.Thread(target=lambda: server.chat())
+    first.start()
+    upstream.wait(1)
+    began = time.monotonic()
+    with httpx.Client(base_url=server.base_url, trust_env=False, timeout=30) as client:
+        answer = client.post("/v1/chat/completions", json={"model": "m", "messages": [{"role": "user", "content": "x"}]})
+    assert answer.status_code == 429 and time.monotonic() - began < 0.5
+    first.join()
+
+
+def test_enable_weighted_failover(gateway, upstreams):
+    dear, middle, cheap = upstreams(), upstreams(), upstreams()
+    cheap.answer(FAILS)
+    price = lambda each: {"input_cost_per_token": each, "output_cost_per_token": each}
+    made = lambda **more: config(entry("m", dear, info=price(0.003), weight=9), entry("m", middle, info=price(0.002), weight=1),
+                                 entry("m", cheap, info=price(0.001), weight=1),
+                                 router={"routing_strategy": "cost-based-routing", "num_retries": 1, "retry_budget_floor": 1000, **more})
+    server = gateway(made())
+    assert many(server, 30, threads=1) == {200: 30}
+    assert len(middle.requests) == 30 and not dear.requests, "a retry goes by the strategy"
+    server = gateway(made(enable_weighted_failover=True))
+    assert many(server, 30, threads=1) == {200: 30}
+    assert len(dear.requests) >= 18, "nine of ten retries go by weight"
+
+
+@pytest.mark.parametrize("name", ["max_retries", "num_retries"])
+def test_retries_of_a_deployment(gateway, upstream, name):
+    upstream.answer(FAILS)
+    server = gateway(config(entry("m", upstream, **{name: 2}), router=settings(num_retries=0)))
+    answer = server.chat()
+    assert answer.status_code == 500 and len(upstream.requests) == 3
+    assert server.chat(num_retries=0).status_code == 500
+    assert len(upstream.requests) == 4, "the request's own number wins"
+    assert name not in upstream.last.json
+
+
+def test_tag_regex(gateway, upstreams):
+    tools, others = upstreams(), upstreams()
+    made = config(entry("m", tools, tag_regex=["^User-Agent: claude-code/"]), entry("m", others, tags=["default"]),
+                  router=settings(enable_tag_filtering=True))
+    server = gateway(made)
+    for _ in range(10):
+        assert server.chat(headers={"user-agent": "curl/8"}).status_code == 200
+    assert not tools.requests and len(others.requests) == 10
+    for _ in range(10):
+        assert server.chat(headers={"user-agent": "claude-code/1.0"}).status_code == 200
+    assert tools.requests and "tag_regex" not in tools.last.json
+
+
+def test_model_alias_map(gateway, upstream):
+    server = gateway(config(entry("m", upstream), litellm={"model_alias_map": {"gpt-old": "m"}}))
+    answer = server.chat("gpt-old")
+    assert answer.status_code == 200 and answer.json()["model"] == "gpt-old"
+    assert upstream.only.json["model"] == "upstream-model"
+
+
+def test_return_response_headers(gateway, upstream):
+    upstream.answer(Answer(body=canned.chat(), headers={"x-custom": "1"}))
+    assert "llm_provider-x-custom" in gateway(config(entry("m", upstream))).chat().headers
+    server = gateway(config(entry("m", upstream), litellm={"return_response_headers": False}))
+    answer = server.chat()
+    assert not [name for name in answer.headers if name.startswith("llm_provider-")]
+    assert "x-litellm-model-id" in answer.headers
+
+
+def test_custom_routing_strategy_path(gateway, upstreams):
+    ups = [upstreams(), upstreams()]
+    made = config(*[entry("m", up) for up in ups], router=settings(routing_strategy="custom", custom_routing_strategy_path="my_router.strategy"))
+    server = gateway(made)
+    server.wait_log("custom_routing_strategy_path.*not in force yet; simple-shuffle serves")
+    assert many(server, 20) == {200: 20}

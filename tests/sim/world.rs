@@ -273,6 +273,7 @@ impl World {
                     total: took,
                     input_tokens: Some(arrival.input_tokens),
                     output_tokens: Some(arrival.output_tokens),
+                    answer: None,
                 };
                 (took, Outcome::Success(success))
             }

@@ -292,6 +292,7 @@ impl World<'_> {
             total,
             input_tokens: Some(row.input_tokens as u64),
             output_tokens: Some(row.output_tokens as u64),
+            answer: None,
         })
     }
 

@@ -228,7 +228,7 @@ const ROWS: &[Row] = &[
     row(Later, "token_rate_limit_type",
         Choice(&["total", "input", "output"]), Default::Text("total"),
         "Which tokens count against a key's tokens per minute."),
-    row(Later, "disable_retry_on_max_parallel_request_limit_error", Bool, OFF,
+    row(InForce, "disable_retry_on_max_parallel_request_limit_error", Bool, OFF,
         "A call that found its deployment full is not retried."),
     // Health and alerting.
     row(InForce, "background_health_checks", Bool, ON,

@@ -165,10 +165,10 @@ const PARAMS: &[Row] = &[
     row(InForce, "request_timeout", Seconds(0.00001, SECONDS_MAX), Unset,
         "Another name of `timeout`, which wins.")
         .example("60"),
-    row(Later, "max_retries", Integer(0, 100), Unset,
+    row(InForce, "max_retries", Integer(0, 100), Unset,
         "Retries of this deployment's calls; wins over `num_retries` of the settings.")
         .example("2"),
-    row(Later, "num_retries", Integer(0, 100), Unset,
+    row(InForce, "num_retries", Integer(0, 100), Unset,
         "Another name of `max_retries`, which wins.")
         .example("2"),
     row(InForce, "cooldown_time", Seconds(0.0, SECONDS_MAX), Means("the router's"),
@@ -177,7 +177,7 @@ const PARAMS: &[Row] = &[
     row(InForce, "tags", List(&Text), Unset,
         "Tags that requests may ask for, see `router_settings.enable_tag_filtering`.")
         .example("[premium]"),
-    row(Later, "tag_regex", List(&Text), Unset,
+    row(InForce, "tag_regex", List(&Text), Unset,
         "Patterns on request headers that stand for tags.")
         .example("[\"^User-Agent: curl\"]"),
     row(InForce, "order", Integer(0, i64::MAX), Unset,

@@ -99,7 +99,7 @@ const ROWS: &[Row] = &[
         "A second cache in each shard's memory, in front of the configured one."),
     row(InForce, "enable_pre_call_checks", Bool, OFF,
         "Deployments whose context window the prompt exceeds are skipped."),
-    row(Later, "optional_pre_call_checks", List(&Known(PRE_CALL_CHECKS)), Texts(&[]),
+    row(InForce, "optional_pre_call_checks", List(&Known(PRE_CALL_CHECKS)), Texts(&[]),
         "More checks before a call.")
         .example("[prompt_caching]"),
     row(InForce, "enable_tag_filtering", Bool, OFF,
@@ -173,11 +173,11 @@ const ROWS: &[Row] = &[
         "Odds and ends."),
     row(InForce, "ignore_invalid_deployments", Bool, OFF,
         "A deployment that cannot work is left out with a warning."),
-    row(Later, "enforce_model_rate_limits", Bool, Default::Bool(true),
+    row(InForce, "enforce_model_rate_limits", Bool, Default::Bool(true),
         "rpm and tpm of deployments are hard limits under every strategy."),
-    row(Later, "deployment_affinity_ttl_seconds", Seconds(0.0, SECONDS_MAX), Num(3600.0),
+    row(InForce, "deployment_affinity_ttl_seconds", Seconds(0.0, SECONDS_MAX), Num(3600.0),
         "How long a caller stays with a deployment, where a check asks for it."),
-    row(Later, "enable_weighted_failover", Bool, OFF,
+    row(InForce, "enable_weighted_failover", Bool, OFF,
         "A retry goes to the rest of the group by weight."),
     row(InForce, "enable_pre_call_check", Bool, OFF,
         "A slip in LiteLLM's own pages.")

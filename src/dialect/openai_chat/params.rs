@@ -200,6 +200,7 @@ pub fn is_gateway_setting(name: &str) -> bool {
         "rust",
         "space_id",
         "supports_system_message",
+        "tag_regex",
         "token",
         "tpm",
         "use_in_pass_through",

@@ -105,7 +105,7 @@ impl Journey {
             .or(router.settings().default_priority)
             .is_some();
         match refusal.cause {
-            Cause::NoSlot => true,
+            Cause::NoSlot => !router.settings().no_waiting,
             Cause::LimitReached | Cause::Cooling => {
                 has_priority && refusal.opens.is_some_and(|at| at < self.deadline)
             }

@@ -98,6 +98,8 @@ pub struct Success {
     pub input_tokens: Option<u64>,
     /// Tokens of the answer, where known.
     pub output_tokens: Option<u64>,
+    /// What ties a later request to this answer.
+    pub answer: Option<u64>,
 }
 
 /// One group on the way, and the name that led to it.
@@ -486,6 +488,13 @@ impl Journey {
         if let Some(prompt) = self.facts.prompt.filter(|_| deployment.spec.caches_prompts) {
             let affinity = &router.group(self.leg.group).live.affinity;
             affinity.remember(prompt, deployment.mark, now);
+        }
+        if let Some(ties) = self.facts.ties {
+            let affinity = &router.group(self.leg.group).live.affinity;
+            let served = [success.answer, ties.session, ties.caller];
+            for what in served.into_iter().flatten() {
+                affinity.remember(what, deployment.mark, now);
+            }
         }
         filter::release(router, live, permit, used, true);
     }

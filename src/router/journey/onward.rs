@@ -56,7 +56,8 @@ impl Journey {
     ) -> Option<Duration> {
         let settings = router.settings();
         let policy = router.group_retry_policy(&self.leg.asked, self.leg.group);
-        let most = retry::retries_max(settings, policy, class, self.facts.num_retries);
+        let own = router.deployment(failed).spec.max_retries;
+        let most = retry::retries_max(settings, policy, class, self.facts.num_retries, own);
         if self.retries >= most || self.has_special_fallback(class, router) {
             return None;
         }

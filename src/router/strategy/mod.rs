@@ -58,6 +58,11 @@ pub trait Strategy: Sync {
         &[]
     }
 
+    /// Whether rpm and tpm bind under it, whatever `enforce_model_rate_limits` says.
+    fn enforces_limits(&self) -> bool {
+        false
+    }
+
     /// Whether it goes by the published speeds of deployments, which cost a little to keep.
     fn goes_by_speed(&self) -> bool {
         false

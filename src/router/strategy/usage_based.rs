@@ -12,6 +12,10 @@ impl Strategy for UsageBased {
         "usage-based-routing"
     }
 
+    fn enforces_limits(&self) -> bool {
+        true
+    }
+
     fn choose(&self, choice: &Choice<'_>, rng: &mut Rng) -> usize {
         choice.lowest(rng, |deployment| {
             deployment.live.tokens_per_minute(choice.now)
@@ -22,6 +26,10 @@ impl Strategy for UsageBased {
 impl Strategy for UsageBasedV2 {
     fn name(&self) -> &'static str {
         "usage-based-routing-v2"
+    }
+
+    fn enforces_limits(&self) -> bool {
+        true
     }
 
     fn choose(&self, choice: &Choice<'_>, rng: &mut Rng) -> usize {
