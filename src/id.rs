@@ -18,24 +18,50 @@ impl fmt::Display for RequestId {
 impl RequestId {
     /// The id's 32 hexadecimal digits, without hyphens.
     pub fn hex(self) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let number = u128::from(self.high) << 64 | u128::from(self.low);
-        let digit = |place: u32| char::from(DIGITS[(number >> (124 - 4 * place) & 15) as usize]);
-        (0..32).map(digit).collect()
+        let mut text = [0; 32];
+        text[..16].copy_from_slice(&hex_digits(self.high));
+        text[16..].copy_from_slice(&hex_digits(self.low));
+        ascii(&text)
     }
 
     /// The id as a UUID is written.
     pub fn text(self) -> String {
-        let hex = self.hex();
-        let mut text = String::with_capacity(36);
-        for (place, digit) in hex.chars().enumerate() {
-            if matches!(place, 8 | 12 | 16 | 20) {
-                text.push('-');
-            }
-            text.push(digit);
-        }
+        ascii(&self.bytes())
+    }
+
+    /// The same as bytes, without an allocation.
+    pub fn bytes(self) -> [u8; 36] {
+        let (high, low) = (hex_digits(self.high), hex_digits(self.low));
+        let mut text = [b'-'; 36];
+        text[..8].copy_from_slice(&high[..8]);
+        text[9..13].copy_from_slice(&high[8..12]);
+        text[14..18].copy_from_slice(&high[12..]);
+        text[19..23].copy_from_slice(&low[..4]);
+        text[24..].copy_from_slice(&low[4..]);
         text
     }
+}
+
+fn ascii(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
+}
+
+/// The 16 hexadecimal digits of a number, in lower case: its half-bytes are spread over the bytes of
+/// a 128-bit number, then all are made digits at once.
+fn hex_digits(number: u64) -> [u8; 16] {
+    const BYTES: u128 = u128::from_ne_bytes([1; 16]);
+    let mut spread = u128::from(number);
+    for (shift, mask) in [
+        (32, 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff),
+        (16, 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff),
+        (8, 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff),
+        (4, 0x0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f),
+    ] {
+        spread = (spread | spread << shift) & mask;
+    }
+    // One in each byte that holds ten or more: their digits start at `a`.
+    let letters = (spread + 6 * BYTES) >> 4 & BYTES;
+    (spread + u128::from(b'0') * BYTES + u128::from(b'a' - b'0' - 10) * letters).to_be_bytes()
 }
 
 impl fmt::Debug for RequestId {
@@ -83,6 +109,26 @@ pub fn mix(mut value: u64) -> u64 {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn digits_are_those_of_the_formatter() {
+        for number in [
+            0,
+            1,
+            0xabcdef,
+            u64::MAX,
+            0x0123_4567_89ab_cdef,
+            0xa0b0_c0d0_e0f0_9a8b,
+        ] {
+            assert_eq!(hex_digits(number), format!("{number:016x}").as_bytes());
+        }
+        let id = RequestId {
+            high: 0x0123_4567_89ab_8def,
+            low: 0x8edc_ba98_7654_3210,
+        };
+        assert_eq!(id.text(), "01234567-89ab-8def-8edc-ba9876543210");
+        assert_eq!(id.hex(), id.text().replace('-', ""));
+    }
 
     #[test]
     fn ids_are_unique_and_look_like_uuids() {

@@ -17,6 +17,7 @@ pub mod openai_responses;
 pub mod scan;
 pub mod splice;
 pub mod stream;
+pub mod tape;
 pub mod template;
 pub mod usage;
 pub mod walk;

@@ -121,8 +121,41 @@ impl fmt::Display for ScanError {
 
 impl std::error::Error for ScanError {}
 
+/// Hears of every value that the pass meets, in the order of the body.
+pub(super) trait Sink {
+    /// The name of the member whose value is next.
+    fn key(&mut self, key: Span);
+    /// A value starts at this byte.
+    fn begin(&mut self, at: usize);
+    /// The value that began last is no container and ends before this byte.
+    fn end(&mut self, at: usize);
+    /// The value that began last is a container; what begins now stands in it.
+    fn enter(&mut self);
+    /// The innermost open container ends before this byte.
+    fn leave(&mut self, at: usize);
+}
+
+/// Nobody listens.
+impl Sink for () {
+    #[inline]
+    fn key(&mut self, _: Span) {}
+    #[inline]
+    fn begin(&mut self, _: usize) {}
+    #[inline]
+    fn end(&mut self, _: usize) {}
+    #[inline]
+    fn enter(&mut self) {}
+    #[inline]
+    fn leave(&mut self, _: usize) {}
+}
+
 /// Checks `body` and notes the fields of its outermost object.
 pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
+    scan_into(body, &mut ())
+}
+
+/// The same, and `sink` hears of everything below.
+pub(super) fn scan_into(body: &[u8], sink: &mut impl Sink) -> Result<Scan, ScanError> {
     if u32::try_from(body.len()).is_err() {
         return Err(ScanError {
             kind: ScanErrorKind::TooLarge,
@@ -140,12 +173,12 @@ pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
     match reader.peek() {
         None => Err(reader.error(ScanErrorKind::Empty)),
         Some(b'{') => {
-            let scan = reader.outermost()?;
+            let scan = reader.outermost(sink)?;
             reader.nothing_more()?;
             Ok(scan)
         }
         Some(_) => {
-            reader.value(0)?;
+            reader.value(0, &mut ())?;
             reader.nothing_more()?;
             Err(ScanError {
                 kind: ScanErrorKind::NotAnObject,
@@ -377,7 +410,7 @@ impl Reader<'_> {
     }
 
     /// The outermost object; the cursor stands on its brace.
-    fn outermost(&mut self) -> Result<Scan, ScanError> {
+    fn outermost(&mut self, sink: &mut impl Sink) -> Result<Scan, ScanError> {
         let mut scan = Scan::new();
         let mut seen = 0u64;
         let open = self.at;
@@ -391,7 +424,8 @@ impl Reader<'_> {
                 let escaped = self.key()?;
                 let key = Span::new(key_start, self.colon()?);
                 let value_start = self.at;
-                self.value(1)?;
+                sink.key(key);
+                self.value(1, sink)?;
                 let field = Field {
                     key,
                     value: Span::new(value_start, self.at),
@@ -462,6 +496,16 @@ impl Reader<'_> {
         self.string()
     }
 
+    /// A member's name and its colon.
+    #[inline]
+    fn name(&mut self, sink: &mut impl Sink) -> Result<(), ScanError> {
+        let start = self.at;
+        self.key()?;
+        let end = self.colon()?;
+        sink.key(Span::new(start, end));
+        Ok(())
+    }
+
     /// The colon after a name and the space around it; returns where the name ended.
     #[inline]
     fn colon(&mut self) -> Result<usize, ScanError> {
@@ -474,13 +518,15 @@ impl Reader<'_> {
 
     /// One value of any kind. `outer` containers are open around it. Bit `n` of `objects` says whether the `n`-th
     /// container from inside is an object.
-    fn value(&mut self, outer: u32) -> Result<(), ScanError> {
+    fn value(&mut self, outer: u32, sink: &mut impl Sink) -> Result<(), ScanError> {
         let mut objects = 0u128;
         let mut depth = 0u32;
         loop {
+            sink.begin(self.at);
             match self.peek() {
                 Some(b'"') => {
                     self.string()?;
+                    sink.end(self.at);
                 }
                 Some(open @ (b'{' | b'[')) => {
                     if depth + outer >= NESTING_MAX {
@@ -488,14 +534,21 @@ impl Reader<'_> {
                     }
                     depth += 1;
                     objects = objects << 1 | u128::from(open == b'{');
-                    if self.enter(open)? {
+                    sink.enter();
+                    if self.enter(open, sink)? {
                         continue;
                     }
                 }
-                Some(b'-' | b'0'..=b'9') => self.number()?,
-                _ => self.literal()?,
+                Some(b'-' | b'0'..=b'9') => {
+                    self.number()?;
+                    sink.end(self.at);
+                }
+                _ => {
+                    self.literal()?;
+                    sink.end(self.at);
+                }
             }
-            if !self.leave(&mut objects, &mut depth)? {
+            if !self.leave(&mut objects, &mut depth, sink)? {
                 return Ok(());
             }
         }
@@ -503,7 +556,7 @@ impl Reader<'_> {
 
     /// Past an opening bracket, and past the first name in an object; whether a value follows.
     #[inline]
-    fn enter(&mut self, open: u8) -> Result<bool, ScanError> {
+    fn enter(&mut self, open: u8, sink: &mut impl Sink) -> Result<bool, ScanError> {
         self.at += 1;
         self.skip_space();
         // `]` and `}` are two past their opening ones.
@@ -511,15 +564,19 @@ impl Reader<'_> {
             return Ok(false);
         }
         if open == b'{' {
-            self.key()?;
-            self.colon()?;
+            self.name(sink)?;
         }
         Ok(true)
     }
 
     /// After a value: closes what ends here and goes to the next value; false when the outermost value has ended.
     #[inline]
-    fn leave(&mut self, objects: &mut u128, depth: &mut u32) -> Result<bool, ScanError> {
+    fn leave(
+        &mut self,
+        objects: &mut u128,
+        depth: &mut u32,
+        sink: &mut impl Sink,
+    ) -> Result<bool, ScanError> {
         // An empty container leaves the cursor on its closing bracket, as any last member does.
         while *depth > 0 {
             self.skip_space();
@@ -529,8 +586,7 @@ impl Reader<'_> {
                     self.at += 1;
                     self.skip_space();
                     if in_object {
-                        self.key()?;
-                        self.colon()?;
+                        self.name(sink)?;
                     }
                     return Ok(true);
                 }
@@ -539,6 +595,7 @@ impl Reader<'_> {
                 _ => return Err(self.unexpected()),
             }
             self.at += 1;
+            sink.leave(self.at);
             *depth -= 1;
             *objects >>= 1;
         }
@@ -705,269 +762,5 @@ fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::value::RawValue;
-    use std::collections::BTreeMap;
-    use std::path::PathBuf;
-
-    fn kind(body: &[u8]) -> Option<ScanErrorKind> {
-        scan(body).err().map(|error| error.kind)
-    }
-
-    #[test]
-    fn the_fields_of_the_outermost_object_are_found() {
-        let body = br#" { "model" : "gpt-4o" ,"n":1,"a\u0062c":[{"model":2}], "s":"x\"}" } "#;
-        let scan = scan(body).unwrap();
-        assert_eq!(scan.len(), 4);
-        assert_eq!(scan.value(body, "model"), Some(&b"\"gpt-4o\""[..]));
-        assert_eq!(scan.value(body, "abc"), Some(&br#"[{"model":2}]"#[..]));
-        assert_eq!(scan.string(body, "s").as_deref(), Some("x\"}"));
-        assert_eq!(scan.value(body, "absent"), None);
-        assert_eq!(scan.object.of(body), body.trim_ascii());
-    }
-
-    #[test]
-    fn what_is_refused_says_why() {
-        let check = |body: &[u8], expected| {
-            assert_eq!(
-                kind(body),
-                Some(expected),
-                "{}",
-                String::from_utf8_lossy(body)
-            )
-        };
-        check(b"", ScanErrorKind::Empty);
-        check(b"  ", ScanErrorKind::Empty);
-        check(b"{", ScanErrorKind::Truncated);
-        check(br#"{"a"#, ScanErrorKind::Truncated);
-        check(br#"{"a":1"#, ScanErrorKind::Truncated);
-        check(br#"{"a":1,}"#, ScanErrorKind::Syntax);
-        check(br#"{"a":1}x"#, ScanErrorKind::Syntax);
-        check(br#"{"a":1,"b":2,"a":3}"#, ScanErrorKind::DuplicateField);
-        check(br#"{"a":1,"\u0061":3}"#, ScanErrorKind::DuplicateField);
-        check(b"{\"a\":\"\xff\"}", ScanErrorKind::Utf8);
-        check(b"[1,2]", ScanErrorKind::NotAnObject);
-        check(b"\"text\"", ScanErrorKind::NotAnObject);
-        check(b"[1,2", ScanErrorKind::Truncated);
-        check(b"{\"a\":[1,2}", ScanErrorKind::Syntax);
-        check(b"{\"a\":{\"b\":1]}", ScanErrorKind::Syntax);
-        let many: String = (0..=FIELDS_MAX)
-            .map(|index| format!("\"f{index}\":0,"))
-            .collect();
-        check(
-            format!("{{{}\"z\":0}}", many).as_bytes(),
-            ScanErrorKind::TooManyFields,
-        );
-    }
-
-    #[test]
-    fn nesting_is_bounded_without_recursion() {
-        let nested = |levels: usize| {
-            format!(
-                "{{\"a\":{}{}}}",
-                "[".repeat(levels - 1),
-                "]".repeat(levels - 1)
-            )
-        };
-        assert_eq!(kind(nested(128).as_bytes()), None);
-        assert_eq!(kind(nested(129).as_bytes()), Some(ScanErrorKind::Nesting));
-        assert_eq!(
-            kind(nested(5_000_000).as_bytes()),
-            Some(ScanErrorKind::Nesting)
-        );
-        assert_eq!(
-            kind("[".repeat(5_000_000).as_bytes()),
-            Some(ScanErrorKind::Nesting)
-        );
-    }
-
-    #[test]
-    fn more_fields_than_fit_inline_are_found_too() {
-        let body: String = (0..60)
-            .map(|index| format!("\"field{index}\":{index},"))
-            .collect();
-        let body = format!("{{{}\"z\":0}}", body);
-        let scan = scan(body.as_bytes()).unwrap();
-        assert_eq!(scan.len(), 61);
-        for index in 0..60 {
-            let value = scan.value(body.as_bytes(), &format!("field{index}"));
-            assert_eq!(value, Some(index.to_string().as_bytes()));
-        }
-    }
-
-    #[test]
-    fn lone_surrogates_are_tolerated_and_stay_different() {
-        let body = br#"{"\ud800":"\udc00","\ud801":"\ud83d\ude00"}"#;
-        let scan = scan(body).unwrap();
-        assert_eq!(
-            decode_string(scan.fields()[0].value.of(body)).as_deref(),
-            Some("\u{fffd}\u{fffd}\u{fffd}")
-        );
-        assert_eq!(
-            decode_string(scan.fields()[1].value.of(body)).as_deref(),
-            Some("\u{1f600}")
-        );
-    }
-
-    /// The corpora stand beside the repository, or where `SHARDGATE_CORPORA` says; without them the test says so.
-    fn corpus() -> Option<PathBuf> {
-        let root = std::env::var_os("SHARDGATE_CORPORA").map_or_else(
-            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora"),
-            PathBuf::from,
-        );
-        let folder = root.join("json_test_suite");
-        if folder.is_dir() {
-            return Some(folder);
-        }
-        println!("skipped: {} is not there", folder.display());
-        None
-    }
-
-    #[test]
-    fn the_json_test_suite_is_judged_rightly() {
-        let Some(folder) = corpus() else { return };
-        let mut files = vec![folder];
-        let mut judged = 0;
-        while let Some(path) = files.pop() {
-            if path.is_dir() {
-                files.extend(
-                    std::fs::read_dir(path)
-                        .unwrap()
-                        .map(|entry| entry.unwrap().path()),
-                );
-                continue;
-            }
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            if !name.ends_with(".json") || !(name.starts_with("y_") || name.starts_with("n_")) {
-                continue;
-            }
-            let text = std::fs::read(&path).unwrap();
-            let valid = name.starts_with("y_");
-            let whole = matches!(
-                kind(&text),
-                None | Some(ScanErrorKind::NotAnObject | ScanErrorKind::DuplicateField)
-            );
-            assert_eq!(whole, valid, "{name} as a body");
-            let field = [b"{\"field\": ".as_slice(), &text, b", \"next\": 1}"].concat();
-            assert_eq!(kind(&field).is_none(), valid, "{name} as a value");
-            judged += 1;
-        }
-        assert!(judged > 250, "only {judged} files");
-    }
-
-    /// A small generator (xorshift) of JSON-like text, mostly valid.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, bound: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % bound
-        }
-
-        fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
-            words[self.below(words.len() as u64) as usize]
-        }
-
-        fn space(&mut self, out: &mut String) {
-            out.push_str(self.pick(&["", "", "", " ", "\n", " \t"]));
-        }
-
-        fn text(&mut self, out: &mut String) {
-            out.push('"');
-            for _ in 0..self.below(12) {
-                out.push_str(self.pick(&[
-                    "a",
-                    "model",
-                    "\\n",
-                    "\\\"",
-                    "é",
-                    "\\u00e9",
-                    "\\ud83d\\ude00",
-                    "日本",
-                    "{",
-                    "]",
-                    " ",
-                ]));
-            }
-            out.push('"');
-        }
-
-        fn value(&mut self, depth: u64, out: &mut String) {
-            match self.below(if depth > 4 { 4 } else { 6 }) {
-                0 => out.push_str(
-                    self.pick(&["0", "-1", "3.25", "1e5", "12E-2", "true", "false", "null"]),
-                ),
-                1..=3 => self.text(out),
-                kind => {
-                    let object = kind == 4;
-                    out.push(if object { '{' } else { '[' });
-                    for index in 0..self.below(5) {
-                        if index > 0 {
-                            out.push(',');
-                        }
-                        self.space(out);
-                        if object {
-                            out.push_str(&format!("\"k{index}\""));
-                            self.space(out);
-                            out.push(':');
-                        }
-                        self.value(depth + 1, out);
-                        self.space(out);
-                    }
-                    out.push(if object { '}' } else { ']' });
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn serde_json_agrees_on_generated_and_damaged_bodies() {
-        for seed in 1..4000u64 {
-            let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-            let mut body = String::from("{");
-            for index in 0..random.below(30) {
-                body.push_str(if index > 0 { "," } else { "" });
-                random.space(&mut body);
-                body.push_str(&format!("\"field{index}\""));
-                random.space(&mut body);
-                body.push(':');
-                random.space(&mut body);
-                random.value(0, &mut body);
-                random.space(&mut body);
-            }
-            body.push('}');
-            let mut body = body.into_bytes();
-            if seed % 2 == 0 {
-                let at = random.below(body.len() as u64) as usize;
-                match random.below(3) {
-                    0 => drop(body.remove(at)),
-                    1 => body.truncate(at),
-                    _ => body[at] = b"{}[],:\"\\0atn-.eE \x01\xc3"[random.below(19) as usize],
-                }
-            }
-            let expected: Result<BTreeMap<String, Box<RawValue>>, _> =
-                serde_json::from_slice(&body);
-            let context = format!("seed {seed}: {}", String::from_utf8_lossy(&body));
-            match (scan(&body), expected) {
-                (Ok(scan), Ok(expected)) => {
-                    assert_eq!(scan.len(), expected.len(), "{context}");
-                    for (name, value) in expected {
-                        assert_eq!(
-                            scan.value(&body, &name),
-                            Some(value.get().as_bytes()),
-                            "{context}"
-                        );
-                    }
-                }
-                (Err(error), Ok(_)) => {
-                    assert_eq!(error.kind, ScanErrorKind::DuplicateField, "{context}")
-                }
-                (Ok(_), Err(error)) => panic!("{context}: {error}"),
-                (Err(_), Err(_)) => {}
-            }
-        }
-    }
-}
+#[path = "scan_tests.rs"]
+mod tests;

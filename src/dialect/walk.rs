@@ -46,8 +46,14 @@ pub fn name_of(body: &[u8], field: Field) -> &[u8] {
 
 /// The number under `span`, when it is a non-negative integer (`12`, also `12.0`).
 pub fn unsigned(body: &[u8], span: Span) -> Option<u64> {
-    let text = std::str::from_utf8(span.of(body)).ok()?;
-    text.strip_suffix(".0").unwrap_or(text).parse().ok()
+    let text = span.of(body);
+    let digits = text.strip_suffix(b".0").unwrap_or(text);
+    let add = |sum: u64, digit: &u8| match digit {
+        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    };
+    digits.first()?;
+    digits.iter().try_fold(0, add)
 }
 
 /// Whether the value is `null`.
@@ -89,7 +95,8 @@ impl FieldList {
         }
     }
 
-    fn push(&mut self, field: Field) {
+    /// Adds a member behind the others.
+    pub(super) fn push(&mut self, field: Field) {
         if self.count < self.inline.len() {
             self.inline[self.count] = field;
         } else {
@@ -99,6 +106,14 @@ impl FieldList {
             self.more.push(field);
         }
         self.count += 1;
+    }
+}
+
+impl FromIterator<Field> for FieldList {
+    fn from_iter<I: IntoIterator<Item = Field>>(fields: I) -> Self {
+        let mut list = Self::default();
+        fields.into_iter().for_each(|field| list.push(field));
+        list
     }
 }
 

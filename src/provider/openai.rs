@@ -16,6 +16,7 @@ use crate::dialect::openai_other;
 use crate::dialect::scan::{Scan, Span, scan};
 use crate::dialect::splice::{Edits, Spliced};
 use crate::dialect::stream::{StreamKind, StreamTap};
+use crate::dialect::tape::Tape;
 use crate::error::{ErrorClass, GatewayError, push_json_string};
 
 /// All that distinguishes a provider on the OpenAI wire.
@@ -323,7 +324,12 @@ pub(super) fn answer(
         // Audio, subtitles, plain text.
         return Ok(Answer::new(Spliced::unchanged()));
     }
-    let fields = scan(body).map_err(|error| unreadable(label, &error))?;
+    let mut tape = Tape::default();
+    let fields = match context.operation {
+        Operation::Chat => tape.scan(body),
+        _ => scan(body),
+    }
+    .map_err(|error| unreadable(label, &error))?;
     let mut model = Vec::new();
     push_json_string(&mut model, context.requested_model);
     let model = (!context.keep_upstream_model).then_some(model.as_slice());
@@ -335,7 +341,7 @@ pub(super) fn answer(
     answer.id = fields.string(body, "id").map(std::borrow::Cow::into_owned);
     match context.operation {
         Operation::Chat => {
-            let read = response::edit(body, &fields, rules, model, &mut edits);
+            let read = response::edit(body, (&fields, &tape), rules, model, &mut edits);
             (answer.usage, answer.finish_reason) = (read.usage, read.finish_reason);
         }
         Operation::Rerank => {

@@ -6,8 +6,9 @@ use memchr::memmem;
 
 use crate::dialect::scan::{Field, Scan, Span, decode_string};
 use crate::dialect::splice::{Edits, Members};
+use crate::dialect::tape::Tape;
 use crate::dialect::usage::Usage;
-use crate::dialect::walk::{self, FieldList};
+use crate::dialect::walk;
 
 /// What distinguishes a provider's answers.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +43,10 @@ pub struct Read {
     pub finish_reason: Option<String>,
 }
 
-/// Writes the edits for a chat answer. `model` is the JSON string for the client, if it is replaced.
+/// Writes the edits for a chat answer that `scan` and `tape` were read from. `model` is the JSON string for the client, if it is replaced.
 pub fn edit(
     body: &[u8],
-    scan: &Scan,
+    (scan, tape): (&Scan, &Tape),
     rules: &ResponseRules,
     model: Option<&[u8]>,
     edits: &mut Edits,
@@ -60,12 +61,13 @@ pub fn edit(
                 }
             }
             b"choices" => {
-                for (choice, fields) in walk::objects(body, field.value) {
-                    edit_choice(body, choice, fields.as_slice(), rules, edits, &mut read);
+                for (choice, fields) in tape.objects(body, field.value) {
+                    let choice = (choice, fields.as_slice());
+                    edit_choice(body, tape, choice, rules, edits, &mut read);
                 }
             }
             b"usage" => {
-                read.usage = edit_usage(body, field.value, edits);
+                read.usage = edit_usage(body, tape, field.value, edits);
             }
             b"service_tier" if rules.plain_service_tier && !is_known_tier(field.value.of(body)) => {
                 edits.replace(field.value, b"\"auto\"");
@@ -88,8 +90,8 @@ fn is_known_tier(value: &[u8]) -> bool {
 
 fn edit_choice(
     body: &[u8],
-    choice: Span,
-    fields: &[Field],
+    tape: &Tape,
+    (choice, fields): (Span, &[Field]),
     rules: &ResponseRules,
     edits: &mut Edits,
     read: &mut Read,
@@ -99,7 +101,7 @@ fn edit_choice(
     let mut has_vendor_fields = false;
     for (index, field) in fields.iter().enumerate() {
         match walk::name_of(body, *field) {
-            b"message" => edit_message(body, field.value, rules, edits),
+            b"message" => edit_message(body, tape, field.value, rules, edits),
             b"finish_reason" => {
                 if read.finish_reason.is_none() {
                     read.finish_reason = decode_string(field.value.of(body))
@@ -140,8 +142,8 @@ fn move_members(body: &[u8], fields: &[Field], moved: &[usize], members: &mut Me
     moved.iter().for_each(|&index| members.remove(index));
 }
 
-fn edit_message(body: &[u8], message: Span, rules: &ResponseRules, edits: &mut Edits) {
-    let list = FieldList::of(body, message);
+fn edit_message(body: &[u8], tape: &Tape, message: Span, rules: &ResponseRules, edits: &mut Edits) {
+    let list = tape.fields(message);
     let fields = list.as_slice();
     let mut members = Members::new();
     let mut moved = Vec::new();
@@ -272,8 +274,8 @@ fn join(body: &[u8], strings: &[Span], out: &mut Vec<u8>) {
 }
 
 /// Nulls go; reasoning tokens that a vendor states beside the details go into them.
-fn edit_usage(body: &[u8], span: Span, edits: &mut Edits) -> Option<Usage> {
-    let list = FieldList::of(body, span);
+fn edit_usage(body: &[u8], tape: &Tape, span: Span, edits: &mut Edits) -> Option<Usage> {
+    let list = tape.fields(span);
     let fields = list.as_slice();
     let usage = Usage::of(body, fields);
     let mut members = Members::new();
