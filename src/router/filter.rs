@@ -15,7 +15,7 @@ use std::time::Duration;
 const SILENCE_TIMES: u32 = 4;
 /// and for this long at least.
 const SILENCE_LEAST: Duration = Duration::from_micros(SILENCE_LEAST_US);
-const SILENCE_LEAST_US: u64 = 1_000_000;
+const SILENCE_LEAST_US: u64 = 250_000;
 
 /// When a call that found no slot among those leased looks again.
 const LEASE_LOOK: Duration = Duration::from_millis(10);

@@ -379,6 +379,27 @@ impl Router {
         self.strategy
     }
 
+    /// The model by which to count a prompt's tokens before a choice: where an estimate of them (four
+    /// bytes each) cannot say whether the prompt fits a deployment's context window. A token is one
+    /// byte at least, and the longest runs that are one token are some ten times what is usual.
+    #[must_use]
+    pub fn counts_tokens_by(&self, resolution: &Resolution, estimate: u64) -> Option<&str> {
+        const BYTES_PER_TOKEN: u64 = 4;
+        const HOPELESS_TIMES: u64 = 10;
+        if !self.settings.pre_call_checks {
+            return None;
+        }
+        let group = self.group(self.group_of(resolution)?);
+        let near = |ix: &&DeploymentIx| {
+            let window = self.deployment(**ix).spec.context_window;
+            window.is_some_and(|window| {
+                estimate * BYTES_PER_TOKEN > window && estimate < window * HOPELESS_TIMES
+            })
+        };
+        let ix = group.deployments.iter().find(near)?;
+        Some(&self.deployment(*ix).spec.model)
+    }
+
     /// Publishes what is known of a deployment's speed, where the strategy goes by it.
     fn publish_speed(&self, ix: DeploymentIx, now: Micros) {
         if self.goes_by_speed {

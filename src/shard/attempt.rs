@@ -14,7 +14,7 @@ use shardgate_io::http1::encode::header;
 use shardgate_io::http1::head::RequestHead;
 use shardgate_io::http1::server::{After, Connection, Nobody, Party, Request, Woke};
 
-use super::body::Asked;
+use super::body::{Asked, Content};
 use super::call::Call;
 use super::exchange;
 use super::midstream::Sent;
@@ -63,6 +63,17 @@ pub(super) async fn until_answered(
     let router = &snapshot.router;
     call.route.group.clone_from(&asked.model);
     let resolution = router.resolve(&asked.model);
+    if let Some(model) = router.counts_tokens_by(&resolution, asked.facts.input_tokens)
+        && matches!(asked.content, Content::Json(_))
+    {
+        let prompt = request.body().to_vec();
+        match super::admin::count(shard, connection, model, prompt).await {
+            Ok(Some(tokens)) => asked.facts.input_tokens = u64::from(tokens),
+            Ok(None) => return gone(call),
+            // Nobody counts at the moment: the estimate serves.
+            Err(_) => {}
+        }
+    }
     let facts = std::mem::take(&mut asked.facts);
     let journey = Journey::new(router, &asked.model, resolution, facts, shard.now());
     let Some(mut journey) = journey.map(Box::new) else {

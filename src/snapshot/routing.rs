@@ -10,6 +10,8 @@ use crate::router::{
     AliasSpec, ClassPolicy, DeploymentSpec, FallbackTable, LatencyArgs, Needs, RouterSettings,
     RouterSpec, TieChecks,
 };
+use crate::spend::money::Money;
+use crate::spend::price::Kind;
 
 /// LiteLLM's cooldown where none is written.
 const COOLDOWN: Duration = Duration::from_secs(5);
@@ -43,6 +45,9 @@ fn deployment(config: &Config, entry: &ModelEntry, made: &Deployment) -> Deploym
     let window = ["max_input_tokens", "max_tokens"]
         .iter()
         .find_map(|name| entry.model_info.get(*name).and_then(Value::as_u64));
+    // What the entry does not say, the price table may know.
+    let known = made.meter.prices();
+    let listed = |kind| known.usual(kind).map(Money::dollars);
     DeploymentSpec {
         id: made.id.clone(),
         group: entry.model_name.clone(),
@@ -61,9 +66,13 @@ fn deployment(config: &Config, entry: &ModelEntry, made: &Deployment) -> Deploym
         tag_patterns: tag_patterns(entry),
         max_retries: entry.max_retries().map(small),
         region: entry.region_name().map(str::to_owned),
-        input_cost: fact("input_cost_per_token").and_then(Value::as_f64),
-        output_cost: fact("output_cost_per_token").and_then(Value::as_f64),
-        context_window: window,
+        input_cost: fact("input_cost_per_token")
+            .and_then(Value::as_f64)
+            .or(listed(Kind::Input)),
+        output_cost: fact("output_cost_per_token")
+            .and_then(Value::as_f64)
+            .or(listed(Kind::Output)),
+        context_window: window.or(known.input_window()),
         lacks: lacks(entry),
         caches_prompts: flag(entry, "supports_prompt_caching") == Some(true),
     }

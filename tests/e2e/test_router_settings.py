@@ -715,3 +715,27 @@ def test_custom_routing_strategy_path(gateway, upstreams):
     server = gateway(made)
     server.wait_log("custom_routing_strategy_path.*not in force yet; simple-shuffle serves")
     assert many(server, 20) == {200: 20}
+
+
+def test_enable_pre_call_checks_counts_exactly_near_the_window(gateway, upstream):
+    made = config(entry("m", upstream, info={"max_input_tokens": 1000}), router=settings(enable_pre_call_checks=True))
+    server = gateway(made)
+    # By four bytes a token it would not fit; a word of many letters is one token.
+    assert server.chat(content="international " * 900).status_code == 200
+    # By four bytes a token it would fit; digits are a token for three at most.
+    answer = server.chat(content="x1y2z3" * 500)
+    assert answer.status_code == 400 and "ContextWindowExceededError" in answer.text
+    assert len(upstream.requests) == 1
+    assert server.chat(content="word " * 100_000).status_code == 400, "half a megabyte is counted elsewhere"
+
+
+def test_windows_and_prices_come_from_the_price_map(gateway, upstreams):
+    dear, cheap = upstreams(), upstreams()
+    made = config(entry("m", dear, model="openai/gpt-4"), entry("m", cheap, model="openai/gpt-4o-mini"),
+                  router=settings(enable_pre_call_checks=True, routing_strategy="cost-based-routing"))
+    server = gateway(made)
+    assert many(server, 10) == {200: 10}
+    assert not dear.requests and len(cheap.requests) == 10
+    cheap.answer(FAILS)
+    assert server.chat(content="word " * 20_000).status_code != 200, "it does not fit the other one"
+    assert not dear.requests
