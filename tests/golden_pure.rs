@@ -308,6 +308,7 @@ impl Call<'_> {
             usage_asked: outgoing.usage_asked,
             now_unix_s: 1_741_570_000,
             fresh_id: "fresh0123456789",
+            renamed: &[],
         };
         if let Some(frames) = upstream["frames"].as_array()
             && status < 400
@@ -679,6 +680,7 @@ fn damaged_answers_do_no_harm() {
         usage_asked: true,
         now_unix_s: 1,
         fresh_id: "id",
+        renamed: &[],
     };
     for folder_name in [
         "azure",

@@ -203,7 +203,7 @@ pub fn estimate_tokens(text: &str) -> u64 {
 }
 
 /// What every answer and chunk carries.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Stamp {
     /// The answer's id.
     pub id: String,
@@ -215,6 +215,21 @@ pub struct Stamp {
     pub model: String,
     /// The client asked for the usage of its stream.
     pub usage_asked: bool,
+    /// Tools that went under another name: as sent, and as the client named them.
+    pub renamed: Vec<(String, String)>,
+}
+
+impl Stamp {
+    /// A tool's name as the client knows it.
+    pub fn tool_name<'a>(&'a self, sent: &'a str) -> &'a str {
+        asked_name(&self.renamed, sent)
+    }
+}
+
+/// The name that the client gave to what was sent under another.
+pub fn asked_name<'a>(renamed: &'a [(String, String)], sent: &'a str) -> &'a str {
+    let found = renamed.iter().find(|(name, _)| name == sent);
+    found.map_or(sent, |(_, asked)| asked)
 }
 
 /// A chat completion.

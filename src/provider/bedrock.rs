@@ -183,6 +183,10 @@ impl Bedrock {
             .to_owned();
         let (stream, usage_asked) = (call.stream, call.usage_asked);
         let mut headers = std::mem::take(&mut call.headers);
+        let renamed = match (operation, self.way) {
+            (Operation::Chat, Way::Converse) => request::renamed(&call),
+            _ => Vec::new(),
+        };
         let body = match (operation, self.way) {
             (Operation::Rerank, _) => {
                 let arn = self.arn(&call.model);
@@ -212,6 +216,7 @@ impl Bedrock {
             headers,
             stream,
             usage_asked,
+            renamed,
             ..Outgoing::new(whole(&body))
         })
     }

@@ -15,6 +15,7 @@ mod hosted;
 mod ollama;
 mod openai;
 mod passage;
+mod replicate;
 mod sigv4;
 mod table;
 mod target;
@@ -182,6 +183,10 @@ pub struct Outgoing {
     pub stream: bool,
     /// Whether the client asked for the usage of its stream.
     pub usage_asked: bool,
+    /// The answer is a promise: [`Provider::follow`] says where to look until it is kept.
+    pub is_promise: bool,
+    /// Tools that go under another name: as sent, and as the client named them.
+    pub renamed: Vec<(String, String)>,
 }
 
 impl Outgoing {
@@ -193,6 +198,8 @@ impl Outgoing {
             headers: Vec::new(),
             stream: false,
             usage_asked: false,
+            is_promise: false,
+            renamed: Vec::new(),
         }
     }
 }
@@ -221,6 +228,8 @@ pub struct AnswerContext<'a> {
     pub now_unix_s: u64,
     /// A fresh id (letters and digits) for answers whose provider gives none.
     pub fresh_id: &'a str,
+    /// Tools that went under another name: [`Outgoing::renamed`].
+    pub renamed: &'a [(String, String)],
 }
 
 /// A provider's answer as the client gets it.
@@ -335,6 +344,11 @@ pub trait Provider: Send + Sync {
     /// Where access tokens come from, when they have to be fetched.
     fn token_source(&self) -> Option<TokenSource> {
         None
+    }
+
+    /// The path to look at next when an answer is a promise that is not kept yet; an error when it is broken.
+    fn follow(&self, _reply: &Reply<'_>) -> Result<Option<String>, GatewayError> {
+        Ok(None)
     }
 
     /// A whole answer with a status below 400.

@@ -200,6 +200,8 @@ impl OpenAiWire {
             headers: edited.headers,
             stream: edited.stream,
             usage_asked: edited.usage_asked,
+            is_promise: false,
+            renamed: Vec::new(),
         })
     }
 

@@ -1,7 +1,8 @@
 //! The table of providers, sorted by name.
 
 use super::{
-    Entry, anthropic, azure, bedrock, cohere, gemini, hosted, ollama, openai, vertex, watsonx,
+    Entry, anthropic, azure, bedrock, cohere, gemini, hosted, ollama, openai, replicate, vertex,
+    watsonx,
 };
 
 /// A provider, on the OpenAI wire unless it has a builder of its own.
@@ -466,6 +467,15 @@ pub static PROVIDERS: &[&Entry] = &[
         Some("api.perplexity.ai")
     ),
     wire!(
+        "replicate",
+        "Replicate",
+        Some("https://api.replicate.com/v1"),
+        ["REPLICATE_API_BASE"],
+        ["REPLICATE_API_KEY", "REPLICATE_API_TOKEN"],
+        None,
+        replicate::build
+    ),
+    wire!(
         "sambanova",
         "Sambanova",
         Some("https://api.sambanova.ai/v1"),
@@ -546,6 +556,15 @@ pub static PROVIDERS: &[&Entry] = &[
     ),
     wire!(
         "watsonx",
+        "Watsonx",
+        Some("https://us-south.ml.cloud.ibm.com"),
+        ["WATSONX_API_BASE", "WATSONX_URL"],
+        ["WATSONX_APIKEY", "WATSONX_API_KEY"],
+        None,
+        watsonx::build
+    ),
+    wire!(
+        "watsonx_text",
         "Watsonx",
         Some("https://us-south.ml.cloud.ibm.com"),
         ["WATSONX_API_BASE", "WATSONX_URL"],

@@ -171,6 +171,11 @@ impl Target {
         self.provider.sign(route, body, moment)
     }
 
+    /// Where to look next when an answer is a promise that is not kept yet.
+    pub fn follow(&self, reply: &Reply<'_>) -> Result<Option<String>, GatewayError> {
+        self.provider.follow(reply)
+    }
+
     /// Where access tokens come from, when they have to be fetched.
     pub fn token_source(&self) -> Option<TokenSource> {
         self.provider.token_source()

@@ -186,6 +186,7 @@ impl Common {
             created: context.now_unix_s,
             model: model.to_owned(),
             usage_asked: context.usage_asked,
+            renamed: context.renamed.to_vec(),
         }
     }
 }

@@ -11,9 +11,10 @@ use super::{
     Route, Secret, Setup, StreamReader, TokenSource, openai, token,
 };
 use crate::dialect::frames::Sse;
-use crate::dialect::hub::{ChunkWriter, Delta, Stamp, ToolDelta, unreadable};
+use crate::dialect::hub::{Call, ChunkWriter, Delta, Stamp, ToolDelta, unreadable};
 use crate::dialect::openai_chat::params::Param;
 use crate::dialect::usage::Usage;
+use crate::dialect::watsonx::{self as text, TextEvents};
 use crate::error::GatewayError;
 
 /// The version of the API.
@@ -33,12 +34,33 @@ const REFUSED: &[Param] = &[
     Param::WebSearchOptions,
 ];
 
+/// What text generation does not take.
+const REFUSED_BY_PROMPT: &[Param] = &[
+    Param::N,
+    Param::PresencePenalty,
+    Param::LogitBias,
+    Param::Logprobs,
+    Param::TopLogprobs,
+    Param::ResponseFormat,
+    Param::Tools,
+    Param::ToolChoice,
+    Param::ParallelToolCalls,
+    Param::Modalities,
+    Param::Prediction,
+    Param::Audio,
+    Param::ServiceTier,
+    Param::Verbosity,
+    Param::WebSearchOptions,
+];
+
 struct Watsonx {
     common: Common,
     /// `project_id` or `space_id`, and its value.
     place: Option<(&'static str, String)>,
     version: String,
     source: Option<TokenSource>,
+    /// `watsonx_text/`: asked by prompt.
+    by_prompt: bool,
 }
 
 /// Builds a deployment.
@@ -76,12 +98,37 @@ pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
             .text("api_version")
             .unwrap_or_else(|| VERSION.to_owned()),
         source,
+        by_prompt: setup.entry.name == "watsonx_text",
     }))
+}
+
+impl Watsonx {
+    /// A request by prompt, or for embeddings.
+    fn by_text(&self, is_chat: bool, mut call: Call) -> Outgoing {
+        let headers = std::mem::take(&mut call.headers);
+        let (stream, usage_asked) = (call.stream, call.usage_asked);
+        let mut body = match is_chat {
+            true => text::generation(call),
+            false => text::embeddings(call),
+        };
+        if let Some((name, id)) = &self.place {
+            body.insert((*name).to_owned(), json!(id));
+        }
+        Outgoing {
+            headers,
+            stream,
+            usage_asked,
+            ..Outgoing::new(whole(&Value::Object(body)))
+        }
+    }
 }
 
 impl Provider for Watsonx {
     fn route(&self, operation: Operation, stream: bool) -> Result<Route, GatewayError> {
         let path = match (operation, stream) {
+            (Operation::Embeddings, _) => "/ml/v1/text/embeddings",
+            (Operation::Chat, false) if self.by_prompt => "/ml/v1/text/generation",
+            (Operation::Chat, true) if self.by_prompt => "/ml/v1/text/generation_stream",
             (Operation::Chat, false) => "/ml/v1/text/chat",
             (Operation::Chat, true) => "/ml/v1/text/chat_stream",
             _ => return Err(openai::unsupported(self.common.label, operation)),
@@ -98,10 +145,19 @@ impl Provider for Watsonx {
         incoming: Incoming<'_>,
         options: &RequestOptions<'_>,
     ) -> Result<Outgoing, GatewayError> {
-        if operation != Operation::Chat {
+        let is_chat = operation == Operation::Chat;
+        if !is_chat && operation != Operation::Embeddings {
             return Err(openai::unsupported(self.common.label, operation));
         }
-        let mut call = self.common.call(incoming, options, REFUSED)?;
+        let refused = match (is_chat, self.by_prompt) {
+            (false, _) => &[],
+            (true, true) => REFUSED_BY_PROMPT,
+            (true, false) => REFUSED,
+        };
+        let mut call = self.common.call(incoming, options, refused)?;
+        if !is_chat || self.by_prompt {
+            return Ok(self.by_text(is_chat, call));
+        }
         let mut body = std::mem::take(&mut call.fields);
         body.remove("user");
         tools(&mut body);
@@ -145,6 +201,19 @@ impl Provider for Watsonx {
         context: &AnswerContext<'_>,
     ) -> Result<Answer, GatewayError> {
         let said = reply_json(self.common.label, reply)?;
+        if context.operation == Operation::Embeddings || self.by_prompt {
+            let stamp = self.common.stamp(context);
+            let read = match context.operation {
+                Operation::Embeddings => text::embedded(&said, &stamp.model),
+                _ => text::generated(&said, &stamp),
+            };
+            let (mut body, usage) =
+                read.ok_or_else(|| unreadable(self.common.label, "no results"))?;
+            if let (Some(created), true) = (created(&said), body.contains_key("created")) {
+                body.insert("created".to_owned(), json!(created));
+            }
+            return Ok(answer(body, usage));
+        }
         let Value::Object(mut body) = said else {
             return Err(unreadable(self.common.label, "no object"));
         };
@@ -167,12 +236,46 @@ impl Provider for Watsonx {
     }
 
     fn stream(&self, context: &AnswerContext<'_>) -> StreamReader {
-        let events = Events::new(&self.common.stamp(context));
+        let stamp = self.common.stamp(context);
+        if self.by_prompt {
+            let events = TextEvents::new(&stamp);
+            return StreamReader::Translate(Box::new(Translator::<Sse, _>::new(events)));
+        }
+        let events = Events::new(&stamp);
         StreamReader::Translate(Box::new(Translator::<Sse, _>::new(events)))
     }
 
     fn error(&self, reply: &Reply<'_>) -> GatewayError {
         plain_error(self.common.label, reply)
+    }
+}
+
+/// When an answer was made, from its date.
+fn created(said: &Value) -> Option<u64> {
+    text::unix_seconds(said["created_at"].as_str()?)
+}
+
+impl EventReader for TextEvents {
+    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+        TextEvents::event(self, data, out)
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        TextEvents::finish(self, out);
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            has_content: self.has_content(),
+            is_whole: self.finish_reason().is_some(),
+            usage: Some(self.usage()),
+            finish_reason: self.finish_reason().map(str::to_owned),
+        }
+    }
+
+    /// There is no end mark.
+    fn ends_early(&self) -> bool {
+        false
     }
 }
 

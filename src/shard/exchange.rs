@@ -14,7 +14,7 @@ use super::attempt::Work;
 use super::body::Content;
 use super::mock::{self, Magic, Mock};
 use super::relay::{self, Progress, Relay, Stop};
-use super::{admin, answer, credential, fault};
+use super::{admin, answer, credential, fault, poll};
 use crate::dialect::scan::Span;
 use crate::dialect::splice::Spliced;
 use crate::dialect::usage::Usage;
@@ -94,6 +94,9 @@ pub(super) async fn run(
             upstream_error(work, deployment, &mut exchange, deadline).await?,
         ));
     }
+    if outgoing.is_promise {
+        return poll::run(work, deployment, exchange, &outgoing, &context, deadline).await;
+    }
     if is_stream(deployment, &exchange, &outgoing, &context) {
         return stream(work, deployment, exchange, &context, deadline).await;
     }
@@ -165,7 +168,7 @@ fn is_stream(
 }
 
 /// What an answer needs to know of the call; the strings are the call's.
-fn context<'a>(work: &Work<'a, impl Party>, outgoing: &Outgoing) -> AnswerContext<'a> {
+fn context<'a: 'b, 'b>(work: &Work<'a, impl Party>, outgoing: &'b Outgoing) -> AnswerContext<'b> {
     let settings = &work.call.snapshot.settings;
     AnswerContext {
         operation: work.asked.operation,
@@ -174,6 +177,7 @@ fn context<'a>(work: &Work<'a, impl Party>, outgoing: &Outgoing) -> AnswerContex
         usage_asked: outgoing.usage_asked || settings.always_include_stream_usage == Some(true),
         now_unix_s: work.now_unix_s,
         fresh_id: work.fresh_id,
+        renamed: &outgoing.renamed,
     }
 }
 
@@ -467,7 +471,7 @@ pub(super) async fn collect(
     }
 }
 
-async fn upstream_error(
+pub(super) async fn upstream_error(
     work: &mut Work<'_, impl Party>,
     deployment: &Deployment,
     exchange: &mut Exchange,
@@ -622,13 +626,11 @@ fn canned(
     events: &[Vec<u8>],
     breaks: Option<GatewayError>,
 ) -> Result<Answered, Failed> {
-    let context = context(
-        work,
-        &Outgoing {
-            usage_asked: work.asked.include_usage,
-            ..Outgoing::new(crate::dialect::splice::Spliced::unchanged())
-        },
-    );
+    let outgoing = Outgoing {
+        usage_asked: work.asked.include_usage,
+        ..Outgoing::new(crate::dialect::splice::Spliced::unchanged())
+    };
+    let context = context(work, &outgoing);
     let reader = deployment.target.stream(&context);
     let bytes_max = work.call.snapshot.settings.response_bytes_max;
     let mut relay = Relay::new(reader, work.call.http11, bytes_max);

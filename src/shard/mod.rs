@@ -20,6 +20,7 @@ mod ledger;
 mod midstream;
 mod mock;
 mod passage;
+mod poll;
 mod relay;
 mod request;
 mod respond;

@@ -47,7 +47,8 @@ pub fn request(family: TextFamily, mut call: Call) -> Value {
     }
 }
 
-fn llama_prompt(messages: &[Value]) -> String {
+/// Llama 3's template.
+pub fn llama_prompt(messages: &[Value]) -> String {
     let mut prompt = "<|begin_of_text|>".to_owned();
     for message in messages {
         let role = message["role"].as_str().unwrap_or("user");

@@ -274,6 +274,17 @@ fn tool_result(message: &Value) -> Vec<Value> {
     blocks
 }
 
+/// The names of tools that Bedrock takes in another form only: as sent, and as given.
+pub fn renamed(call: &Call) -> Vec<(String, String)> {
+    let tools = call.fields.get("tools").and_then(Value::as_array);
+    let names = tools.into_iter().flatten().filter_map(|tool| {
+        let name = function_of(tool)?["name"].as_str()?;
+        let sent = tool_name(name);
+        (sent != name).then(|| (sent, name.to_owned()))
+    });
+    names.collect()
+}
+
 /// A name as Bedrock takes it: letters, digits, `_` and `-`.
 fn tool_name(name: &str) -> String {
     let plain = |letter: char| match letter {

@@ -16,7 +16,7 @@ pub fn translate(answer: &Value, stamp: &Stamp) -> (Map<String, Value>, Usage) {
         .into_iter()
         .flatten()
     {
-        parts.block(block);
+        parts.block(block, stamp);
     }
     let hidden = !parts.thoughts.is_empty() && parts.reasoning.is_empty();
     let reasoning = (!hidden).then(|| estimate_tokens(&parts.reasoning));
@@ -40,7 +40,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn block(&mut self, block: &Value) {
+    fn block(&mut self, block: &Value, stamp: &Stamp) {
         if let Some(text) = block["text"].as_str() {
             self.text.push_str(text);
         } else if let Some(tool) = block.get("toolUse") {
@@ -52,8 +52,12 @@ impl Parts {
                 return;
             }
             let id = tool["toolUseId"].as_str().unwrap_or_default();
-            self.calls
-                .push(tool_call(self.calls.len(), id, name, &input));
+            self.calls.push(tool_call(
+                self.calls.len(),
+                id,
+                stamp.tool_name(name),
+                &input,
+            ));
         } else if let Some(thought) = block.get("reasoningContent") {
             self.native.push(thought.clone());
             self.thoughts.push(thought_to_hub(thought));

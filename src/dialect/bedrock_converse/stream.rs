@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::response::usage_to_hub;
 use super::{JSON_TOOL, error, finish_reason};
 use crate::dialect::aws_events::EXCEPTION;
-use crate::dialect::hub::{ChunkWriter, Delta, Stamp, ToolDelta, estimate_tokens, unreadable};
+use crate::dialect::hub::{
+    ChunkWriter, Delta, Stamp, ToolDelta, asked_name, estimate_tokens, unreadable,
+};
 use crate::dialect::usage::Usage;
 use crate::error::GatewayError;
 
@@ -16,6 +18,7 @@ const TAIL: &str = ",\"provider_specific_fields\":{}";
 #[derive(Debug)]
 pub struct Events {
     writer: ChunkWriter,
+    renamed: Vec<(String, String)>,
     /// The tool that input belongs to; its number, and whether input has come.
     tool: Option<(usize, bool)>,
     tools: usize,
@@ -32,6 +35,7 @@ impl Events {
     pub fn new(stamp: &Stamp) -> Self {
         Self {
             writer: ChunkWriter::new(stamp, TAIL),
+            renamed: stamp.renamed.clone(),
             tool: None,
             tools: 0,
             in_json: false,
@@ -88,7 +92,11 @@ impl Events {
         self.tools += 1;
         self.tool = Some((index, false));
         let id = tool["toolUseId"].as_str();
-        self.write_tool(index, id, tool["name"].as_str(), "", out);
+        let renamed = std::mem::take(&mut self.renamed);
+        let name = tool["name"].as_str();
+        let name = name.map(|name| asked_name(&renamed, name));
+        self.write_tool(index, id, name, "", out);
+        self.renamed = renamed;
     }
 
     fn write_tool(
