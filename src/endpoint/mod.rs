@@ -101,9 +101,13 @@ pub fn of(path: &str, root: &str) -> Endpoint {
         .unwrap_or(Endpoint::Admin)
 }
 
-/// `v1beta/models/{model}:verb`, and the same without the version. A model may have slashes.
+/// `v1beta/models/{model}:verb`, and the same with the other versions and without one. A model may have slashes.
 fn google(rest: &str) -> Option<Endpoint> {
-    let rest = rest.strip_prefix("v1beta/").unwrap_or(rest);
+    const VERSIONS: [&str; 3] = ["v1beta/", "v1/", "v1alpha/"];
+    let version = VERSIONS
+        .iter()
+        .find_map(|version| rest.strip_prefix(version));
+    let rest = version.unwrap_or(rest);
     let (model, verb) = rest.strip_prefix("models/")?.rsplit_once(':')?;
     let verb = match verb {
         "generateContent" => Verb::Generate,
@@ -230,6 +234,8 @@ mod tests {
             asked(Verb::Stream, "a/b"),
         );
         check("/v1beta/models/m:x:countTokens", asked(Verb::Count, "m:x"));
+        check("/v1/models/m:countTokens", asked(Verb::Count, "m"));
+        check("/v1/models/m", Endpoint::Admin);
         check("/v1beta/models/:countTokens", Endpoint::Admin);
         check("/v1beta/models/m:batchEmbedContents", Endpoint::Admin);
     }
