@@ -24,7 +24,7 @@ use crate::log;
 use crate::observe::log::Log;
 use crate::spend::ledger::{Ledger, Settings};
 use crate::spend::row::row;
-use crate::store::spend::Batch;
+use crate::store::spend::{Batch, Mark};
 use crate::store::{Command, LEDGER_POSITION, Row, Store, StoreError};
 
 /// Between two looks into the rings.
@@ -105,7 +105,16 @@ impl Stop {
 #[derive(Debug)]
 struct Work {
     rows: Vec<Row>,
+    begin: Place,
     end: Place,
+}
+
+/// What became of a batch.
+enum Written {
+    /// The store has it, or the process ends.
+    All,
+    /// The store was further than its begin, and took nothing.
+    Ahead,
 }
 
 /// The store's answer to the ledger.
@@ -303,6 +312,7 @@ impl Keeper {
         // One at a time, so there is room; a closed channel shows when answers are awaited.
         let _ = self.hand_out.try_send(Work {
             rows: batch.items,
+            begin: batch.begin,
             end: batch.end,
         });
         Some(is_full)
@@ -333,8 +343,12 @@ impl Accounts {
         let _ = self.answers.send(Answer::Mark(mark));
         while let Some(work) = self.work.recv().await {
             let end = work.end;
-            self.write(store.as_ref(), &log, work).await;
-            let _ = self.answers.send(Answer::Done(end));
+            let answer = match self.write(store.as_ref(), &log, work).await {
+                Written::All => Answer::Done(end),
+                // An earlier process of this folder has written some of it while it died.
+                Written::Ahead => Answer::Mark(self.known_mark(store.as_ref(), &log).await),
+            };
+            let _ = self.answers.send(answer);
         }
         let Accounts {
             thread, answers, ..
@@ -364,14 +378,19 @@ impl Accounts {
     }
 
     /// Until the store has it.
-    async fn write(&mut self, store: &dyn Store, log: &Log, work: Work) {
+    async fn write(&mut self, store: &dyn Store, log: &Log, work: Work) -> Written {
         let mut patience = Patience::default();
         loop {
             match store
-                .rows(Command::Spend(self.batch(work.rows.clone(), work.end)))
+                .rows(Command::Spend(self.batch(
+                    work.rows.clone(),
+                    work.begin,
+                    work.end,
+                )))
                 .await
             {
-                Ok(_) => return,
+                Ok(rows) if rows.is_empty() => return Written::All,
+                Ok(_) => return Written::Ahead,
                 Err(StoreError::Refused(why)) => {
                     log!(
                         log,
@@ -380,12 +399,13 @@ impl Accounts {
                         what = "a batch is written row by row",
                         why = why
                     );
-                    return self.write_singly(store, log, work).await;
+                    self.write_singly(store, log, work).await;
+                    return Written::All;
                 }
                 Err(error) => patience.wait(log, &error).await,
             }
             if self.work.is_closed() {
-                return;
+                return Written::All;
             }
         }
     }
@@ -396,8 +416,12 @@ impl Accounts {
         let writer = format!("{}#{}", self.writer, work.end.number());
         for (row, position) in work.rows.into_iter().zip(1..) {
             loop {
-                let mut batch = self.batch(vec![row.clone()], work.end);
-                batch.mark = Some((writer.clone(), position));
+                let mut batch = self.batch(vec![row.clone()], work.begin, work.end);
+                batch.mark = Some(Mark {
+                    writer: writer.clone(),
+                    from: position - 1,
+                    to: position,
+                });
                 match store.rows(Command::Spend(batch)).await {
                     Ok(_) => break,
                     Err(StoreError::Refused(why)) => {
@@ -408,7 +432,7 @@ impl Accounts {
                 }
             }
         }
-        let done = Command::Spend(self.batch(Vec::new(), work.end));
+        let done = Command::Spend(self.batch(Vec::new(), work.begin, work.end));
         if let Err(error) = store.rows(done).await {
             log!(
                 log,
@@ -420,13 +444,17 @@ impl Accounts {
         }
     }
 
-    fn batch(&self, rows: Vec<Row>, end: Place) -> Batch {
+    fn batch(&self, rows: Vec<Row>, begin: Place, end: Place) -> Batch {
         Batch {
             rows,
             keep_rows: self.options.keep_rows,
             end_users: self.options.end_users,
             totals: self.options.totals,
-            mark: Some((self.writer.clone(), end.number())),
+            mark: Some(Mark {
+                writer: self.writer.clone(),
+                from: begin.number(),
+                to: end.number(),
+            }),
         }
     }
 

@@ -65,6 +65,8 @@ pub struct Tick {
 pub struct Batch<T> {
     /// What was made of each record, oldest first.
     pub items: Vec<T>,
+    /// The place of the first one: a store whose mark lies beyond it has some of them already.
+    pub begin: Place,
     /// The place after the last one: for [`Ledger::delivered`], and as `number()` the mark.
     pub end: Place,
     /// Records that this version cannot read; they stay in the journal's past.
@@ -219,6 +221,7 @@ impl Ledger {
         })?;
         Ok(Some(Batch {
             items,
+            begin: self.delivered,
             end,
             unreadable,
         }))

@@ -292,7 +292,11 @@ fn spend_counts_once() {
                 keep_rows: true,
                 end_users: true,
                 totals: true,
-                mark: mark.map(|position| ("here".to_owned(), position)),
+                mark: mark.map(|to| spend::Mark {
+                    writer: "here".to_owned(),
+                    from: to - 2,
+                    to,
+                }),
             })
         };
         store
@@ -313,8 +317,11 @@ fn spend_counts_once() {
         assert_eq!(spent(Table::END_USERS, "customer").await, 1.75);
         // An upstream may use an id twice: with the journal's position both calls are paid.
         let twice = [("3", 0.75), ("4", 0.125), ("4", 0.125)];
-        store.rows(batch(&twice, Some(7))).await.unwrap();
-        store.rows(batch(&twice, Some(7))).await.unwrap();
+        for (mark, answered) in [(7, 0), (7, 1), (8, 1)] {
+            // A batch that is there already, in whole or in part, changes nothing and is told.
+            let rows = store.rows(batch(&twice, Some(mark))).await.unwrap();
+            assert_eq!(rows.len(), answered, "{mark}");
+        }
         assert_eq!(spent(Table::KEYS, "k").await, 2.75);
         let renamed = store.get(Table::SPEND_LOGS, &["own-3-0.75"]).await.unwrap();
         assert_eq!(renamed.unwrap()["spend"], 0.75);

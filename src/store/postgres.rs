@@ -16,7 +16,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, GenericClient};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::migrate::{self, Dialect, Present};
-use super::spend::{Batch, effects, renamed};
+use super::spend::{Batch, ahead, effects, renamed};
 use super::{Answers, Command, Doing, Row, Store, StoreError, Table, changed, completed, now_text};
 
 /// How to reach it.
@@ -444,10 +444,13 @@ async fn record(
     batch: Batch,
     now: &str,
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
-    if let Some((writer, position)) = &batch.mark
-        && client.execute(ADVANCE, &[writer, position]).await? == 0
+    if let Some(mark) = &batch.mark
+        && client
+            .execute(ADVANCE, &[&mark.writer, &mark.to, &mark.from])
+            .await?
+            == 0
     {
-        return Ok(Vec::new());
+        return Ok(ahead());
     }
     let mut counted: Vec<&Row> = batch.rows.iter().collect();
     if batch.keep_rows {
@@ -502,7 +505,7 @@ static INSERT_CALLS: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
 
 const ADVANCE: &str = "INSERT INTO \"Shardgate_Ledger\" AS l (\"writer\", \"position\") \
     VALUES ($1, $2) ON CONFLICT (\"writer\") DO UPDATE SET \"position\" = EXCLUDED.\"position\" \
-    WHERE l.\"position\" < EXCLUDED.\"position\"";
+    WHERE l.\"position\" <= $3 AND l.\"position\" < EXCLUDED.\"position\"";
 
 /// Adds to the spend of many rows: `[{"a": first key column, "b": second, "spend": x}]`.
 fn increment(table: Table) -> Option<&'static str> {

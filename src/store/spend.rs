@@ -23,7 +23,24 @@ pub struct Batch {
     pub totals: bool,
     /// Who wrote it and how far it has come, so that a replayed batch counts once. Without it a
     /// call counts once by its row, which needs `keep_rows`.
-    pub mark: Option<(String, i64)>,
+    pub mark: Option<Mark>,
+}
+
+/// How far a writer has come with a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Who.
+    pub writer: String,
+    /// Where the batch begins. A store that is further has a part of it, from a process that died
+    /// while its transaction ended: then nothing is done, and the answer is one row.
+    pub from: i64,
+    /// Where it ends.
+    pub to: i64,
+}
+
+/// The answer of a store that is further than a batch's begin.
+pub(super) fn ahead() -> Vec<Row> {
+    vec![Row::from_iter([("ahead".to_owned(), Value::from(true))])]
 }
 
 /// Rows whose `request_id` another call has, since an upstream may use one twice, under their own

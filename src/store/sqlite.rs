@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::migrate::{self, Dialect, Present};
 use super::schema::{Column, Kind};
-use super::spend::{Addition, Batch, effects, renamed};
+use super::spend::{Addition, Batch, Mark, ahead, effects, renamed};
 use super::{Answers, Command, Doing, Row, Store, StoreError, Table, changed, completed, now_text};
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -299,10 +299,10 @@ fn update(
 }
 
 fn record(connection: &Connection, batch: Batch, now: &str) -> rusqlite::Result<Vec<Row>> {
-    if let Some((writer, position)) = &batch.mark
-        && !advance(connection, writer, *position)?
+    if let Some(mark) = &batch.mark
+        && !advance(connection, mark)?
     {
-        return Ok(Vec::new());
+        return Ok(ahead());
     }
     let insert = |row: &Row| {
         let statement = &Table::SPEND_LOGS.sqlite().insert;
@@ -336,14 +336,14 @@ fn record(connection: &Connection, batch: Batch, now: &str) -> rusqlite::Result<
     Ok(Vec::new())
 }
 
-/// Whether the batch that ends at `position` is new.
-fn advance(connection: &Connection, writer: &str, position: i64) -> rusqlite::Result<bool> {
+/// Whether all of the batch is new.
+fn advance(connection: &Connection, mark: &Mark) -> rusqlite::Result<bool> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO \"Shardgate_Ledger\" AS l (\"writer\", \"position\") VALUES (?1, ?2) \
          ON CONFLICT (\"writer\") DO UPDATE SET \"position\" = EXCLUDED.\"position\" \
-         WHERE l.\"position\" < EXCLUDED.\"position\"",
+         WHERE l.\"position\" <= ?3 AND l.\"position\" < EXCLUDED.\"position\"",
     )?;
-    Ok(statement.execute(rusqlite::params![writer, position])? == 1)
+    Ok(statement.execute(rusqlite::params![mark.writer, mark.to, mark.from])? == 1)
 }
 
 fn add(connection: &Connection, addition: &Addition) -> rusqlite::Result<()> {

@@ -16,6 +16,8 @@ const IDLE_TICKS: u32 = 100;
 const LISTEN_TICKS: u32 = 5;
 /// Stock for so many ticks like the last one.
 const STOCK_TICKS: u64 = 4;
+/// Nothing is taken for used up before others had so long to give back what they do not use.
+const STARVED: Duration = Duration::from_millis(120);
 /// How long "nothing is left" is believed of calls at once and of money.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
@@ -60,6 +62,8 @@ pub(super) struct Part {
     joined: Nano,
     period: i64,
     scarce: bool,
+    /// Since when nothing was granted that was wanted.
+    starved: Option<Micros>,
     idle: u32,
     since_report: u32,
     reported: (i64, i64),
@@ -77,6 +81,7 @@ impl Part {
             joined: 0,
             period: 0,
             scarce: false,
+            starved: None,
             idle: 0,
             since_report: u32::MAX / 2,
             reported: (0, 0),
@@ -287,20 +292,29 @@ impl Part {
             return;
         }
         self.scarce = reply.scarce;
+        self.starved = match reply.granted {
+            0 if report.want > 0 => self.starved.or(Some(sent)),
+            0 => self.starved,
+            _ => None,
+        };
+        let is_starved = self
+            .starved
+            .is_some_and(|since| sent.since(since) >= STARVED);
+        let exhausted = |until: Micros| if is_starved { until } else { Micros(0) };
         let soon = sent.plus(EXHAUSTED);
         match &self.counter.clone() {
             Counter::Window(window) => {
                 let left = Duration::from_millis(reply.ms.max(0).unsigned_abs());
                 let until = sent.plus(left);
                 self.put_in(window, reply, until, sent);
-                window.terms.heard(reply.free, until);
+                window.terms.heard(reply.free, exhausted(until));
                 window.terms.go_leased();
             }
             Counter::Semaphore(semaphore) => {
                 let granted = u32::try_from(reply.granted).unwrap_or(u32::MAX);
                 semaphore.set_leased(semaphore.leased().saturating_add(granted));
                 self.granted = self.granted.max(u64::from(semaphore.leased()));
-                semaphore.terms.heard(reply.free, soon);
+                semaphore.terms.heard(reply.free, exhausted(soon));
                 semaphore.terms.go_leased();
             }
             Counter::Meter(meter) => {
@@ -311,7 +325,7 @@ impl Part {
                 }
                 meter.lease(Nano::try_from(reply.granted).unwrap_or(Nano::MAX));
                 meter.heard(reply.ms);
-                meter.terms.heard(reply.free, soon);
+                meter.terms.heard(reply.free, exhausted(soon));
                 meter.terms.go_leased();
             }
         }
