@@ -121,6 +121,11 @@ impl Control {
             .clone()
     }
 
+    /// What models cost.
+    pub fn prices(&self) -> &Arc<PriceTable> {
+        &self.lasting.prices
+    }
+
     /// Keys, teams, users.
     pub fn desk(&self) -> &Arc<Desk> {
         &self.desk

@@ -17,6 +17,7 @@ pub mod tag;
 pub mod team;
 mod team_member;
 pub mod user;
+pub mod utils;
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::admin::desk::Asker;
 use crate::coordinator::Control;
 use crate::snapshot::{Deployment, Snapshot};
+use crate::spend::price::rate::FIELDS;
 
 /// LiteLLM's constant for `created`.
 const CREATED: u64 = 1_677_610_602;
@@ -77,12 +78,39 @@ fn described(deployment: &Deployment) -> Value {
         "litellm_provider".into(),
         deployment.target.entry.name.into(),
     );
-    info.insert("mode".into(), Value::Null);
+    info.extend(facts(deployment));
     for (key, value) in &deployment.model_info {
         info.insert(key.clone(), value.clone());
     }
     json!({"model_name": deployment.group, "litellm_params": deployment.public_params,
         "model_info": info})
+}
+
+/// What the price table says of the model, with the deployment's own prices on top.
+fn facts(deployment: &Deployment) -> Map<String, Value> {
+    let prices = deployment.meter.prices();
+    let mut facts = Map::new();
+    let mode = Some(&*prices.mode).filter(|mode| !mode.is_empty());
+    facts.insert("mode".into(), mode.into());
+    for (name, tokens) in [
+        ("max_tokens", prices.max_tokens),
+        ("max_input_tokens", prices.max_input_tokens),
+        ("max_output_tokens", prices.max_output_tokens),
+        ("output_vector_size", prices.output_vector_size),
+    ] {
+        facts.insert(name.into(), tokens.into());
+    }
+    for (kind, name) in FIELDS {
+        if let Some(price) = prices.usual(kind) {
+            facts.insert(name.into(), price.dollars().into());
+        }
+    }
+    for (flag, on) in prices.flags() {
+        facts.insert(flag.into(), on.into());
+    }
+    let params = super::utils::supported_params(&deployment.target);
+    facts.insert("supported_openai_params".into(), params.into());
+    facts
 }
 
 async fn groups(State(control): State<Arc<Control>>) -> Response {
@@ -109,10 +137,18 @@ fn group(snapshot: &Snapshot, name: &str) -> Value {
         .iter()
         .map(|deployment| deployment.target.entry.name)
         .collect();
+    let known: Vec<Map<String, Value>> = members
+        .iter()
+        .map(|deployment| {
+            let mut known = facts(deployment);
+            known.extend(deployment.model_info.clone());
+            known
+        })
+        .collect();
     let largest = |key: &str| {
-        members
+        known
             .iter()
-            .filter_map(|d| d.model_info.get(key)?.as_f64())
+            .filter_map(|known| known.get(key)?.as_f64())
             .reduce(f64::max)
     };
     let total = |key: &str| {
@@ -122,17 +158,15 @@ fn group(snapshot: &Snapshot, name: &str) -> Value {
             .reduce(|a, b| a + b)
     };
     let any = |key: &str| {
-        members.iter().any(|d| {
-            d.model_info
-                .get(key)
-                .and_then(Value::as_bool)
-                .unwrap_or(false)
-        })
+        known
+            .iter()
+            .any(|known| known.get(key).and_then(Value::as_bool).unwrap_or(false))
     };
-    let mode = members
-        .iter()
-        .find_map(|d| d.model_info.get("mode"))
-        .cloned();
+    let mode = known.iter().find_map(|known| known.get("mode"));
+    let mode = mode.filter(|mode| !mode.is_null()).cloned();
+    let supported = known
+        .first()
+        .and_then(|known| known.get("supported_openai_params"));
     json!({
         "model_group": name,
         "providers": providers,
@@ -146,7 +180,9 @@ fn group(snapshot: &Snapshot, name: &str) -> Value {
         "supports_parallel_function_calling": any("supports_parallel_function_calling"),
         "supports_vision": any("supports_vision"),
         "supports_function_calling": any("supports_function_calling"),
-        "supported_openai_params": null,
+        "supports_reasoning": any("supports_reasoning"),
+        "supports_web_search": any("supports_web_search"),
+        "supported_openai_params": supported,
         "configurable_clientside_auth_params": null,
     })
 }

@@ -1,0 +1,298 @@
+//! `/utils/*` and `/spend/calculate`: what a request would be upstream, how many tokens it is, what it costs. Nothing is
+//! sent anywhere.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::coordinator::Control;
+use crate::dialect::foreign::Observer;
+use crate::dialect::openai_chat::params::Param;
+use crate::dialect::scan::scan;
+use crate::error::{ErrorClass, GatewayError};
+use crate::provider::{Incoming, Operation, RequestOptions, Target};
+use crate::snapshot::{Deployment, Snapshot};
+use crate::spend::meter::{Meter, Priced};
+use crate::spend::price;
+use crate::spend::usage::Quantities;
+
+/// The routes.
+pub fn routes() -> Router<Arc<Control>> {
+    Router::new()
+        .route("/utils/token_counter", post(token_counter))
+        .route("/utils/supported_openai_params", get(supported))
+        .route("/utils/transform_request", post(transform))
+        .route("/spend/calculate", post(calculate))
+}
+
+fn refusal(error: &GatewayError) -> Response {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
+    let body = error.body_openai();
+    (status, [("content-type", "application/json")], body).into_response()
+}
+
+fn missing(text: &str) -> Response {
+    refusal(&GatewayError::refused(ErrorClass::BadRequest, text))
+}
+
+/// The first deployment of a group that can be called.
+fn of_group<'a>(snapshot: &'a Snapshot, model: &str) -> Option<&'a Deployment> {
+    let mut all = snapshot.deployments.iter();
+    all.find(|deployment| deployment.group == model && deployment.unusable.is_none())
+}
+
+async fn token_counter(State(control): State<Arc<Control>>, Json(asked): Json<Value>) -> Response {
+    let Some(model) = asked["model"].as_str() else {
+        return missing("`model` is missing");
+    };
+    let names = ["messages", "prompt", "input", "contents"];
+    if names.iter().all(|name| asked[*name].is_null()) {
+        return missing("one of `messages`, `prompt` and `contents` is needed");
+    }
+    let snapshot = control.snapshot();
+    let used = of_group(&snapshot, model).map_or(model, |deployment| &deployment.target.model);
+    let (used, body) = (used.to_owned(), asked.to_string());
+    let model_used = used.clone();
+    // A long prompt would hold up everything else here.
+    let counted =
+        tokio::task::spawn_blocking(move || crate::tokens::count(&used, body.as_bytes())).await;
+    match counted {
+        Ok(tokens) => Json(json!({"total_tokens": tokens, "request_model": model,
+            "model_used": model_used, "tokenizer_type": "openai_tokenizer"}))
+        .into_response(),
+        Err(_) => missing("the prompt could not be counted"),
+    }
+}
+
+#[derive(Deserialize)]
+struct Named {
+    model: Option<String>,
+}
+
+async fn supported(State(control): State<Arc<Control>>, Query(named): Query<Named>) -> Response {
+    let Some(model) = named.model else {
+        return missing("`model` is missing from the query");
+    };
+    let snapshot = control.snapshot();
+    if let Some(deployment) = of_group(&snapshot, &model) {
+        let params = supported_params(&deployment.target);
+        return Json(json!({ "supported_openai_params": params })).into_response();
+    }
+    match stand_in(&model) {
+        Ok(target) => {
+            Json(json!({ "supported_openai_params": supported_params(&target) })).into_response()
+        }
+        Err(why) => missing(&format!("Could not map model={model}: {why}")),
+    }
+}
+
+/// A model of no deployment, which is never called.
+fn stand_in(model: &str) -> Result<Target, String> {
+    let params = json!({"model": model, "api_base": "http://127.0.0.1:9", "api_key": "none",
+        "vertex_project": "none", "project_id": "none"});
+    let params = params.as_object().cloned().unwrap_or_default();
+    Target::from_params(&params, &|_| None)
+}
+
+/// The parameters of a chat that a deployment takes: those that its provider does not refuse.
+pub(super) fn supported_params(target: &Target) -> Vec<&'static str> {
+    const OURS: [Param; 12] = [
+        Param::Model,
+        Param::Messages,
+        Param::Input,
+        Param::Metadata,
+        Param::DropParams,
+        Param::AllowedParams,
+        Param::AdditionalDropParams,
+        Param::ExtraBody,
+        Param::EncodingFormat,
+        Param::Dimensions,
+        Param::RandomSeed,
+        Param::SafetyIdentifier,
+    ];
+    let takes = |param: &&Param| !OURS.contains(param) && takes(target, **param);
+    Param::ALL
+        .iter()
+        .filter(takes)
+        .map(|param| param.name())
+        .collect()
+}
+
+fn takes(target: &Target, param: Param) -> bool {
+    let function = json!({"name": "f", "parameters": {"type": "object", "properties": {}}});
+    let sample = match param {
+        Param::Temperature | Param::TopP | Param::N => json!(1),
+        Param::MaxTokens | Param::MaxCompletionTokens | Param::Seed | Param::TopLogprobs => {
+            json!(1)
+        }
+        Param::PresencePenalty | Param::FrequencyPenalty => json!(0.5),
+        Param::Stream | Param::Logprobs | Param::ParallelToolCalls => json!(true),
+        Param::Tools => json!([{"type": "function", "function": function}]),
+        Param::Functions => json!([function]),
+        Param::ToolChoice | Param::FunctionCall => json!("auto"),
+        Param::ResponseFormat => json!({"type": "json_object"}),
+        Param::Stop => json!(["x"]),
+        Param::ReasoningEffort | Param::Verbosity => json!("low"),
+        Param::Thinking => json!({"type": "enabled", "budget_tokens": 1024}),
+        Param::Modalities => json!(["text"]),
+        Param::LogitBias | Param::ExtraHeaders | Param::Audio | Param::Prediction => json!({}),
+        Param::StreamOptions | Param::WebSearchOptions => json!({}),
+        _ => json!("x"),
+    };
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}],
+        param.name(): sample});
+    let refused = built(target, Operation::Chat, &body).err();
+    refused.is_none_or(|error| error.class != ErrorClass::UnsupportedParams)
+}
+
+/// The request as the provider gets it: its path and its body.
+fn built(
+    target: &Target,
+    operation: Operation,
+    body: &Value,
+) -> Result<(String, Vec<u8>, Vec<(String, String)>), GatewayError> {
+    let bytes = body.to_string().into_bytes();
+    let fields = scan(&bytes).map_err(GatewayError::malformed)?;
+    let incoming = Incoming::Json {
+        body: &bytes,
+        scan: &fields,
+    };
+    let outgoing = target.request(operation, incoming, &RequestOptions::default())?;
+    let mut route = target.route(operation, outgoing.stream)?;
+    route.headers.extend(outgoing.headers.clone());
+    let path = outgoing
+        .path_and_query
+        .clone()
+        .unwrap_or(route.path_and_query);
+    Ok((path, outgoing.body.to_vec(&bytes), route.headers))
+}
+
+async fn transform(State(control): State<Arc<Control>>, Json(asked): Json<Value>) -> Response {
+    let Some(operation) = operation(asked["call_type"].as_str().unwrap_or_default()) else {
+        return missing(
+            "`call_type` must be one of completion, text_completion, embedding, responses, anthropic_messages",
+        );
+    };
+    let Some(model) = asked["request_body"]["model"].as_str() else {
+        return missing("`request_body.model` is missing");
+    };
+    let snapshot = control.snapshot();
+    let made;
+    let target = match of_group(&snapshot, model) {
+        Some(deployment) => &deployment.target,
+        None => match stand_in(model) {
+            Ok(target) => {
+                made = target;
+                &made
+            }
+            Err(why) => return missing(&why),
+        },
+    };
+    match built(target, operation, &asked["request_body"]) {
+        Ok((path, body, headers)) => Json(json!({
+            "raw_request_api_base": format!("{}{path}", origin(target)),
+            "raw_request_body": serde_json::from_slice::<Value>(&body).unwrap_or_default(),
+            "raw_request_headers": shown(&headers),
+            "error": null,
+        }))
+        .into_response(),
+        Err(error) => refusal(&error),
+    }
+}
+
+fn origin(target: &Target) -> String {
+    let scheme = if target.base.tls { "https" } else { "http" };
+    format!("{scheme}://{}", target.base.authority())
+}
+
+/// Headers without what is secret in them.
+fn shown(headers: &[(String, String)]) -> Map<String, Value> {
+    const PLAIN: [&str; 4] = [
+        "accept",
+        "content-type",
+        "anthropic-version",
+        "anthropic-beta",
+    ];
+    let value = |(name, value): &(String, String)| {
+        let shown = if PLAIN.contains(&name.as_str()) {
+            value.as_str()
+        } else {
+            "*****"
+        };
+        (name.clone(), shown.into())
+    };
+    headers.iter().map(value).collect()
+}
+
+fn operation(call_type: &str) -> Option<Operation> {
+    Some(match call_type.strip_prefix('a').unwrap_or(call_type) {
+        "completion" => Operation::Chat,
+        "text_completion" => Operation::Completions,
+        "embedding" => Operation::Embeddings,
+        "responses" => Operation::Responses,
+        "nthropic_messages" | "anthropic_messages" => Operation::Messages,
+        "image_generation" => Operation::ImageGeneration,
+        "rerank" => Operation::Rerank,
+        "moderation" => Operation::Moderation,
+        _ => return None,
+    })
+}
+
+async fn calculate(State(control): State<Arc<Control>>, Json(asked): Json<Value>) -> Response {
+    let answer = &asked["completion_response"];
+    let named = asked["model"].as_str().or_else(|| answer["model"].as_str());
+    let Some(model) = named else {
+        return missing("`model` is missing");
+    };
+    let used = if answer.is_object() {
+        let mut observer = Observer::default();
+        observer.whole(answer.to_string().as_bytes());
+        observer.usage().map(|usage| Quantities::from(&usage))
+    } else if asked["messages"].is_array() {
+        let (model, body) = (model.to_owned(), asked.to_string());
+        let counted =
+            tokio::task::spawn_blocking(move || crate::tokens::count(&model, body.as_bytes()))
+                .await;
+        let usage = counted.map(|tokens| crate::dialect::usage::Usage {
+            prompt_tokens: u64::from(tokens),
+            total_tokens: u64::from(tokens),
+            ..Default::default()
+        });
+        usage.ok().map(|usage| Quantities::from(&usage))
+    } else {
+        None
+    };
+    let Some(used) = used else {
+        return missing("`completion_response` with a usage, or `messages`, is needed");
+    };
+    let snapshot = control.snapshot();
+    let cost = match of_group(&snapshot, model) {
+        Some(deployment) => deployment.meter.cost(&used),
+        None => {
+            let (provider, name) = model.split_once('/').unwrap_or(("", model));
+            let query = price::Query {
+                provider,
+                model: name,
+                ..price::Query::default()
+            };
+            let meter = Meter::new(
+                control.prices(),
+                &Priced {
+                    query,
+                    ..Priced::default()
+                },
+            );
+            if !meter.prices().has_rates() {
+                return missing(&format!("no price is known for model={model}"));
+            }
+            meter.cost(&used)
+        }
+    };
+    Json(json!({ "cost": cost.total.dollars() })).into_response()
+}
