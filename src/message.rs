@@ -2,13 +2,13 @@
 //! `shardgate_io`.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::auth::caller::Denied;
 use crate::auth::key::KeyHash;
 use crate::directory::Account;
-use crate::snapshot::{Credential, Snapshot};
+use crate::snapshot::{Credential, Deployment, Own, Snapshot};
 
 /// The header by which the coordinator's own health calls pass authentication: its value is a token
 /// that only this process knows.
@@ -85,6 +85,16 @@ impl Proof {
     }
 }
 
+/// A deployment in a client's own credentials.
+pub struct Dress {
+    /// The deployment's id.
+    pub deployment: String,
+    /// The client's credentials.
+    pub own: Own,
+    /// Where it is put, or why it cannot be made.
+    pub made: Arc<Mutex<Option<Result<Arc<Deployment>, String>>>>,
+}
+
 /// Shard to coordinator.
 pub enum FromShard {
     /// Who has this key?
@@ -98,6 +108,13 @@ pub enum FromShard {
         hash: KeyHash,
         /// What was brought.
         proof: Proof,
+    },
+    /// Make a deployment with a client's own credentials.
+    Dress {
+        /// Names the answer, which says only that it is made.
+        id: u64,
+        /// Which, with what, and where it is put.
+        dress: Box<Dress>,
     },
     /// What binds this end user or tag?
     LookUpPayer {

@@ -266,6 +266,11 @@ impl Caller {
         Ok(())
     }
 
+    /// The key belongs to a program and not to a person (/key/service-account/generate).
+    pub fn is_service_account(&self) -> bool {
+        self.metadata.contains_key("service_account_id")
+    }
+
     /// `metadata.tags` of key and team: what is added to each request's tags.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
         let both = [self.metadata.get("tags"), self.team_metadata.get("tags")];

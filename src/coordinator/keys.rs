@@ -1,7 +1,7 @@
 //! The coordinator's part in keys: the store is opened, shards are answered, changes are passed on.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,9 +12,9 @@ use super::{Control, Hub};
 use crate::admin::desk::{Desk, Rules};
 use crate::auth::calendar::{self, Span};
 use crate::auth::key::KeyHash;
-use crate::directory::{Account, Change, Directory, EVERYBODY, Push, text};
+use crate::directory::{Account, Change, Directory, EVERYBODY, Policy, Push, text};
 use crate::log;
-use crate::message::{Found, ToShard};
+use crate::message::{AdminAnswer, Dress, Found, ToShard};
 use crate::observe::log::Log;
 use crate::store::{
     Command, Postgres, PostgresOptions, Row, Sqlite, Store, StoreError, Table, now_us,
@@ -54,7 +54,37 @@ pub(super) async fn open(
         directory.cry_to(fleet.cry.clone());
     }
     let directory = Arc::new(directory);
+    directory.set_policy(policy(config));
     Ok(Arc::new(Desk::new(directory, Rules::from_config(config))))
+}
+
+/// What the configuration says of callers, besides their rows.
+pub(super) fn policy(config: &Config) -> Policy {
+    const NAMES: [(&str, &str); 5] = [
+        ("rpm", "rpm_limit"),
+        ("tpm", "tpm_limit"),
+        ("rpm_limit", "rpm_limit"),
+        ("tpm_limit", "tpm_limit"),
+        ("max_parallel_requests", "max_parallel_requests"),
+    ];
+    let mut service_account = Row::new();
+    for settings in config.general.service_account_settings.iter().flatten() {
+        for (name, column) in NAMES {
+            if let Some(value) = settings
+                .settings
+                .get(name)
+                .filter(|value| value.is_number())
+            {
+                service_account.insert(column.to_owned(), value.clone());
+            }
+        }
+    }
+    let litellm = &config.litellm;
+    Policy {
+        service_account,
+        end_user_budget: litellm.max_end_user_budget.or(litellm.max_user_budget),
+        end_user_budget_id: litellm.max_end_user_budget_id.clone(),
+    }
 }
 
 fn choose(log: &Log, config: &Config) -> Result<Arc<dyn Store>, String> {
@@ -201,6 +231,30 @@ pub(super) async fn look_up_payer(control: Arc<Control>, shard: usize, name: Str
         Err(_) => Found::Away,
     };
     let _ = control.hubs[shard].send(ToShard::Account { hash, found });
+}
+
+/// Makes a deployment with a client's own credentials; its name is resolved before it is used.
+pub(super) async fn dress(control: Arc<Control>, shard: usize, id: u64, dress: Box<Dress>) {
+    let snapshot = control.snapshot();
+    let plain = snapshot
+        .deployments
+        .iter()
+        .find(|made| made.id == dress.deployment);
+    let made = match plain {
+        Some(_) if control.lasting.origins.is_full() => {
+            Err("too many upstreams are known; api_base cannot be a new one".to_owned())
+        }
+        Some(plain) => plain.dressed(&dress.own, &control.lasting).map(Arc::new),
+        None => Err("the deployment is no more".to_owned()),
+    };
+    control.lasting.origins.resolve(true).await;
+    *dress.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
+    let answer = AdminAnswer {
+        status: 200,
+        headers: Vec::new(),
+        body: Vec::new(),
+    };
+    let _ = control.hubs[shard].send(ToShard::Reply { id, answer });
 }
 
 /// Reads which keys exist, as soon as the store can be asked.

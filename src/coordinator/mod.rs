@@ -330,6 +330,9 @@ async fn listen(
                         wanted.notify_one();
                     }
                 }
+                FromShard::Dress { id, dress } => {
+                    tokio::spawn(keys::dress(control.clone(), shard, id, dress));
+                }
                 FromShard::Admin { id, request } => {
                     let (control, router) = (control.clone(), router.clone());
                     tokio::spawn(async move {

@@ -58,6 +58,16 @@ impl Origins {
         Ok(origin.clone())
     }
 
+    /// No more origins should be made for clients' own addresses.
+    pub fn is_full(&self) -> bool {
+        const ORIGINS_MAX: usize = 4096;
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+            >= ORIGINS_MAX
+    }
+
     /// The trust that https origins share.
     pub(super) fn client_tls(&self, verify: bool) -> Result<Arc<ClientTls>, String> {
         let mut made = self.tls.lock().unwrap_or_else(PoisonError::into_inner);

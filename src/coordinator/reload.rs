@@ -142,6 +142,9 @@ impl Control {
         };
         self.lasting.origins.resolve(true).await;
         self.desk.set_rules(Rules::from_config(&read.config));
+        self.desk
+            .directory
+            .set_policy(super::keys::policy(&read.config));
         *self.proofs.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(proofs);
         let report = Report {
             models: snapshot.deployments.len(),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::account::{Account, Limit};
 use super::counters::Counters;
-use super::payers;
+use super::{Policy, payers};
 use crate::auth::calendar;
 use crate::auth::caller::{Caller, Role};
 use crate::limit::Meter;
@@ -72,13 +72,17 @@ pub(super) struct Rows {
 /// The account of the key with this token; `None` when there is no such key.
 pub(super) async fn account(
     store: &dyn Store,
-    counters: &Counters,
+    (counters, policy): (&Counters, &Policy),
     token: &str,
 ) -> Result<Option<Account>, StoreError> {
     let Some(key) = store.get(Table::KEYS, &[token]).await? else {
         return Ok(None);
     };
-    let rows = read(store, key).await?;
+    let mut rows = read(store, key).await?;
+    if object(&rows.key, "metadata").contains_key("service_account_id") {
+        let over = policy.service_account.clone();
+        rows.key.extend(over);
+    }
     let spend = counters.meter(format!("key:{token}"));
     Ok(Some(assemble(&rows, counters, spend)))
 }

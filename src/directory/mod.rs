@@ -9,6 +9,7 @@ mod build;
 mod counters;
 mod index;
 mod payers;
+mod policy;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ pub use account::{Account, Budget, Demand, Limit, Moment, Payer, Permit, Refused
 pub use build::{Vouched, text};
 use counters::Counters;
 pub use payers::EVERYBODY;
+pub use policy::Policy;
 
 use tokio::sync::mpsc;
 
@@ -97,6 +99,7 @@ pub struct Directory {
     known: Mutex<HashMap<String, Arc<Account>>>,
     /// Those without a key, by the hash of their proof.
     vouched: Mutex<HashMap<String, Arc<Vouched>>>,
+    policy: Mutex<Arc<Policy>>,
     counters: Counters,
     index: index::Index,
     push: Push,
@@ -119,6 +122,7 @@ impl Directory {
             secrets: SecretBox::new(salt),
             known: Mutex::default(),
             vouched: Mutex::default(),
+            policy: Mutex::default(),
             counters: Counters::new(shards, roll),
             index: index::Index::default(),
             push,
@@ -142,7 +146,8 @@ impl Directory {
         if !self.index.may_exist(token, now_us()) {
             return Ok(None);
         }
-        let account = build::account(self.store.as_ref(), &self.counters, token).await?;
+        let account =
+            build::account(self.store.as_ref(), (&self.counters, &self.policy()), token).await?;
         let account = account.map(Arc::new);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match &account {
@@ -153,6 +158,18 @@ impl Directory {
             None => known.remove(token),
         };
         Ok(account)
+    }
+
+    /// Accounts that are read from now on follow these rules.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        self.policy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Somebody whom an identity provider vouches for, from now on known as `token`.
@@ -224,7 +241,8 @@ impl Directory {
     /// # Errors
     /// When the store cannot be asked.
     pub async fn look_up_payer(&self, name: &str) -> Result<Option<Arc<Account>>, StoreError> {
-        let found = payers::named(self.store.as_ref(), &self.counters, name).await?;
+        let found =
+            payers::named(self.store.as_ref(), (&self.counters, &self.policy()), name).await?;
         Ok(found.map(Arc::new))
     }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::account::{Account, Budget, Payer};
 use super::build::{Rows, limit, money, object, text, texts};
 use super::counters::Counters;
+use super::policy::Policy;
 use crate::auth::calendar;
 use crate::auth::caller::Caller;
 use crate::limit::{Meter, nano};
@@ -153,7 +154,7 @@ fn per_model(rows: &Rows, caller: &Caller, counters: &Counters) -> Vec<Budget> {
 /// binds it.
 pub(super) async fn named(
     store: &dyn Store,
-    counters: &Counters,
+    (counters, policy): (&Counters, &Policy),
     name: &str,
 ) -> Result<Option<Account>, StoreError> {
     let (kind, id) = name.split_once(':').unwrap_or((name, ""));
@@ -163,10 +164,17 @@ pub(super) async fn named(
         _ => (Table::USERS, "proxy", Payer::Global),
     };
     let key = if kind == "everybody" { EVERYBODY } else { id };
-    let Some(row) = store.get(table, &[key]).await? else {
-        return Ok(None);
+    let usual = kind == "end_user"
+        && (policy.end_user_budget.is_some() || policy.end_user_budget_id.is_some());
+    let row = match store.get(table, &[key]).await? {
+        Some(row) => row,
+        // Nobody has heard of this end user, whom the usual budget binds all the same.
+        None if usual => Row::new(),
+        None => return Ok(None),
     };
-    let limits = match text(&row, "budget_id") {
+    let own = text(&row, "budget_id");
+    let of_all = || policy.end_user_budget_id.clone().filter(|_| usual);
+    let limits = match own.clone().or_else(of_all) {
         Some(budget) => store
             .get(Table::BUDGETS, &[&budget])
             .await?
@@ -174,7 +182,8 @@ pub(super) async fn named(
         None => row.clone(),
     };
     let meter = counters.meter(name.to_owned());
-    let max = money(&limits, "max_budget");
+    let of_all = policy.end_user_budget.filter(|_| usual && own.is_none());
+    let max = money(&limits, "max_budget").or(of_all);
     let budgets = budget(counters, name, payer, meter.clone(), &limits, max, &row)
         .into_iter()
         .collect();

@@ -77,7 +77,7 @@ pub(super) async fn count(
     }))
 }
 
-async fn put(
+pub(super) async fn put(
     shard: &Shard,
     connection: &mut impl Party,
     message: impl FnOnce(u64) -> FromShard,

@@ -15,6 +15,10 @@ use crate::error::GatewayError;
 use crate::message::{AdminCaller, PROBE_HEADER, Proof};
 use crate::snapshot::Settings;
 
+/// A gateway that is to ask a Python function lets nobody in without its verdict.
+const CLOSED: &str = "Authentication Error, general_settings.custom_auth is set, and Python functions \
+                      are not in force yet: only the master key is accepted";
+
 /// `allowed_ips`: others are refused before their body is read.
 pub(super) fn network(call: &Call) -> Result<(), GatewayError> {
     let Some(allowed) = &call.snapshot.settings.allowed_ips else {
@@ -37,13 +41,17 @@ pub(super) fn key(
 ) -> Result<AdminCaller, GatewayError> {
     let settings = &call.snapshot.settings;
     let Some(master) = &settings.master_key else {
-        return Ok(AdminCaller::Open);
+        return match settings.closed {
+            true => Err(fault::unauthorized(CLOSED)),
+            false => Ok(AdminCaller::Open),
+        };
     };
     if is_probe(shared, request) {
         return Ok(AdminCaller::Admin);
     }
     match carried(call, request) {
         Ok(key) if master.matches(&key) => Ok(AdminCaller::Admin),
+        _ if settings.closed => Err(fault::unauthorized(CLOSED)),
         Ok(key) if key.starts_with(b"sk-") || settings.takes_tokens => Ok(AdminCaller::Unknown),
         Ok(_) => Err(fault::unauthorized(
             "Authentication Error, LiteLLM Virtual Key expected: a key starts with 'sk-'.",

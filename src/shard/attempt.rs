@@ -19,7 +19,7 @@ use super::call::Call;
 use super::exchange;
 use super::midstream::Sent;
 use super::request::gone;
-use super::{Shard, answer, fault, hedge, respond};
+use super::{Shard, answer, dress, fault, hedge, respond};
 use crate::dialect::scan::Scan;
 use crate::error::{ErrorClass, Fault, GatewayError};
 use crate::router::affinity;
@@ -235,13 +235,30 @@ impl Work<'_> {
             .upstream_model(router, attempt.deployment)
             .into_owned();
         // In boxes of their own: a stream that runs for long keeps only what relaying needs.
-        let deployment = &snapshot.deployments[index];
+        let mut deployment = &snapshot.deployments[index];
+        let dressed;
+        if let Some(own) = &self.asked.own {
+            let made = dress::deployment(self.shard, self.connection, deployment, own);
+            match made.await {
+                Ok(Some(made)) => dressed = made,
+                Ok(None) => {
+                    journey.abandon(router, &self.shard.live);
+                    return Ok(gone(self.call));
+                }
+                Err(error) => {
+                    journey.skip(class(&error), router, &self.shard.live);
+                    self.shard.wake_waiters();
+                    return Err(error);
+                }
+            }
+            deployment = &dressed;
+        }
         let heard_by = attempt
             .answer_within
             .map_or(deadline, |w| deadline.min(began + w));
         let (mut began, mut deadline) = (began, deadline);
         let found = match attempt.hedge_after {
-            Some(after) if self.replaced.is_none() => {
+            Some(after) if self.replaced.is_none() && self.asked.own.is_none() => {
                 let hedged = Box::pin(hedge::run(self, journey, attempt, after)).await;
                 self.closable = None;
                 (began, deadline) = (hedged.began, hedged.deadline);
@@ -258,9 +275,10 @@ impl Work<'_> {
                 self.keep_stream();
                 let served = Box::pin(respond::send(self, answered, deadline)).await;
                 let earlier = self.sent.as_ref().map_or(0, |sent| sent.tokens());
-                self.call.used = served
-                    .usage
-                    .map(|usage| usage.prompt_tokens + usage.completion_tokens + earlier);
+                self.call.used = served.usage.map(|usage| {
+                    let used = (usage.prompt_tokens, usage.completion_tokens);
+                    super::callers::counted(self.call, used.0, used.1 + earlier)
+                });
                 outcome = match served.failed {
                     None if served.client_left => Outcome::ClientGone,
                     None => Outcome::Success(Success {
@@ -283,7 +301,15 @@ impl Work<'_> {
             }
             Err(Some(error)) => {
                 self.call.route.upstream += began.elapsed();
-                outcome = failed(&error, false);
+                outcome = match &self.asked.own {
+                    Some(own) if dress::excused(&error, own) => Outcome::Failure {
+                        class: FailureClass::BadRequest,
+                        status: Some(400),
+                        retry_after: None,
+                        committed: false,
+                    },
+                    _ => failed(&error, false),
+                };
                 Err(error)
             }
         };

@@ -7,12 +7,13 @@ use serde_json::{Map, Value};
 use shardgate_io::http1::server::Request;
 
 use super::call::Call;
-use super::{fault, google, steer};
+use super::{dress, google, own, steer};
 use crate::dialect::multipart::Multipart;
 use crate::dialect::scan::{Scan, scan};
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::Operation;
 use crate::router::{Facts, FallbackTable, MockTesting, Needs};
+use crate::snapshot::Own;
 
 /// The body, as far as we read it.
 #[expect(
@@ -45,6 +46,8 @@ pub(super) struct Asked {
     pub facts: Facts,
     /// The request's own `mock_response`.
     pub mock: Option<Value>,
+    /// Credentials that the request brings for its call.
+    pub own: Option<Box<Own>>,
 }
 
 /// Reads a call.
@@ -66,20 +69,23 @@ pub(super) fn read(
     let named = fields.text("model")?;
     let mut model = model(call, operation, path_model, named)?;
     required(operation, &fields)?;
-    reserved(call, &fields)?;
-    let mut facts = facts(request, &fields, operation)?;
+    own::reserved(call, &fields, &model)?;
+    own::enforced(call, &fields)?;
+    let mut facts = facts(call, request, &fields, operation)?;
+    own::own_tags(call, &facts.tags)?;
     if call.snapshot.router.settings().prompt_caching {
         facts.prompt = fields
             .raw("messages")
             .and_then(crate::router::affinity::fingerprint);
     }
     let mock = fields.json("mock_response")?;
-    let end_user = end_user(request, fields.text("user").ok().flatten());
+    let end_user = own::end_user(call, request, fields.text("user").ok().flatten());
     let mut alias = None;
     if call.snapshot.steers {
         alias = steer::renamed(call, &mut model);
         steer::steer(call, request, &fields, end_user.as_deref(), &mut facts);
     }
+    let own = dress::brought(&fields)?;
     let usage: Option<StreamOptions> = fields.json("stream_options")?;
     Ok(Box::new(Asked {
         operation,
@@ -91,6 +97,7 @@ pub(super) fn read(
         include_usage: usage.is_some_and(|options| options.include_usage == Some(true)),
         facts,
         mock,
+        own,
         content: Content::Json(scan),
     }))
 }
@@ -120,6 +127,7 @@ fn read_form(
             "the form has more than one `model`",
         ));
     }
+    own::reserved_parts(form.parts.iter().map(|part| part.name.as_ref()))?;
     let named = form.text(request.body(), "model").map(str::to_owned);
     let model = model(call, operation, path_model, named)?;
     let stream = form
@@ -133,7 +141,8 @@ fn read_form(
         operation,
         model,
         alias: None,
-        end_user: end_user(
+        end_user: own::end_user(
+            call,
             request,
             form.text(request.body(), "user").map(str::to_owned),
         ),
@@ -142,6 +151,7 @@ fn read_form(
         include_usage: false,
         facts,
         mock: None,
+        own: None,
         content: Content::Form(form),
     }))
 }
@@ -166,7 +176,11 @@ fn model(
         _ => (&None, &None),
     };
     let named = path.or(body).filter(|model| !model.is_empty());
-    let chosen = forced.clone().or(named).or_else(|| default.clone());
+    let chosen = forced
+        .clone()
+        .or_else(|| own::inferred_model(call))
+        .or(named)
+        .or_else(|| default.clone());
     match chosen {
         Some(model) => Ok(model),
         // The endpoint's own default, as OpenAI has it.
@@ -182,19 +196,6 @@ fn missing(name: &str) -> GatewayError {
     );
     error.param = Some(name.to_owned());
     error
-}
-
-/// The end user: the body's `user`, or a header's.
-fn end_user(request: &Request, body: Option<String>) -> Option<String> {
-    const HEADERS: [&str; 3] = [
-        "x-litellm-end-user-id",
-        "x-litellm-customer-id",
-        "x-user-id",
-    ];
-    const BYTES_MAX: usize = 256;
-    let header = |name: &&str| Some(String::from_utf8_lossy(request.header(name)?).into_owned());
-    let named = body.or_else(|| HEADERS.iter().find_map(header));
-    named.filter(|name| !name.is_empty() && name.len() <= BYTES_MAX)
 }
 
 /// What an operation cannot do without.
@@ -216,24 +217,6 @@ fn required(operation: Operation, fields: &Fields<'_>) -> Result<(), GatewayErro
     }
 }
 
-/// Fields that would send our requests, or our keys, somewhere else.
-fn reserved(call: &Call, fields: &Fields<'_>) -> Result<(), GatewayError> {
-    const RESERVED: &[&str] = &["api_base", "base_url", "user_config", "api_key"];
-    if call.snapshot.settings.client_side_credentials {
-        return Ok(());
-    }
-    if !fields.any(|name| RESERVED.iter().any(|reserved| reserved.as_bytes() == name)) {
-        return Ok(());
-    }
-    match RESERVED.iter().find(|name| fields.raw(name).is_some()) {
-        Some(name) => Err(fault::unauthorized(format!(
-            "Authentication Error, Rejected Request: {name} is not allowed in request body. \
-             Enable it with `general_settings.allow_client_side_credentials: true`"
-        ))),
-        None => Ok(()),
-    }
-}
-
 /// Values of the top level.
 pub(super) struct Fields<'a> {
     scan: &'a Scan,
@@ -242,12 +225,12 @@ pub(super) struct Fields<'a> {
 
 impl Fields<'_> {
     /// Any field's name is of that kind.
-    fn any(&self, is: impl Fn(&[u8]) -> bool) -> bool {
+    pub(super) fn any(&self, is: impl Fn(&[u8]) -> bool) -> bool {
         (0..self.scan.len()).any(|index| is(self.scan.name(self.body, index)))
     }
 
     /// A field's JSON; null counts as absent.
-    fn raw(&self, name: &str) -> Option<&[u8]> {
+    pub(super) fn raw(&self, name: &str) -> Option<&[u8]> {
         self.scan
             .value(self.body, name)
             .filter(|raw| *raw != b"null")
@@ -281,6 +264,7 @@ impl Fields<'_> {
 }
 
 fn facts(
+    call: &Call,
     request: &Request,
     fields: &Fields<'_>,
     operation: Operation,
@@ -297,7 +281,7 @@ fn facts(
         .or(fields.json("max_tokens")?);
     facts.needs = needs(fields, operation);
     if fields.any(is_extra) {
-        extras(fields, &mut facts)?;
+        extras(call, fields, &mut facts)?;
     }
     Ok(facts)
 }
@@ -320,7 +304,7 @@ fn is_extra(name: &[u8]) -> bool {
 }
 
 /// What the body's extras say; a body's word wins over a header's.
-fn extras(fields: &Fields<'_>, facts: &mut Facts) -> Result<(), GatewayError> {
+fn extras(call: &Call, fields: &Fields<'_>, facts: &mut Facts) -> Result<(), GatewayError> {
     if let Some(tags) = tags(fields)? {
         facts.tags = tags;
     }
@@ -336,7 +320,7 @@ fn extras(fields: &Fields<'_>, facts: &mut Facts) -> Result<(), GatewayError> {
     facts.content_policy_fallbacks = table(fields, "content_policy_fallbacks")?;
     facts.disable_fallbacks = fields.flag("disable_fallbacks")?;
     facts.max_fallbacks = fields.json("max_fallbacks")?;
-    facts.mock = mock_testing(fields)?;
+    facts.mock = mock_testing(call, fields)?;
     Ok(())
 }
 
@@ -429,7 +413,7 @@ fn table(fields: &Fields<'_>, name: &str) -> Result<Option<FallbackTable>, Gatew
     Ok(entries.map(|entries| entries.into_iter().flatten().collect()))
 }
 
-fn mock_testing(fields: &Fields<'_>) -> Result<Option<MockTesting>, GatewayError> {
+fn mock_testing(call: &Call, fields: &Fields<'_>) -> Result<Option<MockTesting>, GatewayError> {
     const SWITCHES: &[(&str, MockTesting)] = &[
         ("mock_testing_fallbacks", MockTesting::Fallbacks),
         (
@@ -444,6 +428,9 @@ fn mock_testing(fields: &Fields<'_>) -> Result<Option<MockTesting>, GatewayError
     ];
     for (name, switch) in SWITCHES {
         if fields.flag(name)? {
+            if !call.snapshot.settings.mock_testing {
+                return Err(own::mock_testing_refused(name));
+            }
             return Ok(Some(*switch));
         }
     }

@@ -312,6 +312,12 @@ pub(super) async fn admit(
     if settings.user_required && asked.end_user.is_none() {
         return Err(user_missing());
     }
+    if let Some(id) = &asked.end_user
+        && settings.blocked_users.contains(id)
+    {
+        let text = format!("User blocked from making LLM API Calls. User={id}");
+        return Err(GatewayError::refused(ErrorClass::BadRequest, text));
+    }
     if settings.master_key.is_none() {
         // Without keys there is nobody to bind.
         return Ok(Some(asked));
@@ -447,7 +453,11 @@ async fn take(
     }
     let demand = Demand {
         model: &asked.model,
-        tokens: asked.facts.input_tokens + asked.facts.output_tokens_max.unwrap_or(0),
+        tokens: counted(
+            call,
+            asked.facts.input_tokens,
+            asked.facts.output_tokens_max.unwrap_or(0),
+        ),
         worst: worst_case(call, account, asked),
     };
     let status = settings.budget_status;
@@ -475,6 +485,12 @@ async fn take(
             Err(refused) => return Err(over_limit(call, refused)),
         }
     }
+}
+
+/// What counts against limits of tokens (`token_rate_limit_type`).
+pub(super) fn counted(call: &Call, input: u64, output: u64) -> u64 {
+    let (of_input, of_output) = call.snapshot.settings.counts_tokens;
+    u64::from(of_input) * input + u64::from(of_output) * output
 }
 
 /// The most that the call may cost on any deployment of its group; zero where all are known to be

@@ -11,6 +11,7 @@ mod body;
 mod call;
 mod callers;
 mod credential;
+mod dress;
 mod exchange;
 mod fault;
 mod google;
@@ -19,6 +20,7 @@ mod leases;
 mod ledger;
 mod midstream;
 mod mock;
+mod own;
 mod passage;
 mod poll;
 mod relay;
@@ -102,6 +104,8 @@ pub struct Shard {
     leases: leases::Waiting,
     /// None where nobody keeps accounts: a gateway without keys and database.
     ledger: Option<ledger::Ledger>,
+    /// Deployments in clients' own credentials.
+    dressed: RefCell<dress::Dressed>,
     drained_by: Cell<Option<Instant>>,
     /// The coordinator has said so; before, readiness answers 503.
     ready: Cell<bool>,
@@ -152,6 +156,7 @@ pub async fn run(
         callers: callers::Table::default(),
         leases: leases::Waiting::default(),
         ledger: ring.map(ledger::Ledger::new),
+        dressed: RefCell::default(),
         drained_by: Cell::new(None),
         ready: Cell::new(false),
     });
@@ -217,6 +222,7 @@ async fn sweep(shard: Rc<Shard>) {
 impl Shard {
     fn adopt(&self, snapshot: Arc<Snapshot>) {
         self.callers.forget_vouched();
+        self.dressed.borrow_mut().clear();
         self.pool.set_limits(snapshot.settings.pool);
         *self.settings.borrow_mut() = Rc::new(snapshot.settings.server);
         *self.snapshot.borrow_mut() = Rc::new(snapshot);

@@ -326,6 +326,7 @@ async fn admitted<'a>(
         content: Content::Json(scan(b"{}").map_err(GatewayError::malformed)?),
         facts: Facts::default(),
         mock: None,
+        own: None,
     });
     if found.rules.is_some_and(|rules| !rules.needs_key) {
         return ledger::reserve(shard, call, &asked).map(|()| Some((found, asked)));

@@ -122,6 +122,20 @@ fn number(out: &mut Vec<u8>, name: &str, value: u32) {
     shardgate_io::http1::encode::header_u64(out, name, u64::from(value));
 }
 
+/// What the contract takes off and adds (`cost_discount_config`, `cost_margin_config`), where it does.
+fn contract(cost: &crate::spend::cost::Cost, out: &mut Vec<u8>) {
+    if cost.discount.is_zero() && cost.margin.is_zero() {
+        return;
+    }
+    for (name, amount) in [
+        ("x-litellm-response-cost-original", cost.original),
+        ("x-litellm-response-cost-discount-amount", cost.discount),
+        ("x-litellm-response-cost-margin-amount", cost.margin),
+    ] {
+        header(out, name, amount.repr().as_str().as_bytes());
+    }
+}
+
 async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
     let answer = whole.answer.as_ref();
     let length = answer.map_or(whole.body.len(), |answer| answer.body.len(&whole.body));
@@ -141,6 +155,7 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
         "x-litellm-response-cost",
         shown.as_str().as_bytes(),
     );
+    contract(&work.call.bill.cost, &mut out);
     let kind = answer.and_then(|answer| answer.content_type);
     let kind = kind.map_or(&*whole.content_type, str::as_bytes);
     header(

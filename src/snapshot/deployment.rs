@@ -11,8 +11,10 @@ use shardgate_io::http1::encode::{header, request_line};
 use shardgate_io::pool::Origin;
 
 use super::Credential;
+use super::contracts::Contracts;
 use crate::coordinator::Lasting;
 use crate::provider::{Operation, Target};
+use crate::spend::cost::Terms;
 use crate::spend::meter::{Meter, Priced};
 use crate::spend::price::{PriceTable, Prices, Query};
 
@@ -46,7 +48,18 @@ pub struct Deployment {
     pub unusable: Option<String>,
     /// Its credentials, to keep them out of what an upstream says.
     secrets: Vec<String>,
+    /// The entry, and whether certificates are checked: for clients with credentials of their own.
+    source: (Arc<ModelEntry>, bool),
     heads: Vec<Heads>,
+}
+
+/// Credentials that a client brings for its own call.
+#[derive(Clone)]
+pub struct Own {
+    /// `api_key`
+    pub api_key: Option<String>,
+    /// `api_base`
+    pub api_base: Option<String>,
 }
 
 /// The upstream heads of one operation, up to what depends on the request.
@@ -63,12 +76,12 @@ impl Deployment {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn build(
+    pub(super) fn build(
         entry: &ModelEntry,
         defaults: &Map<String, Value>,
         lasting: &Lasting,
         env: &dyn Fn(&str) -> Option<String>,
-        verify: bool,
+        (verify, contracts): (bool, &Contracts),
     ) -> Result<Deployment, String> {
         let mut params = entry.litellm_params.clone();
         for (name, value) in defaults {
@@ -97,7 +110,8 @@ impl Deployment {
             .map(|operation| heads(&target, *operation))
             .collect();
         let answer_headers = answer_headers(&id, &target);
-        let meter = meter(&target, &params, &entry.model_info, &lasting.prices)?;
+        let terms = contracts.terms(target.entry.name)?;
+        let meter = meter(&target, &params, &entry.model_info, &lasting.prices, terms)?;
         Ok(Deployment {
             id,
             group: entry.model_name.clone(),
@@ -112,6 +126,7 @@ impl Deployment {
             answer_headers,
             unusable,
             secrets,
+            source: (Arc::new(entry.clone()), verify),
             heads,
             target,
         })
@@ -131,6 +146,75 @@ impl Deployment {
     pub fn probe_timeout(&self) -> Option<Duration> {
         let seconds = self.model_info.get("health_check_timeout")?.as_f64()?;
         Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// `configurable_clientside_auth_params` lets a client bring this value of `name`: by its name, or
+    /// by a pattern that the whole value must fit (`*` for any letters, and the regular expressions
+    /// `.*` and `\\.` that LiteLLM's files have).
+    pub fn may_bring(&self, name: &str, value: &str) -> bool {
+        let list = self
+            .source
+            .0
+            .litellm_params
+            .get("configurable_clientside_auth_params");
+        let list = list.and_then(Value::as_array);
+        list.into_iter().flatten().any(|entry| match entry {
+            Value::String(have) => have == name,
+            Value::Object(map) => map
+                .get(name)
+                .and_then(Value::as_str)
+                .is_some_and(|pattern| {
+                    let pattern = pattern.trim_start_matches('^').trim_end_matches('$');
+                    let plain = pattern.replace(".*", "*").replace("\\.", ".");
+                    crate::auth::caller::matches(&plain, value)
+                }),
+            _ => false,
+        })
+    }
+
+    /// The same deployment with a client's credentials. With an address of the client's own nothing of
+    /// ours goes along: no key, no header, no variable of the environment.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn dressed(&self, own: &Own, lasting: &Lasting) -> Result<Deployment, String> {
+        const HARMLESS: [&str; 4] = ["model", "custom_llm_provider", "api_version", "drop_params"];
+        let (entry, verify) = &self.source;
+        let mut entry = ModelEntry::clone(entry);
+        let params = &mut entry.litellm_params;
+        if own.api_base.is_some() {
+            params.retain(|name, _| HARMLESS.contains(&name.as_str()));
+        }
+        let given = [("api_key", &own.api_key), ("api_base", &own.api_base)];
+        for (name, value) in given {
+            let Some(value) = value else { continue };
+            if value.starts_with("os.environ/") || value.bytes().any(|byte| byte.is_ascii_control())
+            {
+                return Err(format!("{name} of a request must be a plain value"));
+            }
+            params.remove(if name == "api_base" {
+                "base_url"
+            } else {
+                "azure_ad_token"
+            });
+            params.insert(name.to_owned(), Value::from(value.as_str()));
+        }
+        let nothing = |_: &str| None;
+        let made = Deployment::build(
+            &entry,
+            &Map::new(),
+            lasting,
+            &nothing,
+            (*verify, &Contracts::default()),
+        )?;
+        match &made.unusable {
+            Some(why) => Err(why.clone()),
+            None => Ok(Deployment {
+                id: self.id.clone(),
+                meter: self.meter.clone(),
+                ..made
+            }),
+        }
     }
 
     /// Takes the deployment's own credentials out of a text of its upstream.
@@ -201,6 +285,7 @@ fn meter(
     params: &Map<String, Value>,
     model_info: &Map<String, Value>,
     table: &Arc<PriceTable>,
+    terms: Terms,
 ) -> Result<Meter, String> {
     let text = |name: &str| {
         let named = model_info.get(name).or_else(|| params.get(name));
@@ -228,7 +313,7 @@ fn meter(
         query,
         params: Some(&in_params),
         model_info: Some(&in_info),
-        ..Priced::default()
+        terms,
     };
     Ok(Meter::new(table, &priced))
 }

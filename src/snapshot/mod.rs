@@ -3,6 +3,7 @@
 //! Config types stop here. A request holds the snapshot it began with to its end; a reload gives
 //! later requests a new one.
 
+mod contracts;
 mod credential;
 mod deployment;
 mod passage;
@@ -15,7 +16,7 @@ use serde_json::Value;
 use shardgate_config::{Config, ModelEntry};
 
 pub use credential::{Credential, State as CredentialState};
-pub use deployment::{Deployment, head_bytes};
+pub use deployment::{Deployment, Own, head_bytes};
 pub use passage::{Passage, Passages};
 pub use settings::Settings;
 
@@ -78,6 +79,7 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
     };
     let settings = Settings::from_config(config)?;
     let (verify, _) = config.upstream_verification();
+    let contracts = contracts::Contracts::from_config(config);
     let mut warnings = Vec::new();
     let mut errors = Vec::new();
     let mut deployments = Vec::with_capacity(config.models.len());
@@ -94,7 +96,7 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
         }
         errors.extend(routing::bad_tag_pattern(entry).map(|why| format!("{place}: {why}")));
         let defaults = &config.router.default_litellm_params;
-        match Deployment::build(entry, defaults, lasting, &env, verify) {
+        match Deployment::build(entry, defaults, lasting, &env, (verify, &contracts)) {
             Ok(deployment) => {
                 if let Some(why) = &deployment.unusable {
                     if config.router.ignore_invalid_deployments {
@@ -120,6 +122,7 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
         lasting,
         env: &env,
         verify,
+        contracts: &contracts,
     };
     let passages = maker.make();
     let router = Router::new(

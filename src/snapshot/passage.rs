@@ -220,6 +220,8 @@ pub(super) struct Maker<'a> {
     pub lasting: &'a Lasting,
     pub env: &'a dyn Fn(&str) -> Option<String>,
     pub verify: bool,
+    /// What contracts take off prices and add to them.
+    pub(super) contracts: &'a super::contracts::Contracts,
 }
 
 impl Maker<'_> {
@@ -262,7 +264,13 @@ impl Maker<'_> {
                 column: 0,
             },
         };
-        let made = Deployment::build(&entry, &Map::new(), self.lasting, self.env, self.verify)?;
+        let made = Deployment::build(
+            &entry,
+            &Map::new(),
+            self.lasting,
+            self.env,
+            (self.verify, self.contracts),
+        )?;
         match &made.unusable {
             Some(why) => Err(why.clone()),
             None => Ok(made),

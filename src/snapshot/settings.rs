@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shardgate_config::{Config, ResponseModel};
+use shardgate_config::{Config, ResponseModel, TokenRateLimit};
 use shardgate_io::{http1, net, pool};
 
 use crate::auth::key::KeyHash;
@@ -43,6 +43,22 @@ pub struct Settings {
     pub takes_tokens: bool,
     /// `enable_oauth2_proxy_auth`: fields of an identity and the headers that name them, lower-case.
     pub proxy_names: Option<Vec<(String, String)>>,
+    /// `enforced_params`: fields that each request carries, nested ones with dots.
+    pub enforced_params: Vec<String>,
+    /// The same for service accounts (`service_account_settings`).
+    pub service_account_params: Vec<String>,
+    /// `reject_clientside_metadata_tags`
+    pub reject_tags: bool,
+    /// `user_header_name` and the customers of `user_header_mappings`, lower-case.
+    pub end_user_headers: Vec<String>,
+    /// `infer_model_from_keys`
+    pub infer_model: bool,
+    /// `token_rate_limit_type`: whether the prompt's tokens and the answer's count.
+    pub counts_tokens: (bool, bool),
+    /// `blocked_user_list`
+    pub blocked_users: std::collections::HashSet<String>,
+    /// `custom_auth` asks for Python, which is not there: only the master key lets in.
+    pub closed: bool,
     /// `public_routes`.
     pub public_routes: Vec<String>,
     /// `allowed_ips`.
@@ -170,6 +186,18 @@ impl Settings {
             takes_tokens: general.enable_jwt_auth || general.enable_oauth2_auth,
             proxy_names: proxy_names(general),
             public_routes: public_routes(general),
+            enforced_params: general.enforced_params.clone(),
+            service_account_params: service_account_params(general),
+            reject_tags: general.reject_clientside_metadata_tags,
+            end_user_headers: end_user_headers(general),
+            infer_model: general.infer_model_from_keys,
+            counts_tokens: match general.token_rate_limit_type {
+                TokenRateLimit::Total => (true, true),
+                TokenRateLimit::Input => (true, false),
+                TokenRateLimit::Output => (false, true),
+            },
+            blocked_users: blocked_users(config, &mut errors),
+            closed: general.custom_auth.is_some(),
             allowed_ips,
             use_x_forwarded_for: general.use_x_forwarded_for,
             trusted_proxies,
@@ -229,6 +257,66 @@ impl Settings {
             Err(errors)
         }
     }
+}
+
+/// `blocked_user_list`: names, or a file with one a line.
+fn blocked_users(config: &Config, errors: &mut Vec<String>) -> std::collections::HashSet<String> {
+    use serde_json::Value;
+    match &config.litellm.blocked_user_list {
+        Some(Value::Array(list)) => list
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
+        Some(Value::String(path)) => match std::fs::read_to_string(path) {
+            Ok(text) => {
+                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+                lines.map(str::to_owned).collect()
+            }
+            Err(error) => {
+                errors.push(format!(
+                    "litellm_settings.blocked_user_list: {path}: {error}"
+                ));
+                Default::default()
+            }
+        },
+        _ => Default::default(),
+    }
+}
+
+fn service_account_params(general: &shardgate_config::GeneralSettings) -> Vec<String> {
+    let mut all = Vec::new();
+    for settings in general.service_account_settings.iter().flatten() {
+        all.extend(settings.enforced_params.clone().unwrap_or_default());
+        let inner = settings
+            .settings
+            .get("enforced_params")
+            .and_then(serde_json::Value::as_array);
+        let names = inner
+            .into_iter()
+            .flatten()
+            .filter_map(serde_json::Value::as_str);
+        all.extend(names.map(str::to_owned));
+    }
+    all
+}
+
+/// `user_header_name`, and the headers of `user_header_mappings` that name customers.
+fn end_user_headers(general: &shardgate_config::GeneralSettings) -> Vec<String> {
+    let mut headers: Vec<String> = general.user_header_name.iter().cloned().collect();
+    let mappings = general.user_header_mappings.as_ref();
+    let list = mappings.and_then(|mappings| mappings.as_array().cloned());
+    let one = mappings.filter(|mapping| mapping.is_object()).cloned();
+    for mapping in list.into_iter().flatten().chain(one) {
+        let text = |name: &str| mapping.get(name).and_then(serde_json::Value::as_str);
+        if text("litellm_user_role") == Some("customer") {
+            headers.extend(text("header_name").map(str::to_owned));
+        }
+    }
+    headers
+        .iter_mut()
+        .for_each(|name| name.make_ascii_lowercase());
+    headers
 }
 
 /// `public_routes`, and those that tokens are not needed for.

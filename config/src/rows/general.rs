@@ -37,7 +37,7 @@ const ROWS: &[Row] = &[
     row(InForce, "image_generation_model", Text, Unset,
         "The model of every image request, whatever the request names.")
         .example("fast"),
-    row(Later, "infer_model_from_keys", Bool, OFF,
+    row(InForce, "infer_model_from_keys", Bool, OFF,
         "A key bound to one model (or whose first model it is) routes there, over the body's \
          `model`."),
     // Authentication.
@@ -76,15 +76,15 @@ const ROWS: &[Row] = &[
         .example("[10.0.0.0/8]"),
     row(InForce, "enforce_user_param", Bool, OFF,
         "LLM requests need `user` in the body, or `X-User-ID`."),
-    row(Later, "enforced_params", List(&Text), Texts(&[]),
+    row(InForce, "enforced_params", List(&Text), Texts(&[]),
         "Fields that every LLM request must carry.")
         .example("[user, metadata.generation_name]"),
-    row(Later, "reject_clientside_metadata_tags", Bool, OFF,
+    row(InForce, "reject_clientside_metadata_tags", Bool, OFF,
         "Requests that bring their own tags are refused."),
-    row(Later, "user_header_name", Text, Unset,
+    row(InForce, "user_header_name", Text, Unset,
         "A header that names the end user.")
         .example("x-openwebui-user-id"),
-    row(Later, "user_header_mappings", Any, Unset,
+    row(InForce, "user_header_mappings", Any, Unset,
         "Headers that name users of several kinds.")
         .example("[{header_name: x-user-email, litellm_user_role: customer}]"),
     row(InForce, "enable_oauth2_auth", Bool, OFF,
@@ -107,7 +107,7 @@ const ROWS: &[Row] = &[
     row(Later, "custom_ui_sso_sign_in_handler", Python, Unset,
         "A Python function that signs a request in to the admin UI.")
         .example("my_sso.sign_in"),
-    row(Later, "allow_user_auth", Bool, OFF,
+    row(InForce, "allow_user_auth", Bool, OFF,
         "An early form of user authentication.")
         .instead("keys with a `user_id` from /key/generate, or `enable_jwt_auth`"),
     row(InForce, "user_api_key_cache_ttl", Seconds(0.0, SECONDS_MAX), Num(60.0),
@@ -225,7 +225,7 @@ const ROWS: &[Row] = &[
         .ours(),
     row(InForce, "fail_closed_rate_limit_enforcement", Bool, OFF,
         "With Redis unreachable, limited requests get 503 instead of local limits."),
-    row(Later, "token_rate_limit_type",
+    row(InForce, "token_rate_limit_type",
         Choice(&["total", "input", "output"]), Default::Text("total"),
         "Which tokens count against a key's tokens per minute."),
     row(InForce, "disable_retry_on_max_parallel_request_limit_error", Bool, OFF,
@@ -262,12 +262,12 @@ const ROWS: &[Row] = &[
         "The client's `x-*` headers go upstream; ours and credentials never do."),
     row(Later, "use_client_credentials_pass_through_routes", Bool, OFF,
         "Pass-through routes take the client's own provider credentials, without a virtual key."),
-    row(Later, "allow_client_side_credentials", Bool, OFF,
+    row(InForce, "allow_client_side_credentials", Bool, OFF,
         "`api_key` and `api_base` of a request's body are used; otherwise such a request is \
          refused."),
-    row(Later, "dangerously_allow_mock_testing_request_params", Bool, OFF,
+    row(InForce, "dangerously_allow_mock_testing_request_params", Bool, OFF,
         "Requests may carry `mock_testing_*`."),
-    row(Later, "service_account_settings", Many(&A_SERVICE_ACCOUNT), Unset,
+    row(InForce, "service_account_settings", Many(&A_SERVICE_ACCOUNT), Unset,
         "Limits of keys that are service accounts, over their own."),
     row(Later, "provider_budget_config", Map(&A_PROVIDER_BUDGET), EmptyMap,
         "What may be spent per provider; a spent provider's deployments are skipped until its \

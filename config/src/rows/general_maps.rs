@@ -217,12 +217,12 @@ static SERVICE_ACCOUNT: Table = Table {
     doc: "Limits of keys that are service accounts.",
     open: true,
     rows: &[
-        row(Later, "key_type", Text, Default::Text("service_account"),
+        row(InForce, "key_type", Text, Default::Text("service_account"),
             "The kind of key."),
-        row(Later, "settings", Map(&Any), EmptyMap,
+        row(InForce, "settings", Map(&Any), EmptyMap,
             "`max_parallel_requests`, `rpm`, `tpm`, `enforced_params` of such keys.")
             .example("{rpm: 100}"),
-        row(Later, "enforced_params", List(&Text), Unset,
+        row(InForce, "enforced_params", List(&Text), Unset,
             "Fields that requests of such keys must carry.")
             .example("[user]"),
     ],

@@ -188,12 +188,12 @@ const ROWS: &[Row] = &[
     row(Later, "default_team_settings", List(&Any), Unset,
         "Callbacks of single teams.")
         .example("[{team_id: search, success_callback: [langfuse]}]"),
-    row(Later, "enable_key_alias_format_validation", Bool, OFF,
+    row(InForce, "enable_key_alias_format_validation", Bool, OFF,
         "Aliases of keys have 2 to 255 letters, digits and `_-/.@`."),
-    row(Later, "cost_discount_config", Map(&Number(0.0, 1.0)), Unset,
+    row(InForce, "cost_discount_config", Map(&Number(0.0, 1.0)), Unset,
         "The share by which a provider's costs are lower than its list prices.")
         .example("{openai: 0.05}"),
-    row(Later, "cost_margin_config", Map(&Any), Unset,
+    row(InForce, "cost_margin_config", Map(&Any), Unset,
         "What is added to a provider's costs; `global` for all.")
         .example("{global: 0.05}"),
     row(InForce, "max_budget", MONEY, Unset,
@@ -202,13 +202,13 @@ const ROWS: &[Row] = &[
     row(InForce, "budget_duration", Period, Unset,
         "The period of `max_budget`.")
         .example("30d"),
-    row(Later, "max_user_budget", MONEY, Unset,
+    row(InForce, "max_user_budget", MONEY, Unset,
         "USD that an end user may spend.")
         .example("10"),
-    row(Later, "max_end_user_budget", MONEY, Unset,
+    row(InForce, "max_end_user_budget", MONEY, Unset,
         "Another name of `max_user_budget`.")
         .example("10"),
-    row(Later, "max_end_user_budget_id", Text, Unset,
+    row(InForce, "max_end_user_budget_id", Text, Unset,
         "The budget of end users who have none.")
         .example("default-customers"),
     row(InForce, "max_internal_user_budget", MONEY, Unset,
@@ -225,7 +225,7 @@ const ROWS: &[Row] = &[
         .example("{prod: 0.9, dev: 0.1}"),
     row(InForce, "budget_exceeded_status_code", Integer(400, 599), Default::Integer(422),
         "The status of a request that a budget refuses."),
-    row(Later, "blocked_user_list", Either(&[List(&Text), Text]), Unset,
+    row(InForce, "blocked_user_list", Either(&[List(&Text), Text]), Unset,
         "End users who are refused, or the file that lists them.")
         .example("[mallory]"),
     row(Later, "banned_keywords_list", Either(&[List(&Text), Text]), Unset,

@@ -195,7 +195,7 @@ const PARAMS: &[Row] = &[
     row(InForce, "allowed_openai_params", List(&Text), Unset,
         "Parameters that are passed on although the provider is not known to take them.")
         .example("[tools]"),
-    row(Later, "configurable_clientside_auth_params", List(&Any), Unset,
+    row(InForce, "configurable_clientside_auth_params", List(&Any), Unset,
         "Credentials a client may bring itself: names, or `{api_base: pattern}`.")
         .example("[api_key]"),
     row(Later, "use_in_pass_through", Bool, Unset,

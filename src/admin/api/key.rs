@@ -111,6 +111,13 @@ async fn make_for(
     owner: Owner,
 ) -> Result<Value, Refusal> {
     let rules = desk.rules();
+    if rules.custom_generate {
+        return Err(Refusal::forbidden(
+            "general_settings.custom_key_generate is set, and Python functions are not in force yet: no key \
+             is made without its verdict",
+        ));
+    }
+    key_rules::alias_is_well_formed(&rules, &fields)?;
     budget_fields(&fields)?;
     if owner == Owner::Asker
         && text(&fields, "user_id").is_none()

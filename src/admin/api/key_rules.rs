@@ -8,6 +8,28 @@ use crate::auth::caller::{Role, allows};
 use crate::directory::text;
 use crate::store::{Row, Table};
 
+/// `enable_key_alias_format_validation`
+pub(super) fn alias_is_well_formed(rules: &Rules, fields: &Row) -> Result<(), Refusal> {
+    let Some(alias) = text(fields, "key_alias").filter(|_| rules.check_aliases) else {
+        return Ok(());
+    };
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "_-/.@".contains(letter);
+    let ends = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric());
+    let length = alias.chars().count();
+    if (2..=255).contains(&length)
+        && alias.chars().all(fits)
+        && ends(alias.chars().next())
+        && ends(alias.chars().last())
+    {
+        return Ok(());
+    }
+    Err(Refusal::bad(
+        "key_alias must have 2 to 255 letters, digits and _-/.@, with a letter or digit at both ends \
+         (litellm_settings.enable_key_alias_format_validation)",
+    )
+    .at("key_alias"))
+}
+
 /// What is granted.
 #[derive(Clone, Copy)]
 pub(super) enum Grant<'a> {

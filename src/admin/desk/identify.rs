@@ -30,6 +30,12 @@ pub async fn identify(
     let snapshot = control.snapshot();
     let settings = &snapshot.settings;
     let header = |name: &str| headers.get(name).map(axum::http::HeaderValue::as_bytes);
+    if settings.closed {
+        return Err(Refusal::unauthorized(
+            "Authentication Error, general_settings.custom_auth is set, and Python functions are not in \
+             force yet: only the master key is accepted",
+        ));
+    }
     if let Some(proof) = named {
         return admitted(prove(control, proof).await?, settings, path);
     }

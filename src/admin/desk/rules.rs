@@ -12,6 +12,10 @@ pub struct Rules {
     pub master_token: Option<String>,
     /// `disable_adding_master_key_hash_to_db`
     pub hide_master_token: bool,
+    /// `custom_key_generate` asks for Python, which is not there: no key is made.
+    pub custom_generate: bool,
+    /// `enable_key_alias_format_validation`
+    pub check_aliases: bool,
     /// `store_model_in_db`
     pub store_models: bool,
     /// `default_key_generate_params`
@@ -62,6 +66,8 @@ impl Rules {
         Rules {
             master_token: master.map(|key| crate::store::secret::token(key.expose())),
             hide_master_token: general.disable_adding_master_key_hash_to_db,
+            custom_generate: general.custom_key_generate.is_some(),
+            check_aliases: litellm.enable_key_alias_format_validation,
             store_models: general.store_model_in_db,
             key_defaults: params(litellm.default_key_generate_params.as_ref()),
             key_bounds: params(litellm.upperbound_key_generate_params.as_ref()),
