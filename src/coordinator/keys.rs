@@ -44,6 +44,15 @@ pub(super) async fn open(
             why = error
         );
     }
+    if let Err(error) = tags(config, store.as_ref()).await {
+        log!(
+            log,
+            Error,
+            "store",
+            what = "litellm_settings.tag_budget_config waits for it",
+            why = error
+        );
+    }
     let general = &config.general;
     let master = general.master_key.as_ref().map_or("", |key| key.expose());
     let salt = std::env::var("LITELLM_SALT_KEY").unwrap_or_else(|_| master.to_owned());
@@ -177,6 +186,55 @@ async fn everybody(config: &Config, store: &dyn Store) -> Result<(), StoreError>
     } else {
         row.insert("user_id".to_owned(), Value::from(EVERYBODY));
         store.rows(Command::Insert(Table::USERS, row)).await?;
+    }
+    Ok(())
+}
+
+/// `litellm_settings.tag_budget_config`: each tag has a row and a budget of its own.
+async fn tags(config: &Config, store: &dyn Store) -> Result<(), StoreError> {
+    let Some(budgets) = &config.litellm.tag_budget_config else {
+        return Ok(());
+    };
+    for (tag, limits) in budgets.iter() {
+        let id = format!("tag_budget_config:{tag}");
+        let before = store.get(Table::BUDGETS, &[&id]).await?;
+        let period = limits
+            .get("budget_duration")
+            .or_else(|| limits.get("time_period"));
+        let period = period.and_then(Value::as_str).map(str::to_owned);
+        let max = limits
+            .get("max_budget")
+            .or_else(|| limits.get("budget_limit"));
+        let mut row = Row::new();
+        row.insert("max_budget".to_owned(), max.cloned().unwrap_or(Value::Null));
+        if before.is_none()
+            || before.as_ref().and_then(|row| text(row, "budget_duration")) != period
+        {
+            let span: Option<Span> = period.as_ref().and_then(|text| text.parse().ok());
+            let next = span.map(|span| calendar::text(span.next_reset(now_us())));
+            row.insert("budget_duration".to_owned(), Value::from(period));
+            row.insert("budget_reset_at".to_owned(), Value::from(next));
+        }
+        if before.is_some() {
+            store
+                .rows(Command::Update(Table::BUDGETS, vec![id.clone()], row))
+                .await?;
+        } else {
+            row.insert("budget_id".to_owned(), Value::from(id.as_str()));
+            row.insert("created_by".to_owned(), Value::from("config"));
+            row.insert("updated_by".to_owned(), Value::from("config"));
+            store.rows(Command::Insert(Table::BUDGETS, row)).await?;
+        }
+        let budget = Row::from_iter([("budget_id".to_owned(), Value::from(id.as_str()))]);
+        if store.get(Table::TAGS, &[tag]).await?.is_some() {
+            store
+                .rows(Command::Update(Table::TAGS, vec![tag.clone()], budget))
+                .await?;
+        } else {
+            let mut row = budget;
+            row.insert("tag_name".to_owned(), Value::from(tag.as_str()));
+            store.rows(Command::Insert(Table::TAGS, row)).await?;
+        }
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod probe;
 mod proofs;
 mod reload;
 mod retention;
+mod spenders;
 pub mod web;
 
 pub use credentials::Credentials;
@@ -40,7 +41,7 @@ use crate::log;
 use crate::message::{FromShard, ToShard};
 use crate::observe::log::Log;
 use crate::router::{Micros, Registry};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Meters, Snapshot};
 use crate::spend::price::PriceTable;
 
 /// One shard's mailbox, seen from here.
@@ -58,6 +59,8 @@ pub struct Lasting {
     pub credentials: Credentials,
     /// What models cost.
     pub prices: Arc<PriceTable>,
+    /// What providers and deployments have cost.
+    pub spenders: Meters,
     registry: Mutex<Registry>,
     started: Instant,
 }
@@ -70,6 +73,7 @@ impl Lasting {
             credentials: Credentials::default(),
             // A test reads it: it is never in error.
             prices: Arc::new(PriceTable::built_in().unwrap_or_default()),
+            spenders: Meters::default(),
             registry: Mutex::new(Registry::new(shards)),
             started: Instant::now(),
         }
@@ -241,8 +245,6 @@ pub async fn run(start: Start) -> std::io::Result<()> {
     }
     control.say_ready();
     keep_up(&control, chores, fleet);
-    tokio::spawn(proofs::keep_keys(control.clone()));
-    tokio::spawn(health::keep(control.clone()));
     tokio::spawn(reload_on_hangup(control.clone(), hangup));
     let writing = start.accounts.map(|(accounts, stop)| {
         let store = Arc::clone(&control.desk.directory.store);
@@ -288,6 +290,9 @@ fn keep_up(
     if let Some(fleet) = fleet {
         fleet.start(control.clone());
     }
+    tokio::spawn(proofs::keep_keys(control.clone()));
+    tokio::spawn(health::keep(control.clone()));
+    tokio::spawn(spenders::keep(control.clone()));
     tokio::spawn(keep_resolved(control.clone()));
 }
 

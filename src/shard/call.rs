@@ -12,6 +12,7 @@ use crate::endpoint::Verb;
 use crate::id::RequestId;
 use crate::limit::Nano;
 use crate::provider::Operation;
+use crate::snapshot::SpendLimit;
 use crate::spend::cost::Cost;
 use crate::spend::usage::Quantities;
 
@@ -172,6 +173,25 @@ impl Call {
     pub(super) fn settle(&mut self) {
         for permit in self.permits.drain(..) {
             permit.settle(self.used.unwrap_or(0), self.cost);
+        }
+        if let Some(at) = self.route.deployment {
+            self.charge(at);
+        }
+    }
+
+    /// Counts the cost against the budgets of the deployment and its provider.
+    fn charge(&self, at: usize) {
+        let made = &self.snapshot.deployments[at];
+        if made.spend_limits.is_empty() || self.cost == 0 {
+            return;
+        }
+        for limit in &made.spend_limits {
+            limit.meter.settle(0, self.cost);
+        }
+        if made.spend_limits.iter().any(SpendLimit::is_spent) {
+            // Others of the provider are told within a second.
+            let deployment = &self.snapshot.router.deployments()[at];
+            deployment.live.set_budget_spent(true);
         }
     }
 

@@ -353,13 +353,7 @@ pub(super) async fn admit(
             Some(Found::Nobody | Found::Refused(_) | Found::Away) => continue,
             None => return Ok(None),
         };
-        if account.caller.blocked {
-            let text = format!(
-                "Authentication Error, User blocked: {}",
-                account.caller.token
-            );
-            return Err(denied(Denied::unauthorized(text)));
-        }
+        not_blocked(&account)?;
         if !asked.model.is_empty() {
             account
                 .caller
@@ -394,6 +388,15 @@ fn in_its_team(
         at = in_team.next.as_ref();
     }
     account
+}
+
+fn not_blocked(account: &Account) -> Result<(), GatewayError> {
+    if !account.caller.blocked {
+        return Ok(());
+    }
+    let name = &account.caller.token;
+    let text = format!("Authentication Error, User blocked: {name}");
+    Err(denied(Denied::unauthorized(text)))
 }
 
 /// Those besides the key who pay for a request.

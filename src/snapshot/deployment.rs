@@ -10,8 +10,8 @@ use shardgate_config::ModelEntry;
 use shardgate_io::http1::encode::{header, request_line};
 use shardgate_io::pool::Origin;
 
-use super::Credential;
 use super::contracts::Contracts;
+use super::{Credential, SpendLimit};
 use crate::coordinator::Lasting;
 use crate::provider::{Operation, Target};
 use crate::spend::cost::Terms;
@@ -40,6 +40,8 @@ pub struct Deployment {
     pub api_base: String,
     /// What its answers cost.
     pub meter: Meter,
+    /// What may be spent there, alone and with its provider's others.
+    pub spend_limits: Vec<SpendLimit>,
     /// A canned answer: no upstream is called.
     pub mock: Option<Value>,
     /// Response headers that are the same for each of its answers.
@@ -122,6 +124,7 @@ impl Deployment {
             full_model: format!("{}/{}", target.entry.name, target.model),
             api_base: public_base(&target),
             meter,
+            spend_limits: Vec::new(),
             mock: entry.mock_response().cloned(),
             answer_headers,
             unusable,

@@ -3,6 +3,7 @@
 //! Config types stop here. A request holds the snapshot it began with to its end; a reload gives
 //! later requests a new one.
 
+mod budgets;
 mod contracts;
 mod credential;
 mod deployment;
@@ -15,6 +16,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 use shardgate_config::{Config, ModelEntry};
 
+pub use budgets::{Meters, SpendLimit, Spender};
 pub use credential::{Credential, State as CredentialState};
 pub use deployment::{Deployment, Own, head_bytes};
 pub use passage::{Passage, Passages};
@@ -97,7 +99,9 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
         errors.extend(routing::bad_tag_pattern(entry).map(|why| format!("{place}: {why}")));
         let defaults = &config.router.default_litellm_params;
         match Deployment::build(entry, defaults, lasting, &env, (verify, &contracts)) {
-            Ok(deployment) => {
+            Ok(mut deployment) => {
+                deployment.spend_limits =
+                    budgets::of_deployment(config, entry, &deployment, lasting);
                 if let Some(why) = &deployment.unusable {
                     if config.router.ignore_invalid_deployments {
                         warnings.push(format!("{place}: {why}; it is left out"));

@@ -79,6 +79,31 @@ macro_rules! days {
     };
 }
 
+/// What calls cost since the first parameter, at one provider or deployment: `{"spend"}`.
+macro_rules! spent_at {
+    ($column:literal) => {
+        Query {
+            postgres: concat!(
+                "SELECT json_build_object('spend', coalesce(sum(\"spend\"), 0))::text \
+                 FROM \"LiteLLM_SpendLogs\" WHERE \"startTime\" >= $1::text::timestamp AND \"",
+                $column,
+                "\" = $2::text"
+            ),
+            sqlite: concat!(
+                "SELECT json_object('spend', coalesce(sum(\"spend\"), 0)) \
+                 FROM \"LiteLLM_SpendLogs\" WHERE \"startTime\" >= ?1 AND \"",
+                $column,
+                "\" = ?2"
+            ),
+        }
+    };
+}
+
+/// Of a provider.
+pub static SPENT_AT_PROVIDER: Query = spent_at!("custom_llm_provider");
+/// Of a deployment.
+pub static SPENT_AT_DEPLOYMENT: Query = spent_at!("model_id");
+
 /// Removes up to 5,000 rows of calls that began before the parameter: `{"count"}`.
 pub static FORGET_CALLS: Query = Query {
     postgres: "WITH gone AS (DELETE FROM \"LiteLLM_SpendLogs\" WHERE \"request_id\" IN \
@@ -236,7 +261,9 @@ pub static USERS_BY_SPEND: Query = Query {
 
 /// All questions, for a test that asks each of both stores.
 #[cfg(test)]
-pub(super) static EVERY: [(&Query, usize); 22] = [
+pub(super) static EVERY: [(&Query, usize); 24] = [
+    (&SPENT_AT_PROVIDER, 2),
+    (&SPENT_AT_DEPLOYMENT, 2),
     (&FORGET_CALLS, 1),
     (&LEDGER_POSITION, 1),
     (&TOKENS, 2),

@@ -204,3 +204,67 @@ def test_database_url_sslmode(encrypted, upstream, gateway, tmp_path, mode):
     else:
         assert answer.status_code == 200, answer.text
         assert server.chat(key=answer.json()["key"]).status_code == 200
+
+
+def spend_until_refused(server, model, key=KEY, most=40):
+    for number in range(most):
+        answer = server.chat(model, key=key)
+        if answer.status_code != 200:
+            return number, answer
+    raise AssertionError(f"{most} calls were served")
+
+
+def costly(upstream, name="m", **more):
+    return entry(name, upstream, input_cost_per_token=PRICE, output_cost_per_token=PRICE, **more)
+
+
+ONE = canned.chat("hello")["usage"]["total_tokens"] * PRICE
+
+
+def test_max_budget_of_a_deployment(upstreams, gateway):
+    """When it is spent the other deployment serves."""
+    bounded, other = upstreams(), upstreams()
+    entries = [costly(bounded, max_budget=5 * ONE, budget_duration="1d", order=1), costly(other, order=2)]
+    server = gateway(config(*entries, general={"master_key": KEY}))
+    assert {server.chat(key=KEY).status_code for _ in range(12)} == {200}
+    assert len(bounded.requests) == 5 and len(other.requests) == 7
+    assert "max_budget" not in bounded.requests[0].json
+
+
+@pytest.mark.parametrize("section", ["general", "router"])
+def test_provider_budget_config(upstream, gateway, section):
+    budget = {"provider_budget_config": {"openai": {"budget_limit": 4 * ONE, "time_period": "1d"}}}
+    sections = {section: {**budget, **({"master_key": KEY} if section == "general" else {})}}
+    sections.setdefault("general", {"master_key": KEY})
+    sections["general"]["proxy_batch_write_at"] = 0.1
+    made = config(costly(upstream), costly(upstream, "n"), **sections)
+    server = gateway(made)
+    served, answer = spend_until_refused(server, "m")
+    assert served == 4 and answer.status_code == 429, answer.text
+    time.sleep(1.2)
+    assert server.chat("n", key=KEY).status_code == 429, "the provider's other deployments too"
+    time.sleep(0.5)
+    server.terminate()
+    again = gateway(made)
+    time.sleep(1.5)
+    assert again.chat(key=KEY).status_code == 429, "a restart forgets nothing"
+
+
+def test_provider_budget_config_begins_anew(upstream, gateway):
+    budget = {"openai": {"budget_limit": 2 * ONE, "time_period": "4s"}}
+    server = gateway(config(costly(upstream), general={"master_key": KEY, "provider_budget_config": budget}))
+    time.sleep(1.2)
+    served, _ = spend_until_refused(server, "m")
+    assert served == 2
+    until = time.monotonic() + 12
+    while server.chat(key=KEY).status_code != 200:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def test_tag_budget_config(start, upstream, gateway):
+    budgets = {"search": {"max_budget": 3 * ONE, "budget_duration": "1d"}}
+    server = gateway(config(costly(upstream), general={"master_key": KEY}, litellm={"tag_budget_config": budgets}))
+    statuses = [server.chat(key=KEY, metadata={"tags": ["search"]}, max_tokens=1).status_code for _ in range(6)]
+    assert statuses.count(200) in (3, 4) and statuses[-1] == 422, statuses
+    assert server.chat(key=KEY).status_code == 200

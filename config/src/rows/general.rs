@@ -269,7 +269,7 @@ const ROWS: &[Row] = &[
         "Requests may carry `mock_testing_*`."),
     row(InForce, "service_account_settings", Many(&A_SERVICE_ACCOUNT), Unset,
         "Limits of keys that are service accounts, over their own."),
-    row(Later, "provider_budget_config", Map(&A_PROVIDER_BUDGET), EmptyMap,
+    row(InForce, "provider_budget_config", Map(&A_PROVIDER_BUDGET), EmptyMap,
         "What may be spent per provider; a spent provider's deployments are skipped until its \
          reset.")
         .example("{openai: {budget_limit: 100, time_period: 1d}}"),

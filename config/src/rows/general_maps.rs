@@ -237,22 +237,22 @@ static PROVIDER_BUDGET: Table = Table {
     doc: "What may be spent at one provider.",
     open: false,
     rows: &[
-        row(Later, "budget_limit", MONEY, Unset,
+        row(InForce, "budget_limit", MONEY, Unset,
             "USD per `time_period`.")
             .example("100"),
-        row(Later, "time_period", Period, Unset,
+        row(InForce, "time_period", Period, Unset,
             "The period of `budget_limit`.")
             .example("1d"),
-        row(Later, "max_budget", MONEY, Unset,
+        row(InForce, "max_budget", MONEY, Unset,
             "Another name of `budget_limit`, which wins.")
             .example("100"),
-        row(Later, "budget_duration", Period, Unset,
+        row(InForce, "budget_duration", Period, Unset,
             "Another name of `time_period`, which wins.")
             .example("1d"),
-        row(Later, "daily_budget", MONEY, Unset,
+        row(InForce, "daily_budget", MONEY, Unset,
             "USD per day.")
             .example("100"),
-        row(Later, "monthly_budget", MONEY, Unset,
+        row(InForce, "monthly_budget", MONEY, Unset,
             "USD per month.")
             .example("2000"),
     ],

@@ -217,7 +217,7 @@ const ROWS: &[Row] = &[
     row(InForce, "internal_user_budget_duration", Period, Unset,
         "The period of `max_internal_user_budget`.")
         .example("30d"),
-    row(Later, "tag_budget_config", Map(&Any), Unset,
+    row(InForce, "tag_budget_config", Map(&Any), Unset,
         "What may be spent per tag.")
         .example("{search: {max_budget: 10, budget_duration: 1d}}"),
     row(Later, "priority_reservation", Map(&Number(0.0, 1.0)), Unset,

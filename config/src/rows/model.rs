@@ -149,6 +149,12 @@ const PARAMS: &[Row] = &[
     row(InForce, "tpm", Integer(1, i64::MAX), Unset,
         "Tokens per minute, likewise.")
         .example("100000"),
+    row(InForce, "max_budget", Number(0.0, f64::MAX), Unset,
+        "USD that calls to this deployment may cost per `budget_duration`; then it is passed over.")
+        .example("100"),
+    row(InForce, "budget_duration", Period, Means("30d"),
+        "The period of `max_budget`.")
+        .example("1d"),
     row(InForce, "weight", Number(0.0, f64::MAX), Means("1"),
         "Share of the group's traffic under `simple-shuffle`.")
         .example("7"),

@@ -166,7 +166,7 @@ const ROWS: &[Row] = &[
     row(InForce, "set_verbose", Bool, OFF,
         "The router logs more.")
         .instead("`router_settings.debug_level: DEBUG`"),
-    row(Later, "provider_budget_config", Map(&A_PROVIDER_BUDGET), EmptyMap,
+    row(InForce, "provider_budget_config", Map(&A_PROVIDER_BUDGET), EmptyMap,
         "What may be spent per provider; wins over general_settings.")
         .example("{openai: {budget_limit: 100, time_period: 1d}}"),
     row(Later, "router_general_settings", In(&ROUTER_GENERAL), EmptyMap,

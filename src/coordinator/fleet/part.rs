@@ -176,7 +176,7 @@ impl Part {
     fn of_window(&mut self, window: &Window, now: Micros) -> Report {
         let (wanted, need) = window.terms.wanted();
         let is_leased = window.terms.mode() == Mode::Leased;
-        let mut stock = 0;
+        let (mut stock, mut used) = (0, 0);
         let mut ms = WINDOW;
         match window.running(now) {
             None => (self.mark, self.start, self.granted, self.seen) = ("0".to_owned(), 0, 0, 0),
@@ -188,7 +188,8 @@ impl Part {
                     self.granted = window.terms.limit(window.limit());
                 }
                 self.granted += window.debt();
-                let used = self.granted.saturating_sub(left);
+                // Alone it has a share that nobody agreed to: what is used of it counts.
+                used = self.granted.saturating_sub(left);
                 let lately = used.saturating_sub(self.seen.unsigned_abs());
                 self.seen = i64::try_from(used).unwrap_or(i64::MAX);
                 self.note_use(lately > 0 || wanted > 0);
@@ -212,7 +213,7 @@ impl Part {
         Report {
             kind: "w",
             limit: i64::try_from(window.limit()).unwrap_or(i64::MAX),
-            held: i64::try_from(self.granted).unwrap_or(i64::MAX),
+            held: i64::try_from(if is_leased { self.granted } else { used }).unwrap_or(i64::MAX),
             want: if is_leased { wanted + stock } else { 0 },
             need,
             mark: self.mark.clone(),
@@ -232,7 +233,10 @@ impl Part {
         }
         self.granted = u64::from(semaphore.leased());
         // A shard may be about to use what has just been taken away: that is told a tick later.
-        let held = before.max(u64::from(lease)).max(u64::from(in_use));
+        let held = match is_leased {
+            true => before.max(u64::from(lease)).max(u64::from(in_use)),
+            false => u64::from(in_use),
+        };
         let limit = u64::from(semaphore.configured());
         Report {
             kind: "p",
@@ -306,12 +310,21 @@ impl Part {
             Counter::Window(window) => {
                 let left = Duration::from_millis(reply.ms.max(0).unsigned_abs());
                 let until = sent.plus(left);
+                if window.terms.mode() == Mode::Alone {
+                    window.terms.go_leased();
+                    let unused = window.reclaim(u64::MAX, sent);
+                    self.granted = self.granted.saturating_sub(unused);
+                }
                 self.put_in(window, reply, until, sent);
                 window.terms.heard(reply.free, exhausted(until));
                 window.terms.go_leased();
             }
             Counter::Semaphore(semaphore) => {
                 let granted = u32::try_from(reply.granted).unwrap_or(u32::MAX);
+                if semaphore.terms.mode() == Mode::Alone {
+                    semaphore.set_leased(semaphore.in_use());
+                    self.granted = u64::from(semaphore.leased());
+                }
                 semaphore.set_leased(semaphore.leased().saturating_add(granted));
                 self.granted = self.granted.max(u64::from(semaphore.leased()));
                 semaphore.terms.heard(reply.free, exhausted(soon));
