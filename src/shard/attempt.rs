@@ -82,7 +82,7 @@ pub(super) async fn until_answered(
     };
     let fresh_id = call.id.hex();
     let mut work = Box::new(Work::new(
-        shard, call, connection, request, &asked, &fresh_id,
+        shard, call, connection, *request, &asked, &fresh_id,
     ));
     work.prompt_tokens = journey.facts().input_tokens;
     work.travel(&mut journey).await
@@ -99,11 +99,11 @@ impl<'a> Work<'a> {
         shard: &'a Shard,
         call: &'a mut Call,
         connection: &'a mut Connection,
-        request: Box<Request>,
+        request: Request,
         asked: &'a Asked,
         fresh_id: &'a str,
     ) -> Work<'a> {
-        let Request { head, bytes, body } = *request;
+        let Request { head, bytes, body } = request;
         Work {
             shard,
             call,

@@ -272,7 +272,8 @@ impl Choice {
         let fields = scan(body).ok()?;
         let is_group = self.model.as_deref() == Some(deployment.group.as_str());
         let has_provider = fields.value(body, "custom_llm_provider").is_some();
-        if !has_provider && !(is_group && fields.value(body, "model").is_some()) {
+        let has_group = is_group && fields.value(body, "model").is_some();
+        if !has_provider && !has_group {
             return None;
         }
         let mut fields: Map<String, Value> = serde_json::from_slice(body).ok()?;
@@ -366,7 +367,7 @@ async fn pass(
     let fresh_id = call.id.hex();
     let deadline = Instant::now() + call.snapshot.settings.timeout;
     let mut work = Box::new(Work::new(
-        shard, call, connection, request, asked, &fresh_id,
+        shard, call, connection, *request, asked, &fresh_id,
     ));
     let exchange = answered(&mut work, found, deadline).await;
     let exchange = match exchange {

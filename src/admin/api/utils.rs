@@ -151,12 +151,14 @@ fn takes(target: &Target, param: Param) -> bool {
     refused.is_none_or(|error| error.class != ErrorClass::UnsupportedParams)
 }
 
-/// The request as the provider gets it: its path and its body.
-fn built(
-    target: &Target,
-    operation: Operation,
-    body: &Value,
-) -> Result<(String, Vec<u8>, Vec<(String, String)>), GatewayError> {
+/// A request as the provider gets it.
+struct Built {
+    path: String,
+    body: Vec<u8>,
+    headers: Vec<(String, String)>,
+}
+
+fn built(target: &Target, operation: Operation, body: &Value) -> Result<Built, GatewayError> {
     let bytes = body.to_string().into_bytes();
     let fields = scan(&bytes).map_err(GatewayError::malformed)?;
     let incoming = Incoming::Json {
@@ -170,7 +172,11 @@ fn built(
         .path_and_query
         .clone()
         .unwrap_or(route.path_and_query);
-    Ok((path, outgoing.body.to_vec(&bytes), route.headers))
+    Ok(Built {
+        path,
+        body: outgoing.body.to_vec(&bytes),
+        headers: route.headers,
+    })
 }
 
 async fn transform(State(control): State<Arc<Control>>, Json(asked): Json<Value>) -> Response {
@@ -195,7 +201,11 @@ async fn transform(State(control): State<Arc<Control>>, Json(asked): Json<Value>
         },
     };
     match built(target, operation, &asked["request_body"]) {
-        Ok((path, body, headers)) => Json(json!({
+        Ok(Built {
+            path,
+            body,
+            headers,
+        }) => Json(json!({
             "raw_request_api_base": format!("{}{path}", origin(target)),
             "raw_request_body": serde_json::from_slice::<Value>(&body).unwrap_or_default(),
             "raw_request_headers": shown(&headers),
