@@ -28,6 +28,7 @@ const TRANSLATED: &[&str] = &[
     "gemini_api",
     "messages_api",
     "ollama",
+    "replicate",
     "ollama_chat",
     "vertex_ai",
     "watsonx",

@@ -378,14 +378,20 @@ impl<F: Framing, R: EventReader> StreamTranslator for Translator<F, R> {
             return Ok(());
         }
         let reader = &mut self.reader;
-        self.framing
-            .feed(bytes, &mut |name, data| reader.event(name, data, out))?;
+        // What comes behind the end is nobody's, good or bad, however the bytes were cut.
+        let fed = self.framing.feed(bytes, &mut |name, data| {
+            if reader.ends_early() && reader.progress().is_whole {
+                return Ok(());
+            }
+            reader.event(name, data, out)
+        });
         let progress = self.reader.progress();
         self.finish_reason = progress.finish_reason;
         if progress.is_whole && self.reader.ends_early() {
             self.close(out);
+            return Ok(());
         }
-        Ok(())
+        fed
     }
 
     fn end(&mut self, out: &mut Vec<u8>) -> StreamEnd {

@@ -1,0 +1,74 @@
+//! What all targets of stream decoders share: a stream that is fed whole and in pieces gives the same bytes and the same
+//! end, and none makes a decoder panic. The first byte of an input is the size of its pieces, the second says which
+//! client asks.
+
+#[path = "../../../../src/dialect/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "a target uses one decoder of them")]
+pub mod dialect;
+#[path = "../../../../src/error.rs"]
+#[expect(dead_code, reason = "a target makes no answers of errors")]
+pub mod error;
+#[path = "../../../../src/provider/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "a target uses one provider of them")]
+pub mod provider;
+
+use provider::{AnswerContext, Operation, StreamEnd, StreamReader, Target};
+
+const CLIENTS: [Operation; 4] = [
+    Operation::Chat,
+    Operation::Messages,
+    Operation::Responses,
+    Operation::GenerateContent,
+];
+
+/// A deployment; `params` are its `litellm_params` as JSON.
+pub fn target(params: &str) -> Target {
+    let params = serde_json::from_str(params).expect("JSON");
+    Target::from_params(&params, &|_| None).expect("a deployment")
+}
+
+/// Feeds an input.
+pub fn check(target: &Target, input: &[u8]) {
+    let [piece, client, stream @ ..] = input else {
+        return;
+    };
+    let operation = CLIENTS[usize::from(*client) % CLIENTS.len()];
+    let Some(whole) = feed(target, operation, stream, stream.len().max(1)) else {
+        return;
+    };
+    let pieces = feed(target, operation, stream, usize::from(*piece).max(1));
+    assert_eq!(Some(whole), pieces);
+}
+
+/// What the client gets, and how it ended: `None` where an error ended it. Streams that are relayed have no decoder.
+type Fed = (Vec<u8>, Option<StreamEnd>);
+
+fn feed(target: &Target, operation: Operation, stream: &[u8], piece: usize) -> Option<Fed> {
+    let context = AnswerContext {
+        operation,
+        requested_model: "m",
+        keep_upstream_model: false,
+        usage_asked: true,
+        now_unix_s: 1_741_570_000,
+        fresh_id: "abc",
+        renamed: &[],
+    };
+    let StreamReader::Translate(mut reader) = target.stream(&context) else {
+        return None;
+    };
+    let mut out = Vec::new();
+    let mut failed = false;
+    for bytes in stream.chunks(piece) {
+        if reader.feed(bytes, &mut out).is_err() {
+            failed = true;
+            break;
+        }
+    }
+    let end = (!failed).then(|| reader.end(&mut out));
+    if end == Some(StreamEnd::Complete) {
+        assert!(reader.is_done());
+    }
+    // What is translated is JSON of ours; a client of the provider's own dialect gets its events as they are.
+    assert!(operation != Operation::Chat || std::str::from_utf8(&out).is_ok());
+    Some((out, end))
+}
