@@ -295,14 +295,9 @@ fn global_routes(call: &Call, admin: bool) -> Result<(), GatewayError> {
     Ok(())
 }
 
-/// The model that a caller asks for is its to use, and there is room in the limits and budgets of
-/// all who pay: the key and those it belongs to, the end user, the tags. `None`: the client left.
-pub(super) async fn admit(
-    shard: &Shard,
-    call: &mut Call,
-    connection: &mut Connection,
-    mut asked: Box<Asked>,
-) -> Result<Option<Box<Asked>>, GatewayError> {
+/// Whom the call is for: the token's end user where it names one, one at all where that is enforced,
+/// and nobody who is blocked.
+fn end_user(call: &Call, asked: &mut Asked) -> Result<(), GatewayError> {
     let settings = &call.snapshot.settings;
     if let Some(account) = &call.account
         && let Some(id) = &account.caller.end_user_id
@@ -318,6 +313,19 @@ pub(super) async fn admit(
         let text = format!("User blocked from making LLM API Calls. User={id}");
         return Err(GatewayError::refused(ErrorClass::BadRequest, text));
     }
+    Ok(())
+}
+
+/// The model that a caller asks for is its to use, and there is room in the limits and budgets of
+/// all who pay: the key and those it belongs to, the end user, the tags. `None`: the client left.
+pub(super) async fn admit(
+    shard: &Shard,
+    call: &mut Call,
+    connection: &mut Connection,
+    mut asked: Box<Asked>,
+) -> Result<Option<Box<Asked>>, GatewayError> {
+    let settings = &call.snapshot.settings;
+    end_user(call, &mut asked)?;
     if settings.master_key.is_none() {
         // Without keys there is nobody to bind.
         return Ok(Some(asked));
