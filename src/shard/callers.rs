@@ -34,8 +34,9 @@ const KNOWN_MAX: usize = 100_000;
 const NOBODIES_MAX: usize = 100_000;
 /// How long "no" is remembered.
 const NOBODY_LASTS: Duration = Duration::from_secs(5);
-/// How long a request waits for a lease.
-const LEASE_PATIENCE: Duration = Duration::from_millis(300);
+/// How long a request waits for a lease: usually some milliseconds; a coordinator that is late is no
+/// reason to refuse what nobody has counted.
+const LEASE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a request waits to hear who its key belongs to.
 const PATIENCE: Duration = Duration::from_secs(10);
 
