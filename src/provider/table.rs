@@ -272,6 +272,14 @@ pub static PROVIDERS: &[&Entry] = &[
         Some("api.groq.com")
     ),
     wire!(
+        "heroku",
+        "Heroku",
+        Some("https://us.inference.heroku.com/v1"),
+        ["HEROKU_API_BASE"],
+        ["HEROKU_API_KEY"],
+        Some("inference.heroku.com")
+    ),
+    wire!(
         "hosted_vllm",
         "Hosted_vllm",
         None,
