@@ -224,13 +224,13 @@ const PARAMS: &[Row] = &[
     row(Later, "output_cost_per_second", MONEY, Means("the price map"),
         "USD per second of output.")
         .example("0.0001"),
-    row(Later, "cache_read_input_token_cost", MONEY, Means("the price map"),
+    row(InForce, "cache_read_input_token_cost", MONEY, Means("the price map"),
         "USD per prompt token that the provider had cached.")
         .example("0.00000125"),
-    row(Later, "cache_creation_input_token_cost", MONEY, Means("the price map"),
+    row(InForce, "cache_creation_input_token_cost", MONEY, Means("the price map"),
         "USD per prompt token that the provider caches.")
         .example("0.000003"),
-    row(Later, "base_model", Text, Unset,
+    row(InForce, "base_model", Text, Unset,
         "The model to look up costs and windows by; as `model_info.base_model`.")
         .example("gpt-4o"),
 ];
@@ -264,7 +264,7 @@ pub static MODEL_INFO: Table = Table {
         row(Later, "max_output_tokens", Integer(1, i64::MAX), Means("the price map"),
             "Tokens of an answer.")
             .example("16384"),
-        row(Later, "base_model", Text, Unset,
+        row(InForce, "base_model", Text, Unset,
             "The model to look up costs and windows by, for an alias or an Azure deployment's \
              name.")
             .example("gpt-4o"),
