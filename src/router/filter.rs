@@ -118,8 +118,12 @@ pub(super) fn choose(search: &Search<'_>, rng: &mut Rng) -> Result<Permit, Refus
     candidates.clear();
     let mut tally = Tally::default();
     let mut lost: Vec<DeploymentIx> = Vec::new();
-    gather(search, &mut candidates, &mut tally);
-    keep_best(&mut candidates);
+    // Most choices are among deployments with which nothing is the matter.
+    let mut alike = gather_alike(search, &mut candidates);
+    if !alike {
+        gather(search, &mut candidates, &mut tally);
+        keep_best(&mut candidates);
+    }
     loop {
         let (position, why) = match candidates.len() {
             0 => return Err(tally.refusal()),
@@ -131,7 +135,7 @@ pub(super) fn choose(search: &Search<'_>, rng: &mut Rng) -> Result<Permit, Refus
                     Why::Only
                 },
             ),
-            _ => pick(search, &candidates, rng),
+            _ => pick(search, &candidates, alike, rng),
         };
         let chosen = candidates[position.min(candidates.len() - 1)].deployment;
         if let Some(mut permit) = take(search, chosen, &mut tally) {
@@ -153,6 +157,7 @@ pub(super) fn choose(search: &Search<'_>, rng: &mut Rng) -> Result<Permit, Refus
         }
         // Another shard took the last slot between the look and the take: look again.
         lost.push(chosen);
+        alike = false;
         candidates.clear();
         gather(search, &mut candidates, &mut tally);
         candidates.retain(|candidate| !lost.contains(&candidate.deployment));
@@ -171,8 +176,13 @@ pub(super) fn another_is_healthy(router: &Router, failed: DeploymentIx, now: Mic
     })
 }
 
-fn pick(search: &Search<'_>, candidates: &[Candidate], rng: &mut Rng) -> (usize, Why) {
-    if let Some(position) = candidates.iter().position(|candidate| candidate.probe) {
+fn pick(
+    search: &Search<'_>,
+    candidates: &[Candidate],
+    alike: bool,
+    rng: &mut Rng,
+) -> (usize, Why) {
+    if !alike && let Some(position) = candidates.iter().position(|candidate| candidate.probe) {
         return (position, Why::Probe);
     }
     if let Some(position) = by_affinity(search, candidates) {
@@ -220,6 +230,26 @@ fn by_affinity(search: &Search<'_>, candidates: &[Candidate]) -> Option<usize> {
     })
 }
 
+/// Lists the whole group where that needs no look at single deployments: nothing is the matter with
+/// any, the request asks for nothing special and has not failed here. False: nothing was listed.
+fn gather_alike(search: &Search<'_>, candidates: &mut Vec<Candidate>) -> bool {
+    let group = search.router.group(search.group);
+    let Some(alike) = &group.alike else {
+        return false;
+    };
+    if search.named.is_some() || !search.tried.is_empty() || !asks_nothing(search) {
+        return false;
+    }
+    let (shard, now) = (search.live.shard(), search.now);
+    let calm = group.lives.iter().all(|live| {
+        live.is_calm(now) && !live.cell(shard).is_quiet(SILENCE_LEAST_US, now)
+    });
+    if calm {
+        candidates.extend_from_slice(alike);
+    }
+    calm
+}
+
 /// Lists who could serve, and keeps the best of them.
 fn gather(search: &Search<'_>, candidates: &mut Vec<Candidate>, tally: &mut Tally) {
     let group = search.router.group(search.group);
@@ -247,7 +277,6 @@ fn gather(search: &Search<'_>, candidates: &mut Vec<Candidate>, tally: &mut Tall
             order: deployment.order,
             flaws,
             probe,
-            scratch: std::cell::Cell::new(0.0),
         });
     }
 }

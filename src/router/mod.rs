@@ -92,6 +92,11 @@ pub struct Group {
     pub live: Arc<GroupLive>,
     pattern: Option<Pattern>,
     has_default: bool,
+    /// Its deployments as candidates without a flaw, where all have the same order and no limit:
+    /// what a choice begins with when nothing is the matter with any of them.
+    alike: Option<Vec<Candidate>>,
+    /// Their live numbers side by side.
+    lives: Vec<Arc<DeploymentLive>>,
 }
 
 impl Group {
@@ -150,6 +155,7 @@ impl Router {
             router.add_deployment(deployment, registry);
         }
         router.add_shares();
+        router.add_alike();
         router.add_aliases(&spec.aliases);
         router.add_deployment_names();
         let groups = &router.groups;
@@ -210,6 +216,8 @@ impl Router {
             live: registry.group(name),
             pattern,
             has_default: false,
+            alike: None,
+            lives: Vec::new(),
         });
         ix
     }
@@ -225,6 +233,24 @@ impl Router {
             for (ix, share) in group.deployments.iter().zip(shares) {
                 self.deployments[ix.0 as usize].share = share;
             }
+        }
+    }
+
+    fn add_alike(&mut self) {
+        let deployments = &self.deployments;
+        for group in &mut self.groups {
+            let members = || group.deployments.iter().map(|ix| &deployments[ix.0 as usize]);
+            group.lives = members().map(|member| Arc::clone(&member.live)).collect();
+            let order = members().next().map(|first| first.order);
+            let alike = members().all(|member| !member.limited && Some(member.order) == order);
+            let candidate = |(ix, member): (&DeploymentIx, &Deployment)| Candidate {
+                deployment: *ix,
+                order: member.order,
+                flaws: 0,
+                probe: false,
+            };
+            let both = group.deployments.iter().zip(members());
+            group.alike = alike.then(|| both.map(candidate).collect());
         }
     }
 
@@ -421,7 +447,7 @@ impl Router {
 }
 
 /// One deployment that may be chosen, while a choice is made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Candidate {
     deployment: DeploymentIx,
     order: i64,
@@ -429,8 +455,6 @@ pub struct Candidate {
     flaws: u8,
     /// It hung; this request may try whether it lives.
     probe: bool,
-    /// A strategy's own note.
-    scratch: std::cell::Cell<f64>,
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 //! then, so that its recovery is noticed.
 
 use super::{Candidate, Choice, Rng, Strategy};
-use crate::limit::Micros;
 
 /// A deployment that runs other calls but was never measured gets one in so many choices.
 const EXPLORE_ONE_IN: usize = 20;
@@ -36,38 +35,51 @@ impl Strategy for LatencyBased {
         // A measurement counts from here on; the clock's zero stands for none at all.
         let counts_from = choice.now.0.saturating_sub(ttl_us).max(1);
         let fresh_from = choice.now.0.saturating_sub(STALE_US);
-        let (mut lowest, mut unseen, mut stale) = (f64::INFINITY, false, false);
-        for candidate in choice.candidates {
-            let measured = choice.deployment(candidate).live.speed(choice.facts.stream);
-            if measured.last.0 >= counts_from {
-                candidate.scratch.set(measured.value);
-                lowest = lowest.min(measured.value);
-                stale |= measured.last.0 < fresh_from;
-            } else {
-                candidate.scratch.set(f64::NAN);
+        let speed = |c: &Candidate| choice.deployment(c).live.speed(choice.facts.stream);
+        let (mut lowest, mut ties, mut fastest) = (f64::INFINITY, 0, 0);
+        let (mut unseen, mut oldest) = (false, u64::MAX);
+        for (position, candidate) in choice.candidates.iter().enumerate() {
+            let measured = speed(candidate);
+            if measured.last.0 < counts_from {
                 unseen = true;
+                continue;
+            }
+            oldest = oldest.min(measured.last.0);
+            if measured.value < lowest {
+                (lowest, ties, fastest) = (measured.value, 1, position);
+            } else if measured.value == lowest {
+                ties += 1;
+                if rng.below(ties) == 0 {
+                    fastest = position;
+                }
             }
         }
         let idle = |c: &Candidate| choice.deployment(c).live.in_flight() == 0;
         if unseen {
             let lucky = rng.below(EXPLORE_ONE_IN) == 0;
-            let fresh = |c: &Candidate| c.scratch.get().is_nan() && (lucky || idle(c));
+            let fresh = |c: &Candidate| speed(c).last.0 < counts_from && (lucky || idle(c));
             if let Some(position) = one_of(choice, rng, fresh) {
                 return position;
             }
-            if lowest.is_infinite() {
+            if ties == 0 {
                 return choice.lowest(rng, |d| f64::from(d.live.in_flight()));
             }
         }
-        if stale && rng.below(PROBE_ONE_IN) == 0 {
-            let last = |c: &Candidate| choice.deployment(c).live.speed(choice.facts.stream).last;
-            let old = |c: &Candidate| last(c) < Micros(fresh_from) && idle(c);
+        if oldest < fresh_from && rng.below(PROBE_ONE_IN) == 0 {
+            let old = |c: &Candidate| speed(c).last.0 < fresh_from && idle(c);
             if let Some(position) = one_of(choice, rng, old) {
                 return position;
             }
         }
+        if args.buffer <= 0.0 {
+            return fastest;
+        }
         let enough = lowest * (1.0 + args.buffer);
-        one_of(choice, rng, |c| c.scratch.get() <= enough).unwrap_or(0)
+        let near = |c: &Candidate| {
+            let measured = speed(c);
+            measured.last.0 >= counts_from && measured.value <= enough
+        };
+        one_of(choice, rng, near).unwrap_or(fastest)
     }
 }
 
