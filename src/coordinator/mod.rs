@@ -279,6 +279,8 @@ fn keep_up(
     (resets, retention): (Option<budgets::Schedule>, Option<retention::Schedule>),
     fleet: Option<fleet::Fleet>,
 ) {
+    tokio::spawn(proofs::keep_keys(control.clone()));
+    tokio::spawn(health::keep(control.clone()));
     tokio::spawn(keys::fill_index(control.clone()));
     tokio::spawn(keys::hear(control.clone()));
     if let Some(schedule) = resets {

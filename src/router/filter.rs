@@ -176,12 +176,7 @@ pub(super) fn another_is_healthy(router: &Router, failed: DeploymentIx, now: Mic
     })
 }
 
-fn pick(
-    search: &Search<'_>,
-    candidates: &[Candidate],
-    alike: bool,
-    rng: &mut Rng,
-) -> (usize, Why) {
+fn pick(search: &Search<'_>, candidates: &[Candidate], alike: bool, rng: &mut Rng) -> (usize, Why) {
     if !alike && let Some(position) = candidates.iter().position(|candidate| candidate.probe) {
         return (position, Why::Probe);
     }
@@ -241,9 +236,10 @@ fn gather_alike(search: &Search<'_>, candidates: &mut Vec<Candidate>) -> bool {
         return false;
     }
     let (shard, now) = (search.live.shard(), search.now);
-    let calm = group.lives.iter().all(|live| {
-        live.is_calm(now) && !live.cell(shard).is_quiet(SILENCE_LEAST_US, now)
-    });
+    let calm = group
+        .lives
+        .iter()
+        .all(|live| live.is_calm(now) && !live.cell(shard).is_quiet(SILENCE_LEAST_US, now));
     if calm {
         candidates.extend_from_slice(alike);
     }

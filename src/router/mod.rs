@@ -239,7 +239,12 @@ impl Router {
     fn add_alike(&mut self) {
         let deployments = &self.deployments;
         for group in &mut self.groups {
-            let members = || group.deployments.iter().map(|ix| &deployments[ix.0 as usize]);
+            let members = || {
+                group
+                    .deployments
+                    .iter()
+                    .map(|ix| &deployments[ix.0 as usize])
+            };
             group.lives = members().map(|member| Arc::clone(&member.live)).collect();
             let order = members().next().map(|first| first.order);
             let alike = members().all(|member| !member.limited && Some(member.order) == order);

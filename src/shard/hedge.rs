@@ -16,9 +16,9 @@ use shardgate_io::http1::server::{Nobody, Party};
 
 use super::attempt::{Work, class};
 use super::exchange::{self, Answered, Failed, woken};
-use super::relay;
+use super::{Shard, relay};
 use crate::error::GatewayError;
-use crate::router::{Attempt, Journey, Side};
+use crate::router::{Attempt, Journey, Router, Side};
 
 /// What two attempts came to.
 pub(super) struct Found {
@@ -53,62 +53,82 @@ pub(super) async fn run(
 ) -> Found {
     let (shard, snapshot) = (work.shard, work.call.snapshot.clone());
     let (router, live) = (&snapshot.router, &shard.live);
-    let (began, deadline, heard_by) = times(first);
+    let time = Time::of(first);
     let mut copy = work.call.beside();
     let mut nobody = Nobody::default();
-    let (one, two) = (Closable::default(), Closable::default());
-    let mut beside = work.beside(&mut copy, &mut nobody, two.clone());
-    work.closable = Some(one.clone());
-    let model = journey
-        .upstream_model(router, first.deployment)
-        .into_owned();
-    let deployment = &snapshot.deployments[first.deployment.0 as usize];
-    let mut running: Running<'_> = Box::pin(exchange::run(work, deployment, &model, heard_by));
-    if let Some(found) = within(&mut running, began + after).await {
-        return Found {
-            found,
-            began,
-            deadline,
-        };
+    let sockets = [Closable::default(), Closable::default()];
+    let mut beside = work.beside(&mut copy, &mut nobody, sockets[1].clone());
+    work.closable = Some(sockets[0].clone());
+    let model = |journey: &Journey, of: &Attempt| {
+        let model = journey.upstream_model(router, of.deployment);
+        model.into_owned()
+    };
+    let deployment = |of: &Attempt| &snapshot.deployments[of.deployment.0 as usize];
+    let own_model = model(journey, first);
+    let mut running: Running<'_> = Box::pin(exchange::run(
+        work,
+        deployment(first),
+        &own_model,
+        time.heard_by,
+    ));
+    if let Some(found) = within(&mut running, time.began + after).await {
+        return time.came_to(found);
     }
     let second = {
         let mut rng = shard.rng.borrow_mut();
         journey.hedge(router, live, shard.now(), &mut rng)
     };
     let Some(second) = second else {
-        let found = running.await;
-        return Found {
-            found,
-            began,
-            deadline,
-        };
+        return time.came_to(running.await);
     };
-    let index = second.deployment.0 as usize;
-    let other_model = journey
-        .upstream_model(router, second.deployment)
-        .into_owned();
-    let (other_began, other_deadline, other_heard_by) = times(&second);
+    let (other_model, other_time) = (model(journey, &second), Time::of(&second));
     let other: Running<'_> = Box::pin(exchange::run(
         &mut beside,
-        &snapshot.deployments[index],
+        deployment(&second),
         &other_model,
-        other_heard_by,
+        other_time.heard_by,
     ));
+    // What comes of the first must be settled before the client's connection is free again.
+    let raced = race(running, other).await;
+    let found = match settle(shard, router, journey, &sockets, raced).await {
+        Next::First(found) => return time.came_to(found),
+        Next::Second(found) => found,
+        Next::Alone(other) => {
+            let waited = work.connection.wait_for(other, other_time.deadline).await;
+            waited.unwrap_or_else(|woke| {
+                close(&sockets[1]);
+                Err(woken(woke))
+            })
+        }
+    };
+    work.call.route.deployment = Some(second.deployment.0 as usize);
+    other_time.came_to(found)
+}
+
+/// Tells the journey how the race went, closes the one that lost, and goes on with a first attempt
+/// that is alone.
+async fn settle<'b>(
+    shard: &Shard,
+    router: &Router,
+    journey: &mut Journey,
+    sockets: &[Closable; 2],
+    raced: Race<'_, 'b>,
+) -> Next<'b> {
     let failed = |journey: &mut Journey, side, error: &GatewayError| {
         let wait = error.retry_after;
-        journey.hedge_failed(side, class(error), wait, router, live, shard.now());
+        let (live, now) = (&shard.live, shard.now());
+        journey.hedge_failed(side, class(error), wait, router, live, now);
         shard.wake_waiters();
     };
-    // What comes of the first must be settled before the client's connection is free again.
-    let next = match race(running, other).await {
+    match raced {
         Race::Gone => {
-            close(&two);
+            close(&sockets[1]);
             Next::First(Err(None))
         }
         Race::Won(side, answered) => {
-            journey.hedge_won(side, router, live, shard.now());
+            journey.hedge_won(side, router, &shard.live, shard.now());
             shard.wake_waiters();
-            close(if side == Side::First { &two } else { &one });
+            close(&sockets[usize::from(side == Side::First)]);
             match side {
                 Side::First => Next::First(Ok(*answered)),
                 Side::Second => Next::Second(Ok(*answered)),
@@ -122,29 +142,6 @@ pub(super) async fn run(
             failed(journey, Side::First, &error);
             Next::Alone(other)
         }
-    };
-    let found = match next {
-        Next::First(found) => {
-            return Found {
-                found,
-                began,
-                deadline,
-            };
-        }
-        Next::Second(found) => found,
-        Next::Alone(other) => match work.connection.wait_for(other, other_deadline).await {
-            Ok(found) => found,
-            Err(woke) => {
-                close(&two);
-                Err(woken(woke))
-            }
-        },
-    };
-    work.call.route.deployment = Some(index);
-    Found {
-        found,
-        began: other_began,
-        deadline: other_deadline,
     }
 }
 
@@ -156,14 +153,32 @@ enum Next<'b> {
     Alone(Running<'b>),
 }
 
-/// When an attempt begins, must be over, and must have begun to answer.
-fn times(attempt: &Attempt) -> (Instant, Instant, Instant) {
-    let began = Instant::now();
-    let deadline = began + attempt.timeout;
-    let heard_by = attempt
-        .answer_within
-        .map_or(deadline, |w| deadline.min(began + w));
-    (began, deadline, heard_by)
+/// When an attempt began, must be over, and must have begun to answer.
+struct Time {
+    began: Instant,
+    deadline: Instant,
+    heard_by: Instant,
+}
+
+impl Time {
+    fn of(attempt: &Attempt) -> Time {
+        let began = Instant::now();
+        let deadline = began + attempt.timeout;
+        let within = attempt.answer_within;
+        Time {
+            began,
+            deadline,
+            heard_by: within.map_or(deadline, |within| deadline.min(began + within)),
+        }
+    }
+
+    fn came_to(&self, found: Result<Answered, Failed>) -> Found {
+        Found {
+            found,
+            began: self.began,
+            deadline: self.deadline,
+        }
+    }
 }
 
 /// Ends an exchange that is not wanted any longer, whatever it is at.

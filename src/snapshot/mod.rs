@@ -83,44 +83,13 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
     let (verify, _) = config.upstream_verification();
     let contracts = contracts::Contracts::from_config(config);
     let mut warnings = Vec::new();
-    let mut errors = Vec::new();
-    let mut deployments = Vec::with_capacity(config.models.len());
-    let mut entries = Vec::with_capacity(config.models.len());
-    let environment = env("LITELLM_ENVIRONMENT");
-    for (at, entry) in config.models.iter().enumerate() {
-        let place = format!(
-            "{}:{}: model_list[{at}] ({})",
-            entry.at.line, entry.at.column, entry.model_name
-        );
-        if let Some(why) = elsewhere(entry, environment.as_deref()) {
-            warnings.push(format!("{place}: {why}; it is left out"));
-            continue;
-        }
-        errors.extend(routing::bad_tag_pattern(entry).map(|why| format!("{place}: {why}")));
-        let defaults = &config.router.default_litellm_params;
-        match Deployment::build(entry, defaults, lasting, &env, (verify, &contracts)) {
-            Ok(mut deployment) => {
-                deployment.spend_limits =
-                    budgets::of_deployment(config, entry, &deployment, lasting);
-                if let Some(why) = &deployment.unusable {
-                    if config.router.ignore_invalid_deployments {
-                        warnings.push(format!("{place}: {why}; it is left out"));
-                        continue;
-                    }
-                    warnings.push(format!("{place}: {why}; calls to it get an error"));
-                }
-                deployments.push(deployment);
-                entries.push(entry);
-            }
-            Err(error) if config.router.ignore_invalid_deployments => {
-                warnings.push(format!("{place}: {error}; it is left out"));
-            }
-            Err(error) => errors.push(format!("{place}: {error}")),
-        }
-    }
-    if !errors.is_empty() {
-        return Err(errors);
-    }
+    let builder = Builder {
+        config,
+        lasting,
+        env: &env,
+        contracts: (verify, &contracts),
+    };
+    let (entries, deployments) = builder.deployments(&mut warnings)?;
     let maker = passage::Maker {
         config,
         lasting,
@@ -154,6 +123,62 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
         passages,
         access_groups: access_groups(&entries),
     })
+}
+
+/// What deployments are made of.
+struct Builder<'a> {
+    config: &'a Config,
+    lasting: &'a Lasting,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    contracts: (bool, &'a contracts::Contracts),
+}
+
+/// Entries, and the deployments made of them, in one order.
+type Made<'a> = (Vec<&'a ModelEntry>, Vec<Deployment>);
+
+impl<'a> Builder<'a> {
+    /// Makes them, but those that are not for this environment or, where that is wanted, cannot work.
+    fn deployments(&self, warnings: &mut Vec<String>) -> Result<Made<'a>, Vec<String>> {
+        let mut errors = Vec::new();
+        let mut deployments = Vec::with_capacity(self.config.models.len());
+        let mut entries = Vec::with_capacity(self.config.models.len());
+        let environment = (self.env)("LITELLM_ENVIRONMENT");
+        for (at, entry) in self.config.models.iter().enumerate() {
+            let place = format!(
+                "{}:{}: model_list[{at}] ({})",
+                entry.at.line, entry.at.column, entry.model_name
+            );
+            if let Some(why) = elsewhere(entry, environment.as_deref()) {
+                warnings.push(format!("{place}: {why}; it is left out"));
+                continue;
+            }
+            errors.extend(routing::bad_tag_pattern(entry).map(|why| format!("{place}: {why}")));
+            let defaults = &self.config.router.default_litellm_params;
+            match Deployment::build(entry, defaults, self.lasting, self.env, self.contracts) {
+                Ok(mut deployment) => {
+                    deployment.spend_limits =
+                        budgets::of_deployment(self.config, entry, &deployment, self.lasting);
+                    if let Some(why) = &deployment.unusable {
+                        if self.config.router.ignore_invalid_deployments {
+                            warnings.push(format!("{place}: {why}; it is left out"));
+                            continue;
+                        }
+                        warnings.push(format!("{place}: {why}; calls to it get an error"));
+                    }
+                    deployments.push(deployment);
+                    entries.push(entry);
+                }
+                Err(error) if self.config.router.ignore_invalid_deployments => {
+                    warnings.push(format!("{place}: {error}; it is left out"));
+                }
+                Err(error) => errors.push(format!("{place}: {error}")),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok((entries, deployments))
+    }
 }
 
 /// Why an entry is not for this environment (`supported_environments`), if it is not.

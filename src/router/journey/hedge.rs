@@ -94,10 +94,6 @@ impl Journey {
     }
 
     /// One of the two attempts failed: that counts against its deployment, the other goes on alone.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the journey's context and one failure"
-    )]
     pub fn hedge_failed(
         &mut self,
         failed: Side,
