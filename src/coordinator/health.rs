@@ -4,6 +4,7 @@
 //! for which there is no small call. What was found last is what `/health` answers.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ use crate::snapshot::Snapshot;
 /// What was found of deployments, by their ids.
 #[derive(Default)]
 pub(super) struct Health {
+    /// A round in the background has been made: from then on `/health` answers what those find.
+    ran: AtomicBool,
     checked: Mutex<HashMap<String, Checked>>,
 }
 
@@ -78,6 +81,7 @@ async fn check(control: &Control) {
     let found = control.probe_all(None).await;
     let snapshot = control.snapshot();
     control.health.keep_only(&snapshot);
+    control.health.ran.store(true, Ordering::Relaxed);
     for probed in &found {
         let before = control
             .health
@@ -125,6 +129,7 @@ impl Control {
             .collect();
         let probed = wanted.iter().filter(|made| made.can_be_probed());
         if !snapshot.settings.health.background
+            || !self.health.ran.load(Ordering::Relaxed)
             || probed.clone().any(|made| known(&made.id).is_none())
         {
             let found = self.probe_all(only).await;
