@@ -85,14 +85,17 @@ impl Proof {
     }
 }
 
-/// A deployment in a client's own credentials.
+/// The deployment, or why it cannot be made.
+pub type Dressed = Result<Arc<Deployment>, String>;
+
+/// Asks for a deployment in a client's own credentials.
 pub struct Dress {
     /// The deployment's id.
     pub deployment: String,
     /// The client's credentials.
     pub own: Own,
     /// Where it is put, or why it cannot be made.
-    pub made: Arc<Mutex<Option<Result<Arc<Deployment>, String>>>>,
+    pub made: Arc<Mutex<Option<Dressed>>>,
 }
 
 /// Shard to coordinator.

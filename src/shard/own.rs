@@ -112,9 +112,9 @@ fn may_bring(call: &Call, fields: &Fields<'_>, model: &str, name: &str) -> bool 
 
 /// A reserved name at any depth of a value.
 fn within(raw: &[u8]) -> Option<&'static str> {
-    let may_hold = |name: &&str| memchr::memmem::find(raw, name.as_bytes()).is_some();
+    let may_hold = |name: &&'static str| memchr::memmem::find(raw, name.as_bytes()).is_some();
     let escaped = memchr::memchr(b'\\', raw).is_some();
-    if !escaped && !RESERVED.iter().any(|name| may_hold(&name)) {
+    if !escaped && !RESERVED.iter().any(may_hold) {
         return None;
     }
     let value: Value = serde_json::from_slice(raw).ok()?;
