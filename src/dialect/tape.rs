@@ -55,12 +55,11 @@ impl Tape {
         body: &'a [u8],
         span: Span,
     ) -> impl Iterator<Item = (Span, FieldList)> + 'a {
-        let children = self
-            .node(span)
-            .into_iter()
-            .flat_map(|list| self.children(list));
-        children
-            .filter(|&child| body.get(self.nodes[child].value.start as usize) == Some(&b'{'))
+        let opens = move |value: Span, open: u8| body.get(value.start as usize) == Some(&open);
+        let list = self.node(span).filter(|_| opens(span, b'['));
+        list.into_iter()
+            .flat_map(|list| self.children(list))
+            .filter(move |&child| opens(self.nodes[child].value, b'{'))
             .map(|child| (self.nodes[child].value, self.fields_of(child)))
     }
 
@@ -184,7 +183,7 @@ mod tests {
     #[test]
     fn it_says_what_walking_says() {
         let body = br#" { "a" : [ {"x":1, "y":{} } , {"z":[{"q":"}"}]} ], "b":{"c":"d\"", "e":[], "f":[1,"2",null]}, "g":true } "#;
-        assert_eq!(same(body), 9);
+        assert_eq!(same(body), 10);
         assert_eq!(same(b"{}"), 0);
         assert_eq!(same(br#"{"a":{"b":{"c":{"d":{"e":{"f":1}}}}}}"#), 6);
     }
