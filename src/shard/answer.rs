@@ -2,6 +2,8 @@
 //!
 //! One place writes every head, so that the headers LiteLLM's clients look for are on all of them.
 
+use std::pin::Pin;
+
 use shardgate_io::buffer::Buf;
 use shardgate_io::http1::encode::{
     CHUNK_SUFFIX, chunk_prefix, end_head, header, header_u64, status_line,
@@ -136,8 +138,19 @@ pub(super) async fn json(
     send_whole(call, connection, out, body).await
 }
 
-/// The answer to a request that failed, in the shape of the client's dialect.
-pub(super) async fn error(
+/// The answer to a request that failed, in the shape of the client's dialect. In a box, since many
+/// places may fail and each would hold room for it.
+pub(super) fn error<'a>(
+    shard: &'a Shard,
+    call: &'a mut Call,
+    connection: &'a mut Connection,
+    error: &'a GatewayError,
+    close: bool,
+) -> Pin<Box<dyn Future<Output = After> + 'a>> {
+    Box::pin(send_error(shard, call, connection, error, close))
+}
+
+async fn send_error(
     shard: &Shard,
     call: &mut Call,
     connection: &mut Connection,

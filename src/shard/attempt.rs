@@ -151,8 +151,8 @@ impl Work<'_> {
                         Ok(())
                     }
                 },
-                Step::Sleep(rest) => self.rest(rest).await,
-                Step::Wait(wait) => self.queue(wait.id, wait.until).await,
+                Step::Sleep(rest) => Box::pin(self.rest(rest)).await,
+                Step::Wait(wait) => Box::pin(self.queue(wait.id, wait.until)).await,
                 Step::Fail(failure) => {
                     note_route(self.call, journey);
                     let error = final_error(&failure, last, journey, router, &self.asked.model);
@@ -273,7 +273,7 @@ impl Work<'_> {
                 self.call.route.upstream += first_byte;
                 journey.first_byte(router, &self.shard.live, self.shard.now());
                 self.keep_stream();
-                let served = Box::pin(respond::send(self, answered, deadline)).await;
+                let served = respond::send(self, answered, deadline).await;
                 let earlier = self.sent.as_ref().map_or(0, |sent| sent.tokens());
                 self.call.used = served.usage.map(|usage| {
                     let used = (usage.prompt_tokens, usage.completion_tokens);

@@ -83,7 +83,7 @@ pub(super) async fn run(
         return counted(work, model).await;
     }
     if let Some(fetched) = &deployment.credential {
-        credential::ready(work, deployment, fetched, deadline).await?;
+        Box::pin(credential::ready(work, deployment, fetched, deadline)).await?;
     }
     let (sendable, outgoing) = build(work, deployment, model).map_err(Some)?;
     debug_request(work, deployment, model);

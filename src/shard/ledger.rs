@@ -91,7 +91,9 @@ fn full() -> GatewayError {
 pub(super) async fn settle(shard: &Shard, call: &mut Call, outcome: Outcome) -> bool {
     let published = publish(shard, call, outcome);
     match published {
-        Some(position) if call.snapshot.settings.strict_journal => durable(shard, position).await,
+        Some(position) if call.snapshot.settings.strict_journal => {
+            Box::pin(durable(shard, position)).await
+        }
         _ => true,
     }
 }

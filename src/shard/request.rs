@@ -47,7 +47,7 @@ async fn answered(
         Endpoint::Alive => answer::json(shard, call, connection, 200, b"\"I'm alive!\"").await,
         Endpoint::Ready => ready(shard, call, connection).await,
         Endpoint::Admin if passage::is_here(&call.snapshot, &call.path) => {
-            passage::serve(shard, call, connection, request).await
+            Box::pin(passage::serve(shard, call, connection, request)).await
         }
         Endpoint::Admin => to_coordinator(shard, call, connection, &mut request).await,
         Endpoint::Google(verb, model) if request.head.method == Method::Post => {

@@ -1,5 +1,6 @@
 //! Sending what an attempt found to the client.
 
+use std::pin::Pin;
 use std::time::Instant;
 
 use shardgate_io::buffer::Buf;
@@ -42,13 +43,20 @@ impl Served {
     }
 }
 
-/// Sends an answer to its end.
-pub(super) async fn send(work: &mut Work<'_>, answered: Answered, deadline: Instant) -> Served {
+/// Sends an answer to its end. Each kind has a box of its own, so that a stream, which stays for long,
+/// holds no room for the others.
+pub(super) fn send<'a>(
+    work: &'a mut Work<'_>,
+    answered: Answered,
+    deadline: Instant,
+) -> Pin<Box<dyn Future<Output = Served> + 'a>> {
     match answered {
-        Answered::Whole(_) | Answered::Raw(_) if work.is_continuing() => not_a_stream(),
-        Answered::Whole(whole) => send_whole(work, whole).await,
-        Answered::Stream(streaming) => Box::pin(send_stream(work, streaming, deadline)).await,
-        Answered::Raw(exchange) => Box::pin(send_raw(work, exchange, deadline)).await,
+        Answered::Whole(_) | Answered::Raw(_) if work.is_continuing() => {
+            Box::pin(std::future::ready(not_a_stream()))
+        }
+        Answered::Whole(whole) => Box::pin(send_whole(work, whole)),
+        Answered::Stream(streaming) => Box::pin(send_stream(work, streaming, deadline)),
+        Answered::Raw(exchange) => Box::pin(send_raw(work, exchange, deadline)),
     }
 }
 
@@ -186,13 +194,19 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
     )
 }
 
-async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: Instant) -> Served {
+async fn send_stream(
+    work: &mut Work<'_>,
+    mut streaming: Box<Streaming>,
+    deadline: Instant,
+) -> Served {
+    // In its box to the end: a stream stays for long, and thousands of them at once.
     let Streaming {
-        mut exchange,
+        exchange,
         headers,
-        mut relay,
+        relay,
         ended,
-    } = *streaming;
+    } = &mut *streaming;
+    let headers = std::mem::take(headers);
     let (mut head, close) = stream_head(work, headers, relay.content_type());
     if work.sent.is_none() {
         work.forget_request();
@@ -200,13 +214,13 @@ async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: I
     relay.arm_probe(work.connection);
     work.call.bill.first_token = work.call.began.elapsed();
     let mut failed = None;
-    let mut over = ended;
+    let mut over = *ended;
     loop {
         failed = failed.or_else(|| relay.take_failure());
         if work.sent.is_some() {
-            work.note_sent(&mut relay);
+            work.note_sent(relay);
             if failed.is_some() && work.break_stream(relay.usage()) {
-                return go_on(work, exchange, relay, head, failed).await;
+                return Box::pin(go_on(work, exchange.take(), relay, head, failed)).await;
             }
         }
         if let Some(error) = &failed {
@@ -233,12 +247,12 @@ async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: I
             .await
             .is_err()
         {
-            return left(work, exchange, &relay);
+            return left(work, exchange.take(), relay);
         }
         if last {
             break;
         }
-        let Some(exchange) = &mut exchange else { break };
+        let Some(exchange) = exchange else { break };
         match relay.advance(exchange, work.connection, deadline).await {
             Ok(Progress::Ready) => {}
             Ok(Progress::Ended) => {
@@ -250,9 +264,9 @@ async fn send_stream(work: &mut Work<'_>, streaming: Box<Streaming>, deadline: I
         }
     }
     if failed.is_none() && !over {
-        return left(work, exchange, &relay);
+        return left(work, exchange.take(), relay);
     }
-    if let Some(exchange) = exchange {
+    if let Some(exchange) = exchange.take() {
         exchange.finish();
     }
     let after = if close {
@@ -303,12 +317,12 @@ fn stream_head(work: &mut Work<'_>, headers: Headers, content_type: &[u8]) -> (O
 async fn go_on(
     work: &mut Work<'_>,
     exchange: Option<Exchange>,
-    mut relay: relay::Relay,
+    relay: &mut relay::Relay,
     head: Option<Buf>,
     failed: Option<GatewayError>,
 ) -> Served {
     if relay.flush(work.connection, head, false).await.is_err() {
-        return left(work, exchange, &relay);
+        return left(work, exchange, relay);
     }
     if let Some(exchange) = exchange {
         exchange.finish();
