@@ -32,7 +32,7 @@ pub fn router(control: Arc<Control>) -> Router {
         .merge(api::health::routes())
         .merge(api::config::routes())
         .merge(api::router::routes())
-        .merge(api::utils::routes())
+        .merge(api::inspection::routes())
         .merge(
             api::management()
                 .route_layer(middleware::from_fn(desk::askers_only))

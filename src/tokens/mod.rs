@@ -58,7 +58,7 @@ impl Encoding {
                 !family.starts_with('o') || rest.is_empty() || rest.starts_with(['-', ':'])
             })
         };
-        if NEWER.iter().any(|family| is_newer(family)) {
+        if NEWER.iter().any(is_newer) {
             Self::O200k
         } else {
             Self::Cl100k

@@ -5,6 +5,7 @@ pub mod config;
 pub mod credentials;
 pub mod customer;
 pub mod health;
+pub mod inspection;
 pub mod key;
 mod key_rules;
 pub mod model;
@@ -17,7 +18,6 @@ pub mod tag;
 pub mod team;
 mod team_member;
 pub mod user;
-pub mod utils;
 
 use std::sync::Arc;
 

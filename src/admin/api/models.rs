@@ -108,7 +108,7 @@ fn facts(deployment: &Deployment) -> Map<String, Value> {
     for (flag, on) in prices.flags() {
         facts.insert(flag.into(), on.into());
     }
-    let params = super::utils::supported_params(&deployment.target);
+    let params = super::inspection::supported_params(&deployment.target);
     facts.insert("supported_openai_params".into(), params.into());
     facts
 }
