@@ -204,14 +204,8 @@ const PARAMS: &[Row] = &[
     row(InForce, "configurable_clientside_auth_params", List(&Any), Unset,
         "Credentials a client may bring itself: names, or `{api_base: pattern}`.")
         .example("[api_key]"),
-    row(Later, "use_in_pass_through", Bool, Unset,
+    row(InForce, "use_in_pass_through", Bool, Unset,
         "The pass-through routes of the provider use this deployment's credentials."),
-    row(Later, "max_budget", MONEY, Unset,
-        "USD this deployment may spend per `budget_duration`.")
-        .example("100.0"),
-    row(Later, "budget_duration", Period, Unset,
-        "The period of `max_budget`.")
-        .example("1d"),
     row(InForce, "input_cost_per_token", MONEY, Means("the price map"),
         "USD per prompt token.")
         .example("0.0000025"),
