@@ -20,6 +20,7 @@ use shardgate_io::sse;
 
 use crate::load::Question;
 use crate::script::{EventIndex, Scenario, StreamKind, StreamScript};
+use crate::{accounting, translation};
 
 /// Flags of `shardgate-bench instructions`.
 #[derive(Args, Clone, Debug)]
@@ -54,6 +55,14 @@ pub(crate) enum Part {
     RouteOne,
     /// The same with 20 deployments and latency-based routing.
     RouteLatency,
+    /// Translate a chat of 1,000 tokens for Anthropic.
+    TranslateRequest,
+    /// Translate Anthropic's answer of 300 tokens.
+    TranslateAnswer,
+    /// Translate 16 chunks of Anthropic's stream.
+    TranslateChunks,
+    /// Know a caller, take three limits and a budget, write the call down and settle.
+    Account,
 }
 
 /// Runs one part. Prints nothing: valgrind does.
@@ -69,6 +78,10 @@ pub(crate) fn run(arguments: &InstructionArguments) -> io::Result<()> {
         Part::Tap => tap,
         Part::RouteOne => |rounds| route(1, rounds),
         Part::RouteLatency => |rounds| route(20, rounds),
+        Part::TranslateRequest => translation::request,
+        Part::TranslateAnswer => translation::answer,
+        Part::TranslateChunks => translation::chunks,
+        Part::Account => accounting::account,
     };
     work(arguments.rounds).ok_or_else(|| io::Error::other("the input was refused"))
 }

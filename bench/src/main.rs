@@ -3,6 +3,7 @@
 
 use clap::{Parser, Subcommand};
 
+mod accounting;
 mod compare;
 mod cpu;
 mod idle;
@@ -13,6 +14,7 @@ mod routing;
 mod script;
 mod soak;
 mod subject;
+mod translation;
 mod upstream;
 mod wire;
 
