@@ -292,8 +292,6 @@ fn keep_up(
     if let Some(fleet) = fleet {
         fleet.start(control.clone());
     }
-    tokio::spawn(proofs::keep_keys(control.clone()));
-    tokio::spawn(health::keep(control.clone()));
     tokio::spawn(spenders::keep(control.clone()));
     tokio::spawn(keep_resolved(control.clone()));
 }

@@ -2,7 +2,7 @@
 //!
 //! A call is let in while the sum of both is below the budget, and holds its worst case until it is
 //! settled; so a budget is passed by at most one call. One that instances share ([`Terms`]) lets a
-//! call in while the instance's lease has its worst case; the last call of all may be leased more.
+//! call in while the instance's lease has its worst case, or all that is left of the budget.
 
 use super::{Micros, Mode, Padded, Terms};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -58,10 +58,12 @@ impl Meter {
     /// The sum of spent and held, when that has reached `budget`.
     pub fn hold(&self, budget: Nano, worst: Nano) -> Result<(), Nano> {
         let is_leased = self.terms.mode() == Mode::Leased && budget != Nano::MAX;
+        // Who has leased all that is left has it for the last call of all, whatever that may cost.
+        let rest = budget.saturating_sub(self.committed());
         let took = self
             .lease
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |lease| {
-                let is_there = !is_leased || lease > 0 && lease >= worst;
+                let is_there = !is_leased || lease > 0 && lease >= worst.min(rest);
                 is_there.then(|| lease.saturating_sub(worst))
             });
         if took.is_err() {
@@ -172,6 +174,24 @@ mod tests {
         meter.settle(60, 10);
         assert_eq!((meter.spent(), meter.committed()), (20, 20));
         assert_eq!(meter.hold(20, 1), Err(20), "what is spent up is closed");
+    }
+
+    #[test]
+    fn who_has_leased_the_rest_may_pass_the_budget_once() {
+        let meter = Meter::default();
+        meter.terms.go_leased();
+        assert!(meter.hold(100, 500).is_err(), "nothing is leased yet");
+        meter.lease(60);
+        assert!(
+            meter.hold(100, 500).is_err(),
+            "others may have the other 40"
+        );
+        meter.heard(40);
+        assert_eq!(meter.hold(100, 500), Ok(()));
+        assert!(meter.hold(100, 500).is_err(), "one at a time");
+        meter.settle(500, 10);
+        assert_eq!((meter.spent(), meter.leased()), (50, (0, 50)));
+        assert_eq!(meter.hold(100, 500), Ok(()));
     }
 
     #[test]

@@ -97,8 +97,7 @@ for i = 2, #KEYS do
   end
   free = limit - total - held
   if free > 0 and want > 0 and not settling then
-    granted = math.min(want, math.max(math.ceil(free / members), need))
-    if kind ~= 'm' then granted = math.min(granted, free) end
+    granted = math.min(want, free, math.max(math.ceil(free / members), need))
   end
   if held + granted ~= 0 then
     redis.call('HSET', key, 'h:' .. me, text(held + granted))

@@ -266,7 +266,9 @@ impl Part {
         self.seen = settled;
         self.note_use(lately > 0 || wanted > 0 || held > 0);
         // What was spent above the lease is among what was settled.
-        let gives_back = self.scarce && wanted == 0 || self.idle >= IDLE_TICKS;
+        // A lease that is too small for a call may be what another instance's call lacks.
+        let is_short = need > lease.max(0).unsigned_abs();
+        let gives_back = self.scarce && (wanted == 0 || is_short) || self.idle >= IDLE_TICKS;
         if lease < 0 || self.mark == "0" {
             meter.lease(-lease);
         } else if gives_back {
@@ -296,10 +298,16 @@ impl Part {
             return;
         }
         self.scarce = reply.scarce;
+        // Less than one call needs is nothing.
         self.starved = match reply.granted {
-            0 if report.want > 0 => self.starved.or(Some(sent)),
-            0 => self.starved,
-            _ => None,
+            granted if granted > 0 && granted >= report.need => None,
+            _ if report.want > 0 => self.starved.or(Some(sent)),
+            _ => self.starved,
+        };
+        let free = if reply.free < report.need {
+            0
+        } else {
+            reply.free
         };
         let is_starved = self
             .starved
@@ -316,7 +324,9 @@ impl Part {
                     self.granted = self.granted.saturating_sub(unused);
                 }
                 self.put_in(window, reply, until, sent);
-                window.terms.heard(reply.free, exhausted(until));
+                // A smaller call may still find what is left.
+                let until = if reply.free > 0 { soon } else { until };
+                window.terms.heard(free, exhausted(until));
                 window.terms.go_leased();
             }
             Counter::Semaphore(semaphore) => {
@@ -327,7 +337,7 @@ impl Part {
                 }
                 semaphore.set_leased(semaphore.leased().saturating_add(granted));
                 self.granted = self.granted.max(u64::from(semaphore.leased()));
-                semaphore.terms.heard(reply.free, exhausted(soon));
+                semaphore.terms.heard(free, exhausted(soon));
                 semaphore.terms.go_leased();
             }
             Counter::Meter(meter) => {
@@ -338,7 +348,7 @@ impl Part {
                 }
                 meter.lease(Nano::try_from(reply.granted).unwrap_or(Nano::MAX));
                 meter.heard(reply.ms);
-                meter.terms.heard(reply.free, exhausted(soon));
+                meter.terms.heard(free, exhausted(soon));
                 meter.terms.go_leased();
             }
         }
