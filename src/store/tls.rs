@@ -4,11 +4,10 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
+use shardgate_io::tls::any_certificate;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How to encrypt connections to the database whose URL has these parameters.
@@ -28,7 +27,7 @@ pub(super) fn connector(
     let config = if strict || verifies || roots_file.is_some() {
         config.with_root_certificates(roots(roots_file.as_deref())?)
     } else {
-        let anybody = Arc::new(Anybody(provider));
+        let anybody = any_certificate(&provider);
         config.dangerous().with_custom_certificate_verifier(anybody)
     };
     Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
@@ -51,45 +50,4 @@ fn roots(file: Option<&str>) -> Result<RootCertStore, String> {
             .map_err(|error| unread(error.to_string()))?;
     }
     Ok(roots)
-}
-
-/// Believes any certificate; the handshake's own signatures are checked.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

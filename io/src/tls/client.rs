@@ -173,6 +173,11 @@ fn roots(extra: &[PathBuf]) -> Result<RootCertStore, String> {
     Ok(store)
 }
 
+/// Takes any certificate, for settings that ask for encryption alone; signatures are still checked.
+pub fn any_certificate(provider: &CryptoProvider) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Anybody::new(provider))
+}
+
 /// Takes any certificate; signatures are still checked, so that the peer at least holds the key it shows.
 #[derive(Debug)]
 struct Anybody {

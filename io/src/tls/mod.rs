@@ -5,7 +5,7 @@ mod client;
 mod server;
 mod session;
 
-pub use client::{ClientOptions, ClientTls};
+pub use client::{ClientOptions, ClientTls, any_certificate};
 pub use server::ServerTls;
 pub use session::{ReadState, TlsSession};
 
