@@ -24,7 +24,7 @@ use crate::dialect::scan::Scan;
 use crate::error::{ErrorClass, Fault, GatewayError};
 use crate::router::affinity;
 use crate::router::{
-    Attempt, Cause, Failure, FailureClass, Journey, Micros, Outcome, Step, Success,
+    Attempt, Cause, Facts, Failure, FailureClass, Journey, Micros, Outcome, Step, Success,
 };
 
 /// Everything an attempt works with, on behalf of a client (or of nobody: a second attempt beside
@@ -65,14 +65,9 @@ pub(super) async fn until_answered(
     let resolution = router.resolve(&asked.model);
     if let Some(model) = router.counts_tokens_by(&resolution, asked.facts.input_tokens)
         && matches!(asked.content, Content::Json(_))
+        && !count_prompt(shard, connection, model, request.body(), &mut asked.facts).await
     {
-        let prompt = request.body().to_vec();
-        match super::admin::count(shard, connection, model, prompt).await {
-            Ok(Some(tokens)) => asked.facts.input_tokens = u64::from(tokens),
-            Ok(None) => return gone(call),
-            // Nobody counts at the moment: the estimate serves.
-            Err(_) => {}
-        }
+        return gone(call);
     }
     let facts = std::mem::take(&mut asked.facts);
     let journey = Journey::new(router, &asked.model, resolution, facts, shard.now());
@@ -88,7 +83,41 @@ pub(super) async fn until_answered(
     work.travel(&mut journey).await
 }
 
-fn note_route(call: &mut Call, journey: &Journey) {
+/// Counts the prompt's tokens exactly, where somebody counts; else the estimate serves. False: the
+/// client left.
+pub(super) async fn count_prompt(
+    shard: &Shard,
+    connection: &mut Connection,
+    model: &str,
+    prompt: &[u8],
+    facts: &mut Facts,
+) -> bool {
+    match super::admin::count(shard, connection, model, prompt.to_vec()).await {
+        Ok(Some(tokens)) => facts.input_tokens = u64::from(tokens),
+        Ok(None) => return false,
+        Err(_) => {}
+    }
+    true
+}
+
+/// A request that several calls are made of.
+pub(super) struct Kept {
+    head: RequestHead,
+    bytes: Rc<Buf>,
+    body: Range<usize>,
+}
+
+impl Kept {
+    pub(super) fn new(request: Request) -> Kept {
+        Kept {
+            head: request.head,
+            bytes: Rc::new(request.bytes),
+            body: request.body,
+        }
+    }
+}
+
+pub(super) fn note_route(call: &mut Call, journey: &Journey) {
     call.route.attempted_retries = journey.attempted_retries();
     call.route.attempted_fallbacks = journey.attempted_fallbacks();
 }
@@ -371,6 +400,40 @@ impl Work<'_> {
     }
 }
 
+impl<'a, P> Work<'a, P> {
+    /// One of several calls that are made of one request.
+    pub(super) fn of_several(
+        shard: &'a Shard,
+        (call, connection): (&'a mut Call, &'a mut P),
+        kept: &Kept,
+        asked: &'a Asked,
+        fresh_id: &'a str,
+        prompt_tokens: u64,
+    ) -> Work<'a, P> {
+        Work {
+            shard,
+            call,
+            connection,
+            asked,
+            head: kept.head.clone(),
+            bytes: kept.bytes.clone(),
+            body: kept.body.clone(),
+            replaced: None,
+            now_unix_s: answer::unix_seconds(),
+            fresh_id,
+            prompt_tokens,
+            sent: None,
+            closable: None,
+        }
+    }
+
+    /// Takes the body that this entry of the request's own `fallbacks` asks for, if it is one.
+    pub(super) fn replace_body(&mut self, own: Option<usize>) {
+        self.replaced = None;
+        self.replaced = own.and_then(|index| super::body::with_fallback(self.body(), index));
+    }
+}
+
 impl<P> Work<'_, P> {
     /// The request's body.
     pub(super) fn body(&self) -> &[u8] {
@@ -421,7 +484,7 @@ impl<P> Work<'_, P> {
     }
 }
 
-fn failed(error: &GatewayError, committed: bool) -> Outcome {
+pub(super) fn failed(error: &GatewayError, committed: bool) -> Outcome {
     Outcome::Failure {
         class: class(error),
         status: error.upstream_status.or(Some(error.status)),
@@ -465,7 +528,7 @@ fn goes_upstream(name: &[u8]) -> bool {
         && !SECRET.contains(&name.as_str())
 }
 
-fn unknown(has_patterns: bool, path: &str, model: &str) -> GatewayError {
+pub(super) fn unknown(has_patterns: bool, path: &str, model: &str) -> GatewayError {
     if has_patterns {
         let text =
             format!("You passed in model={model}. There is no 'model_name' with this string");
@@ -475,7 +538,7 @@ fn unknown(has_patterns: bool, path: &str, model: &str) -> GatewayError {
 }
 
 /// What the client reads when the router has given up.
-fn final_error(
+pub(super) fn final_error(
     failure: &Failure,
     last: Option<GatewayError>,
     journey: &Journey,

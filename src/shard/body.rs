@@ -39,6 +39,8 @@ pub(super) struct Asked {
     pub stream: bool,
     /// The stream is one JSON array.
     pub array: bool,
+    /// The answer names the model as its upstream does: one of a list's.
+    pub keeps_model: bool,
     /// The client asked for the usage event itself.
     pub include_usage: bool,
     pub content: Content,
@@ -94,6 +96,7 @@ pub(super) fn read(
         end_user,
         stream: facts.stream,
         array: google::wants_array(call.verb, request),
+        keeps_model: false,
         include_usage: usage.is_some_and(|options| options.include_usage == Some(true)),
         facts,
         mock,
@@ -148,6 +151,7 @@ fn read_form(
         ),
         stream,
         array: false,
+        keeps_model: false,
         include_usage: false,
         facts,
         mock: None,

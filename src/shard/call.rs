@@ -93,6 +93,8 @@ pub(super) struct Route {
     pub deployment: Option<usize>,
     pub attempted_retries: u32,
     pub attempted_fallbacks: u32,
+    /// The first answer of several calls that ran beside each other.
+    pub raced: bool,
     /// Time spent waiting for upstreams.
     pub upstream: Duration,
 }
@@ -166,6 +168,20 @@ impl Call {
             cost: 0,
             note: None,
             bill: Bill::default(),
+        }
+    }
+
+    /// One of several calls that a request asks for: a call of its own, of the same caller.
+    pub(super) fn one_of_several(&self, id: RequestId, model: &str) -> Call {
+        Call {
+            id,
+            method: self.method.clone(),
+            account: self.account.clone(),
+            route: Route {
+                group: model.to_owned(),
+                ..Route::default()
+            },
+            ..self.beside()
         }
     }
 

@@ -173,7 +173,7 @@ fn context<'a: 'b, 'b>(work: &Work<'a, impl Party>, outgoing: &'b Outgoing) -> A
     AnswerContext {
         operation: work.asked.operation,
         requested_model: work.asked.alias.as_ref().unwrap_or(&work.asked.model),
-        keep_upstream_model: !settings.requested_model,
+        keep_upstream_model: !settings.requested_model || work.asked.keeps_model,
         usage_asked: outgoing.usage_asked || settings.always_include_stream_usage == Some(true),
         now_unix_s: work.now_unix_s,
         fresh_id: work.fresh_id,

@@ -86,6 +86,13 @@ fn full() -> GatewayError {
     )
 }
 
+/// Gives back the room of a call that is not begun after all.
+pub(super) fn cancel(shard: &Shard, call: &mut Call) {
+    if let (Some(ledger), Some(note)) = (&shard.ledger, call.note.take()) {
+        ledger.ring.borrow_mut().cancel(note.slot);
+    }
+}
+
 /// Publishes the call's record before the last byte of its answer. False: with `journal_sync_ms: 0`
 /// the disk has not taken it, and the answer must not end as if it had.
 pub(super) async fn settle(shard: &Shard, call: &mut Call, outcome: Outcome) -> bool {

@@ -26,6 +26,7 @@ mod poll;
 mod relay;
 mod request;
 mod respond;
+mod several;
 mod steer;
 mod waiters;
 

@@ -322,6 +322,7 @@ async fn admitted<'a>(
         alias: None,
         end_user: None,
         stream: false,
+        keeps_model: false,
         array: false,
         include_usage: false,
         content: Content::Json(scan(b"{}").map_err(GatewayError::malformed)?),

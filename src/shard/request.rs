@@ -7,7 +7,9 @@ use shardgate_io::http1::head::Method;
 use shardgate_io::http1::server::{After, BodyError, Connection, Request};
 
 use super::call::Call;
-use super::{Shard, admin, admit, answer, attempt, body, callers, fault, google, ledger, passage};
+use super::{
+    Shard, admin, admit, answer, attempt, body, callers, fault, google, ledger, passage, several,
+};
 use crate::endpoint::{self, Endpoint};
 use crate::error::GatewayError;
 use crate::log;
@@ -157,6 +159,9 @@ async fn llm(
         Err(error) => return answer::error(shard, call, connection, &error, false).await,
     };
     let asked = match body::read(call, operation, model, &request) {
+        Ok(asked) if several::is_list(call, &asked) => {
+            return Box::pin(several::serve(shard, call, connection, request, asked)).await;
+        }
         Ok(asked) => callers::admit(shard, call, connection, asked).await,
         Err(error) => Err(error),
     };

@@ -62,7 +62,7 @@ pub(super) fn send<'a>(
 
 /// Notes what the call used and costs: for the header, the budgets and its record. `model` is the
 /// one that the answer names.
-fn bill(call: &mut Call, usage: Option<&Usage>, model: Option<&str>) {
+pub(super) fn bill(call: &mut Call, usage: Option<&Usage>, model: Option<&str>) {
     let deployment = call.route.deployment;
     let deployment = deployment.map(|at| &call.snapshot.deployments[at]);
     if let (Some(deployment), Some(usage)) = (deployment, usage) {
@@ -99,6 +99,9 @@ fn begin(work: &mut Work<'_>, status: u16, upstream: &Headers, out: &mut Vec<u8>
         "x-litellm-attempted-fallbacks",
         call.route.attempted_fallbacks,
     );
+    if call.route.raced {
+        header(out, "x-litellm-fastest_response_batch_completion", b"True");
+    }
     super::callers::headers(work.shard, call, out);
     if !call.snapshot.settings.upstream_headers {
         return;
