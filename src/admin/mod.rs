@@ -5,6 +5,8 @@
 
 pub mod api;
 pub mod desk;
+pub mod openapi;
+pub mod routes;
 
 use std::sync::Arc;
 
@@ -20,30 +22,33 @@ use tower::ServiceExt;
 use crate::coordinator::Control;
 use crate::message::{AdminAnswer, AdminCaller, AdminRequest, Proof};
 use desk::Asker;
+use routes::Told;
 
 /// Routes that need no key at all.
-const PUBLIC: &[&str] = &["/", "/routes", "/test"];
+const PUBLIC: &[&str] = &["/", "/routes", "/test", "/openapi.json", "/docs"];
 
 /// All routes.
 pub fn router(control: Arc<Control>) -> Router {
-    Router::new()
-        .merge(api::models::routes())
-        .merge(api::model::routes())
-        .merge(api::health::routes())
-        .merge(api::config::routes())
-        .merge(api::router::routes())
-        .merge(api::inspection::routes())
-        .merge(
-            api::management()
-                .route_layer(middleware::from_fn(desk::askers_only))
-                .with_state(control.desk().clone()),
-        )
+    let (_, management) = api::management().into_parts();
+    let management = management
+        .route_layer(middleware::from_fn(desk::askers_only))
+        .with_state(control.desk().clone());
+    let (_, served) = api::served().into_parts();
+    served
+        .merge(management)
         .fallback(|| async { detail(StatusCode::NOT_FOUND, "Not Found") })
         .method_not_allowed_fallback(|| async {
             detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })
         .layer(middleware::from_fn_with_state(control.clone(), guard))
         .with_state(control)
+}
+
+/// What is told of all routes.
+pub fn told() -> Vec<Told> {
+    let (mut told, _) = api::served().into_parts();
+    told.extend(api::management().into_parts().0);
+    told
 }
 
 /// Answers one request.

@@ -44,6 +44,8 @@ enum Command {
         #[command(subcommand)]
         action: db::Action,
     },
+    /// Print the OpenAPI document of the whole API.
+    Openapi,
     /// Print a completion script for a shell.
     Completions {
         /// bash, zsh, fish, elvish or powershell.
@@ -126,6 +128,10 @@ pub fn run() -> ExitCode {
         Some(Command::Check { file, strict }) => check::run(&file, strict),
         Some(Command::Demo(args)) => demo::run(*args),
         Some(Command::Db { action }) => db::run(&action),
+        Some(Command::Openapi) => {
+            say(&format!("{:#}", crate::admin::openapi::document()));
+            ExitCode::SUCCESS
+        }
         Some(Command::Completions { shell }) => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "shardgate", &mut std::io::stdout());

@@ -4,7 +4,10 @@
 //! `/openai/deployments/{model}/...` (the model may contain slashes). Paths that a shard does not
 //! serve itself go to the coordinator's admin API.
 
+mod documented;
 pub mod resource;
+
+pub use documented::documented;
 
 use crate::provider::Operation;
 

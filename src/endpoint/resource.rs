@@ -26,7 +26,7 @@ pub struct Resource<'a> {
 }
 
 /// The first word of a path, and its family.
-const FAMILIES: &[(&str, Family)] = &[
+pub(super) const FAMILIES: &[(&str, Family)] = &[
     ("assistants", Family::Assistants),
     ("batches", Family::Files),
     ("containers", Family::Plain),

@@ -19,7 +19,7 @@ use shardgate_config::{Config, ModelEntry};
 pub use budgets::{Meters, SpendLimit, Spender};
 pub use credential::{Credential, State as CredentialState};
 pub use deployment::{Deployment, Own, head_bytes};
-pub use passage::{Passage, Passages};
+pub use passage::{Passage, Passages, passed_on};
 pub use settings::Settings;
 
 use crate::coordinator::Lasting;

@@ -214,6 +214,12 @@ const SERVICES: &[(&str, &str, &str, &[&str])] = &[
     ),
 ];
 
+/// The paths below which providers' own APIs are served.
+pub fn passed_on() -> impl Iterator<Item = &'static str> {
+    let rows = ROWS.iter().map(|row| row.path);
+    rows.chain(SERVICES.iter().map(|(path, ..)| *path))
+}
+
 /// What making passages needs.
 pub(super) struct Maker<'a> {
     pub config: &'a Config,

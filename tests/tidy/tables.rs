@@ -41,7 +41,7 @@ const TABLES: [Table; 8] = [
     Table {
         folder: "src/endpoint",
         held_in: &["src/endpoint/mod.rs"],
-        shared: &["mod", "resource"],
+        shared: &["mod", "documented", "resource"],
     },
     table("src/router/strategy", &["src/router/strategy/mod.rs"]),
     table("src/callback", &["src/callback/mod.rs"]),

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use crate::admin::desk::{
     Answer, Asker, Desk, Fields, Refusal, budget_fields, pick, put, required, reset_at, shown,
     shown_all, texts_of,
 };
+use crate::admin::routes::Routes;
 use crate::directory::{Change, text};
 use crate::store::secret::uuid;
 use crate::store::{Command, Row, Table};
@@ -18,14 +18,32 @@ use crate::store::{Command, Row, Table};
 type Shared = State<Arc<Desk>>;
 
 /// The routes.
-pub fn routes() -> Router<Arc<Desk>> {
-    Router::new()
-        .route("/budget/new", post(new))
-        .route("/budget/update", post(update))
-        .route("/budget/info", post(info))
-        .route("/budget/list", get(list))
-        .route("/budget/settings", get(settings))
-        .route("/budget/delete", post(delete))
+pub fn routes() -> Routes<Arc<Desk>> {
+    Routes::new()
+        .post(
+            "/budget/new",
+            new,
+            "Makes a budget that keys, members, end users, tags and organizations may share.",
+        )
+        .row(Table::BUDGETS)
+        .fields(&["budget_id"])
+        .post("/budget/update", update, "Changes a budget.")
+        .row(Table::BUDGETS)
+        .fields(&["budget_id"])
+        .needs(&["budget_id"])
+        .post("/budget/info", info, "Budgets by their ids.")
+        .fields(&["budgets"])
+        .needs(&["budgets"])
+        .get("/budget/list", list, "All budgets.")
+        .get(
+            "/budget/settings",
+            settings,
+            "What a budget may set, with the values of one.",
+        )
+        .query(&["budget_id"])
+        .post("/budget/delete", delete, "Deletes a budget.")
+        .fields(&["id"])
+        .needs(&["id"])
 }
 
 /// The columns of a budget that a request names.

@@ -5,17 +5,21 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::json;
 
 use crate::admin::admin_only;
+use crate::admin::routes::Routes;
 use crate::coordinator::Control;
 use crate::message::AdminCaller;
 
 /// The routes.
-pub fn routes() -> Router<Arc<Control>> {
-    Router::new().route("/config/reload", post(reload))
+pub fn routes() -> Routes<Arc<Control>> {
+    Routes::new().post(
+        "/config/reload",
+        reload,
+        "Reads the config file again; a bad one changes nothing.",
+    )
 }
 
 /// Reads the config file again; a bad one changes nothing and the answer says why.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::routing::{delete, get};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use crate::admin::desk::{Answer, Asker, Desk, Fields, Refusal, put, required};
+use crate::admin::routes::Routes;
 use crate::directory::{Change, text};
 use crate::store::secret::uuid;
 use crate::store::{Command, Row, Table};
@@ -15,11 +15,24 @@ use crate::store::{Command, Row, Table};
 type Shared = State<Arc<Desk>>;
 
 /// The routes.
-pub fn routes() -> Router<Arc<Desk>> {
-    Router::new()
-        .route("/credentials", get(list).post(new))
-        .route("/credentials/by_name/{name}", get(by_name))
-        .route("/credentials/{name}", delete(remove).patch(update))
+pub fn routes() -> Routes<Arc<Desk>> {
+    Routes::new()
+        .get(
+            "/credentials",
+            list,
+            "Stored credentials, their values masked.",
+        )
+        .post("/credentials", new, "Stores a credential, sealed.")
+        .fields(&["credential_name", "credential_values", "credential_info"])
+        .needs(&["credential_name", "credential_values"])
+        .get(
+            "/credentials/by_name/{name}",
+            by_name,
+            "A credential by its name, masked.",
+        )
+        .delete("/credentials/{name}", remove, "Deletes a credential.")
+        .patch("/credentials/{name}", update, "Changes a credential.")
+        .fields(&["credential_values", "credential_info"])
 }
 
 async fn found(desk: &Desk, name: &str) -> Result<Row, Refusal> {

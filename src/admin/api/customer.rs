@@ -4,33 +4,67 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use axum::routing::{MethodRouter, get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::budget;
 use crate::admin::desk::{
     Answer, Asker, Desk, Fields, Refusal, pick, put, required, shown, shown_all, texts_of,
 };
+use crate::admin::routes::Routes;
 use crate::directory::{Change, text};
 use crate::store::{Command, Row, Table};
 
 type Shared = State<Arc<Desk>>;
 
 /// The routes, under both names.
-pub fn routes() -> Router<Arc<Desk>> {
-    let both = |router: Router<Arc<Desk>>, name: &str, method: MethodRouter<Arc<Desk>>| {
-        router
-            .route(&format!("/customer/{name}"), method.clone())
-            .route(&format!("/end_user/{name}"), method)
-    };
-    let router = both(Router::new(), "new", post(new));
-    let router = both(router, "update", post(update));
-    let router = both(router, "delete", post(delete));
-    let router = both(router, "info", get(info));
-    let router = both(router, "list", get(list));
-    let router = both(router, "block", post(block));
-    both(router, "unblock", post(unblock))
+pub fn routes() -> Routes<Arc<Desk>> {
+    const LIMITS: &[&str] = &[
+        "user_id",
+        "max_budget",
+        "budget_duration",
+        "tpm_limit",
+        "rpm_limit",
+    ];
+    ["/customer", "/end_user"]
+        .into_iter()
+        .fold(Routes::new(), |routes, name| {
+            let at = |what: &str| format!("{name}/{what}");
+            routes
+                .post(
+                    &at("new"),
+                    new,
+                    "Makes an end user, with a budget where limits are named.",
+                )
+                .row(Table::END_USERS)
+                .fields(LIMITS)
+                .needs(&["user_id"])
+                .post(&at("update"), update, "Changes an end user.")
+                .row(Table::END_USERS)
+                .fields(LIMITS)
+                .needs(&["user_id"])
+                .post(&at("delete"), delete, "Deletes end users.")
+                .fields(&["user_ids"])
+                .needs(&["user_ids"])
+                .get(&at("info"), info, "An end user with its budget.")
+                .query(&["end_user_id"])
+                .needs(&["end_user_id"])
+                .get(&at("list"), list, "All end users.")
+                .post(
+                    &at("block"),
+                    block,
+                    "Blocks end users; those that are not there are made.",
+                )
+                .fields(&["user_ids"])
+                .needs(&["user_ids"])
+                .post(
+                    &at("unblock"),
+                    unblock,
+                    "Lets blocked end users call again.",
+                )
+                .fields(&["user_ids"])
+                .needs(&["user_ids"])
+        })
 }
 
 /// Limits of a request become a budget of its own.

@@ -2,22 +2,26 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::admin::routes::Routes;
 use crate::coordinator::Control;
 
 /// The routes.
-pub fn routes() -> Router<Arc<Control>> {
-    Router::new()
-        .route("/health", get(health))
-        .route("/", get(root))
-        .route("/routes", get(root))
-        .route("/test", get(|| async { Json(json!({"route": "/test"})) }))
+pub fn routes() -> Routes<Arc<Control>> {
+    Routes::new()
+        .get("/health", health, "Does every model answer?")
+        .query(&["model"])
+        .get("/", root, "Who answers here.")
+        .get(
+            "/test",
+            || async { Json(json!({"route": "/test"})) },
+            "Says that the gateway is reached.",
+        )
 }
 
 #[derive(Deserialize)]

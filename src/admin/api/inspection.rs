@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::admin::routes::Routes;
 use crate::coordinator::Control;
 use crate::dialect::foreign::Observer;
 use crate::dialect::openai_chat::params::Param;
@@ -23,12 +23,35 @@ use crate::spend::price;
 use crate::spend::usage::Quantities;
 
 /// The routes.
-pub fn routes() -> Router<Arc<Control>> {
-    Router::new()
-        .route("/utils/token_counter", post(token_counter))
-        .route("/utils/supported_openai_params", get(supported))
-        .route("/utils/transform_request", post(transform))
-        .route("/spend/calculate", post(calculate))
+pub fn routes() -> Routes<Arc<Control>> {
+    Routes::new()
+        .post(
+            "/utils/token_counter",
+            token_counter,
+            "How many tokens a prompt is.",
+        )
+        .fields(&["model", "messages", "prompt", "contents"])
+        .needs(&["model"])
+        .get(
+            "/utils/supported_openai_params",
+            supported,
+            "The parameters of a chat that a model takes.",
+        )
+        .query(&["model"])
+        .needs(&["model"])
+        .post(
+            "/utils/transform_request",
+            transform,
+            "A request as the provider would get it. Nothing is sent.",
+        )
+        .fields(&["call_type", "request_body"])
+        .needs(&["call_type", "request_body"])
+        .post(
+            "/spend/calculate",
+            calculate,
+            "What a request or an answer costs.",
+        )
+        .fields(&["model", "messages", "completion_response"])
 }
 
 fn refusal(error: &GatewayError) -> Response {

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::key_rules::{self, Grant};
@@ -13,33 +12,145 @@ use crate::admin::desk::{
     Answer, Asker, Desk, Fields, Refusal, budget_fields, expiry, fold_metadata, page, pages, pick,
     put, required, reset_at, shown, texts_of,
 };
+use crate::admin::routes::Routes;
 use crate::directory::{Change, text};
 use crate::store::secret::{new_key, token as token_of, uuid};
 use crate::store::{Command, Row, Table, now_text};
 
 type Shared = State<Arc<Desk>>;
 
+/// Fields of a body that are no columns.
+const FIELDS: &[&str] = &[
+    "duration",
+    "key",
+    "team_id",
+    "user_id",
+    "soft_budget",
+    "tags",
+    "guardrails",
+    "enforced_params",
+    "model_rpm_limit",
+    "model_tpm_limit",
+    "temp_budget_increase",
+    "temp_budget_expiry",
+    "key_type",
+];
+
+/// The same for a key that is made anew.
+const RENEWED: &[&str] = &[
+    "duration",
+    "key",
+    "team_id",
+    "user_id",
+    "soft_budget",
+    "tags",
+    "guardrails",
+    "enforced_params",
+    "model_rpm_limit",
+    "model_tpm_limit",
+    "temp_budget_increase",
+    "temp_budget_expiry",
+    "key_type",
+    "new_key",
+    "grace_period",
+];
+
 /// The routes.
-pub fn routes() -> Router<Arc<Desk>> {
-    Router::new()
-        .route("/key/generate", post(generate))
-        .route(
-            "/key/service-account/generate",
-            post(generate_service_account),
+pub fn routes() -> Routes<Arc<Desk>> {
+    Routes::new()
+        .post(
+            "/key/generate",
+            generate,
+            "Makes a virtual key. The answer is the only time that the key itself is shown.",
         )
-        .route("/key/info", get(info))
-        .route("/v2/key/info", post(info_many))
-        .route("/key/update", post(update))
-        .route("/key/bulk_update", post(bulk_update))
-        .route("/key/delete", post(delete))
-        .route("/key/regenerate", post(regenerate_named))
-        .route("/key/{key}/regenerate", post(regenerate))
-        .route("/key/{key}/reset_spend", post(reset_spend))
-        .route("/key/block", post(block))
-        .route("/key/unblock", post(unblock))
-        .route("/key/list", get(list))
-        .route("/key/aliases", get(aliases))
-        .route("/key/health", post(health))
+        .row(Table::KEYS)
+        .fields(FIELDS)
+        .post(
+            "/key/service-account/generate",
+            generate_service_account,
+            "Makes a key of a team that belongs to no user.",
+        )
+        .row(Table::KEYS)
+        .fields(FIELDS)
+        .needs(&["team_id"])
+        .get(
+            "/key/info",
+            info,
+            "A key with its budget: the one named, or the caller's own.",
+        )
+        .query(&["key"])
+        .post(
+            "/v2/key/info",
+            info_many,
+            "Several keys with their budgets.",
+        )
+        .fields(&["keys"])
+        .post(
+            "/key/update",
+            update,
+            "Changes a key: the fields that are named.",
+        )
+        .row(Table::KEYS)
+        .fields(FIELDS)
+        .needs(&["key"])
+        .post(
+            "/key/bulk_update",
+            bulk_update,
+            "Changes several keys; each succeeds or fails by itself.",
+        )
+        .fields(&["keys"])
+        .needs(&["keys"])
+        .post(
+            "/key/delete",
+            delete,
+            "Deletes keys, named by themselves, their hashes or their aliases.",
+        )
+        .fields(&["keys", "key_aliases"])
+        .post(
+            "/key/regenerate",
+            regenerate_named,
+            "A new key in place of an old one; everything else stays.",
+        )
+        .row(Table::KEYS)
+        .fields(RENEWED)
+        .needs(&["key"])
+        .post(
+            "/key/{key}/regenerate",
+            regenerate,
+            "A new key in place of the one in the path.",
+        )
+        .row(Table::KEYS)
+        .fields(RENEWED)
+        .post(
+            "/key/{key}/reset_spend",
+            reset_spend,
+            "Sets what a key has spent.",
+        )
+        .fields(&["reset_to"])
+        .post("/key/block", block, "Blocks a key at once.")
+        .fields(&["key"])
+        .needs(&["key"])
+        .post("/key/unblock", unblock, "Lets a blocked key work again.")
+        .fields(&["key"])
+        .needs(&["key"])
+        .get("/key/list", list, "Keys that the caller may see, by page.")
+        .query(&[
+            "page",
+            "size",
+            "user_id",
+            "team_id",
+            "organization_id",
+            "key_alias",
+            "key_hash",
+            "return_full_object",
+        ])
+        .get("/key/aliases", aliases, "The aliases of keys, by page.")
+        .query(&["page", "size", "search", "user_id", "team_id"])
+        .post(
+            "/key/health",
+            health,
+            "Says that the caller's key works, and which callbacks it has.",
+        )
 }
 
 /// The row's name of a key that is given as itself or as its hash.

@@ -4,6 +4,7 @@ pub mod budget;
 pub mod config;
 pub mod credentials;
 pub mod customer;
+pub mod document;
 pub mod health;
 pub mod inspection;
 pub mod key;
@@ -21,13 +22,25 @@ pub mod user;
 
 use std::sync::Arc;
 
-use axum::Router;
-
 use super::desk::Desk;
+use super::routes::Routes;
+use crate::coordinator::Control;
+
+/// The routes that work on the configuration in force.
+pub fn served() -> Routes<Arc<Control>> {
+    Routes::new()
+        .merge(document::routes())
+        .merge(models::routes())
+        .merge(model::routes())
+        .merge(health::routes())
+        .merge(config::routes())
+        .merge(router::routes())
+        .merge(inspection::routes())
+}
 
 /// The routes that work on the store.
-pub fn management() -> Router<Arc<Desk>> {
-    Router::new()
+pub fn management() -> Routes<Arc<Desk>> {
+    Routes::new()
         .merge(key::routes())
         .merge(user::routes())
         .merge(team::routes())

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::routing::{patch, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use crate::admin::desk::{Answer, Asker, Fields, Refusal, put, required};
+use crate::admin::routes::Routes;
 use crate::coordinator::{Control, check_model};
 use crate::directory::{Change, text};
 use crate::store::secret::uuid;
@@ -17,12 +17,27 @@ use crate::store::{Command, Row, Table};
 type Shared = State<Arc<Control>>;
 
 /// The routes.
-pub fn routes() -> Router<Arc<Control>> {
-    Router::new()
-        .route("/model/new", post(new))
-        .route("/model/update", post(update))
-        .route("/model/{id}/update", patch(update_named))
-        .route("/model/delete", post(delete))
+pub fn routes() -> Routes<Arc<Control>> {
+    Routes::new()
+        .post(
+            "/model/new",
+            new,
+            "Stores a model (store_model_in_db); every shard and instance serves it at once.",
+        )
+        .fields(&["model_name", "litellm_params", "model_info"])
+        .needs(&["model_name", "litellm_params"])
+        .post("/model/update", update, "Changes a stored model.")
+        .fields(&["model_name", "litellm_params", "model_info"])
+        .needs(&["model_info"])
+        .patch(
+            "/model/{id}/update",
+            update_named,
+            "Changes the stored model in the path.",
+        )
+        .fields(&["model_name", "litellm_params", "model_info"])
+        .post("/model/delete", delete, "Deletes a stored model.")
+        .fields(&["id"])
+        .needs(&["id"])
 }
 
 fn allowed(control: &Control, asker: Option<&Extension<Asker>>) -> Result<Asker, Refusal> {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Map, Value, json};
 
 use crate::admin::desk::Asker;
+use crate::admin::routes::Routes;
 use crate::coordinator::Control;
 use crate::snapshot::{Deployment, Snapshot};
 use crate::spend::price::rate::FIELDS;
@@ -19,16 +19,24 @@ use crate::spend::price::rate::FIELDS;
 const CREATED: u64 = 1_677_610_602;
 
 /// The routes.
-pub fn routes() -> Router<Arc<Control>> {
-    Router::new()
-        .route("/v1/models", get(list))
-        .route("/models", get(list))
-        .route("/v1/models/{*id}", get(one))
-        .route("/models/{*id}", get(one))
-        .route("/model/info", get(info))
-        .route("/v1/model/info", get(info))
-        .route("/v2/model/info", get(info))
-        .route("/model_group/info", get(groups))
+pub fn routes() -> Routes<Arc<Control>> {
+    Routes::new()
+        .get("/v1/models", list, "Models that the caller may use.")
+        .get("/models", list, "Models that the caller may use.")
+        .get("/v1/models/{*id}", one, "A model by its name.")
+        .get("/models/{*id}", one, "A model by its name.")
+        .get("/model/info", info, "All deployments, without a secret.")
+        .query(&["litellm_model_id"])
+        .get("/v1/model/info", info, "All deployments, without a secret.")
+        .query(&["litellm_model_id"])
+        .get("/v2/model/info", info, "All deployments, without a secret.")
+        .query(&["model"])
+        .get(
+            "/model_group/info",
+            groups,
+            "Model groups with what their deployments can do together.",
+        )
+        .query(&["model_group"])
 }
 
 fn entry(name: &str) -> Value {

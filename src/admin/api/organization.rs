@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use axum::routing::{delete, get, patch, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::budget;
@@ -13,23 +12,87 @@ use crate::admin::desk::{
     Answer, Asker, Desk, Fields, Refusal, budget_fields, fold_metadata, pick, put, required, shown,
     shown_all, texts_of,
 };
+use crate::admin::routes::Routes;
 use crate::directory::{Change, text};
 use crate::store::secret::uuid;
 use crate::store::{Command, Row, Table};
 
 type Shared = State<Arc<Desk>>;
 
+/// Fields of a body that are no columns.
+const FIELDS: &[&str] = &[
+    "organization_id",
+    "budget_id",
+    "max_budget",
+    "soft_budget",
+    "tpm_limit",
+    "rpm_limit",
+    "max_parallel_requests",
+    "budget_duration",
+    "model_rpm_limit",
+    "model_tpm_limit",
+];
+
 /// The routes.
-pub fn routes() -> Router<Arc<Desk>> {
-    Router::new()
-        .route("/organization/new", post(new))
-        .route("/organization/update", patch(update))
-        .route("/organization/delete", delete(remove))
-        .route("/organization/list", get(list))
-        .route("/organization/info", get(info).post(info_many))
-        .route("/organization/member_add", post(member_add))
-        .route("/organization/member_update", patch(member_update))
-        .route("/organization/member_delete", delete(member_delete))
+pub fn routes() -> Routes<Arc<Desk>> {
+    Routes::new()
+        .post(
+            "/organization/new",
+            new,
+            "Makes an organization with a budget.",
+        )
+        .row(Table::ORGANIZATIONS)
+        .fields(FIELDS)
+        .needs(&["organization_alias"])
+        .patch("/organization/update", update, "Changes an organization.")
+        .row(Table::ORGANIZATIONS)
+        .fields(FIELDS)
+        .needs(&["organization_id"])
+        .delete("/organization/delete", remove, "Deletes organizations.")
+        .fields(&["organization_ids"])
+        .needs(&["organization_ids"])
+        .get(
+            "/organization/list",
+            list,
+            "Organizations that the caller belongs to, or all for admins.",
+        )
+        .get(
+            "/organization/info",
+            info,
+            "An organization with its budget, members and teams.",
+        )
+        .query(&["organization_id"])
+        .needs(&["organization_id"])
+        .post("/organization/info", info_many, "Several organizations.")
+        .fields(&["organizations"])
+        .needs(&["organizations"])
+        .post(
+            "/organization/member_add",
+            member_add,
+            "Adds members to an organization.",
+        )
+        .fields(&["organization_id", "member", "max_budget_in_organization"])
+        .needs(&["organization_id", "member"])
+        .patch(
+            "/organization/member_update",
+            member_update,
+            "Changes a member's role and budget in an organization.",
+        )
+        .fields(&[
+            "organization_id",
+            "user_id",
+            "user_email",
+            "role",
+            "max_budget_in_organization",
+        ])
+        .needs(&["organization_id"])
+        .delete(
+            "/organization/member_delete",
+            member_delete,
+            "Takes a member out of an organization.",
+        )
+        .fields(&["organization_id", "user_id", "user_email"])
+        .needs(&["organization_id"])
 }
 
 async fn row(desk: &Desk, id: &str) -> Result<Row, Refusal> {

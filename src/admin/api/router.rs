@@ -4,19 +4,23 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use crate::admin::admin_only;
+use crate::admin::routes::Routes;
 use crate::coordinator::Control;
 use crate::message::AdminCaller;
 use crate::router::state::{self, DeploymentState};
-use crate::router::{Micros, Router as Routes};
+use crate::router::{Micros, Router};
 
 /// The routes.
-pub fn routes() -> Router<Arc<Control>> {
-    Router::new().route("/router/state", get(router_state))
+pub fn routes() -> Routes<Arc<Control>> {
+    Routes::new().get(
+        "/router/state",
+        router_state,
+        "What the router knows of every deployment, and its last decisions.",
+    )
 }
 
 /// Each deployment with its live numbers, who waits, and the last hundred choices.
@@ -43,7 +47,7 @@ async fn router_state(
     .into_response()
 }
 
-fn deployment(router: &Routes, state: &DeploymentState, now: Micros) -> Value {
+fn deployment(router: &Router, state: &DeploymentState, now: Micros) -> Value {
     let entry = router.deployment(state.deployment);
     let milliseconds = |micros: Option<f64>| micros.map(|micros| micros / 1e3);
     let cooldown = state
@@ -70,7 +74,7 @@ fn deployment(router: &Routes, state: &DeploymentState, now: Micros) -> Value {
     })
 }
 
-fn decisions(router: &Routes, now: Micros) -> Vec<Value> {
+fn decisions(router: &Router, now: Micros) -> Vec<Value> {
     let last = state::decisions(router);
     let one = |(group, decision): (crate::router::GroupIx, crate::router::Decision)| {
         let group = router.group(group);

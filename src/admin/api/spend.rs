@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::spend_sums::{self as sums, Sums};
 use crate::admin::desk::{Answer, Asker, Desk, Fields, Refusal, page, pages, shown};
+use crate::admin::routes::Routes;
 use crate::auth::calendar::{self, SECOND_US};
 use crate::directory::text;
 use crate::store::{Command, Row, Table, now_us, query};
@@ -18,37 +18,144 @@ use crate::store::{Command, Row, Table, now_us, query};
 type Shared = State<Arc<Desk>>;
 type Asked = Query<HashMap<String, String>>;
 
+/// A span of days.
+const DAYS: &[&str] = &["start_date", "end_date"];
+
 /// The routes.
-pub fn routes() -> Router<Arc<Desk>> {
-    Router::new()
-        .route("/spend/keys", get(keys))
-        .route("/spend/users", get(users))
-        .route("/spend/tags", get(tags))
-        .route("/spend/logs", get(logs))
-        .route("/spend/logs/ui", get(logs_paged))
-        .route("/spend/logs/v2", get(logs_paged))
-        .route("/spend/logs/ui/{request_id}", get(log_details))
-        .route("/global/spend", get(total))
-        .route("/global/spend/logs", get(by_day))
-        .route("/global/spend/keys", get(by_key))
-        .route("/global/spend/models", get(by_model))
-        .route("/global/spend/provider", get(by_provider))
-        .route("/global/spend/teams", get(by_team))
-        .route("/global/spend/tags", get(by_tag))
-        .route("/global/spend/all_tag_names", get(tag_names))
-        .route("/global/spend/end_users", post(by_end_user))
-        .route("/global/all_end_users", get(end_users))
-        .route("/global/spend/report", get(report))
-        .route("/global/spend/reset", post(reset))
-        .route("/global/spend/refresh", post(refresh))
-        .route("/global/activity", get(activity))
-        .route("/global/activity/model", get(activity_by_model))
-        .route("/user/daily/activity", get(user_days))
-        .route("/team/daily/activity", get(team_days))
-        .route("/tag/daily/activity", get(tag_days))
-        .route("/customer/daily/activity", get(end_user_days))
-        .route("/end_user/daily/activity", get(end_user_days))
-        .route("/organization/daily/activity", get(organization_days))
+pub fn routes() -> Routes<Arc<Desk>> {
+    Routes::new()
+        .get(
+            "/spend/keys",
+            keys,
+            "Keys by their spend, the highest first.",
+        )
+        .query(&["limit"])
+        .get(
+            "/spend/users",
+            users,
+            "Users by their spend, the highest first.",
+        )
+        .query(&["user_id", "limit"])
+        .get("/spend/tags", tags, "Tags by their spend.")
+        .query(DAYS)
+        .get("/spend/logs", logs, "Calls, the newest first.")
+        .query(&[
+            "start_date",
+            "end_date",
+            "api_key",
+            "user_id",
+            "team_id",
+            "end_user",
+            "request_id",
+            "limit",
+        ])
+        .get("/spend/logs/ui", logs_paged, "Calls by page.")
+        .query(&[
+            "start_date",
+            "end_date",
+            "api_key",
+            "user_id",
+            "team_id",
+            "end_user",
+            "page",
+            "page_size",
+        ])
+        .get("/spend/logs/v2", logs_paged, "Calls by page.")
+        .query(&[
+            "start_date",
+            "end_date",
+            "api_key",
+            "user_id",
+            "team_id",
+            "end_user",
+            "page",
+            "page_size",
+        ])
+        .get(
+            "/spend/logs/ui/{request_id}",
+            log_details,
+            "Messages and answer of a call, where they are stored.",
+        )
+        .get("/global/spend", total, "What everybody spent.")
+        .query(DAYS)
+        .get("/global/spend/logs", by_day, "Spend by day.")
+        .query(&["start_date", "end_date", "api_key"])
+        .get("/global/spend/keys", by_key, "Spend by key.")
+        .query(&["start_date", "end_date", "limit"])
+        .get("/global/spend/models", by_model, "Spend by model.")
+        .query(&["start_date", "end_date", "limit"])
+        .get("/global/spend/provider", by_provider, "Spend by provider.")
+        .query(DAYS)
+        .get("/global/spend/teams", by_team, "Spend by team and day.")
+        .query(DAYS)
+        .get("/global/spend/tags", by_tag, "Spend by tag.")
+        .query(&["start_date", "end_date", "tags"])
+        .get(
+            "/global/spend/all_tag_names",
+            tag_names,
+            "The tags that calls carried.",
+        )
+        .query(DAYS)
+        .post("/global/spend/end_users", by_end_user, "Spend by end user.")
+        .fields(&["startTime", "endTime", "api_key"])
+        .get(
+            "/global/all_end_users",
+            end_users,
+            "The end users that calls named.",
+        )
+        .query(DAYS)
+        .get(
+            "/global/spend/report",
+            report,
+            "Spend by day and team, customer, key or user.",
+        )
+        .query(&["start_date", "end_date", "group_by", "api_key"])
+        .post(
+            "/global/spend/reset",
+            reset,
+            "Sets the spend of all keys and teams to zero; only the master key may.",
+        )
+        .post(
+            "/global/spend/refresh",
+            refresh,
+            "Sums are always fresh here; answers so.",
+        )
+        .get("/global/activity", activity, "Requests and tokens by day.")
+        .query(DAYS)
+        .get(
+            "/global/activity/model",
+            activity_by_model,
+            "Requests and tokens by day, for each model group.",
+        )
+        .query(DAYS)
+        .get(
+            "/user/daily/activity",
+            user_days,
+            "Days of users with what they are made of.",
+        )
+        .query(&["start_date", "end_date", "user_id", "api_key"])
+        .get("/team/daily/activity", team_days, "Days of teams.")
+        .query(&["start_date", "end_date", "team_ids", "api_key"])
+        .get("/tag/daily/activity", tag_days, "Days of tags.")
+        .query(&["start_date", "end_date", "tags", "api_key"])
+        .get(
+            "/customer/daily/activity",
+            end_user_days,
+            "Days of end users.",
+        )
+        .query(&["start_date", "end_date", "end_user_ids", "api_key"])
+        .get(
+            "/end_user/daily/activity",
+            end_user_days,
+            "Days of end users.",
+        )
+        .query(&["start_date", "end_date", "end_user_ids", "api_key"])
+        .get(
+            "/organization/daily/activity",
+            organization_days,
+            "Days of organizations.",
+        )
+        .query(&["start_date", "end_date", "organization_ids", "api_key"])
 }
 
 /// First and last day of a question: those it names, or the last 30.

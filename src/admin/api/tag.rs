@@ -3,27 +3,37 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::budget;
 use crate::admin::desk::{
     Answer, Asker, Desk, Fields, Refusal, pick, put, required, shown, texts_of,
 };
+use crate::admin::routes::Routes;
 use crate::directory::{Change, text};
 use crate::store::{Command, Row, Table};
 
 type Shared = State<Arc<Desk>>;
 
 /// The routes.
-pub fn routes() -> Router<Arc<Desk>> {
-    Router::new()
-        .route("/tag/new", post(new))
-        .route("/tag/update", post(update))
-        .route("/tag/info", post(info))
-        .route("/tag/list", get(list))
-        .route("/tag/delete", post(delete))
+pub fn routes() -> Routes<Arc<Desk>> {
+    Routes::new()
+        .post("/tag/new", new, "Makes a tag, with models and a budget.")
+        .row(Table::TAGS)
+        .fields(&["name", "max_budget", "soft_budget", "budget_duration"])
+        .needs(&["name"])
+        .post("/tag/update", update, "Changes a tag.")
+        .row(Table::TAGS)
+        .fields(&["name", "max_budget", "soft_budget", "budget_duration"])
+        .needs(&["name"])
+        .post("/tag/info", info, "Tags by their names.")
+        .fields(&["names"])
+        .needs(&["names"])
+        .get("/tag/list", list, "All tags.")
+        .post("/tag/delete", delete, "Deletes a tag.")
+        .fields(&["name"])
+        .needs(&["name"])
 }
 
 async fn told(desk: &Desk, row: Row) -> Result<Row, Refusal> {

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::team_member;
@@ -13,6 +12,7 @@ use crate::admin::desk::{
     Answer, Asker, Desk, Fields, Refusal, budget_fields, fold_metadata, page, pages, pick, put,
     required, reset_at, shown, shown_all, texts_of,
 };
+use crate::admin::routes::Routes;
 use crate::directory::{Change, text};
 use crate::store::secret::uuid;
 use crate::store::{Command, Row, Table};
@@ -21,23 +21,104 @@ pub(super) use team_member::{join, leave};
 
 type Shared = State<Arc<Desk>>;
 
+/// Fields of a body that are no columns.
+const FIELDS: &[&str] = &[
+    "team_id",
+    "tags",
+    "guardrails",
+    "model_aliases",
+    "team_member_budget",
+    "team_member_budget_duration",
+    "team_member_rpm_limit",
+    "team_member_tpm_limit",
+    "team_member_key_duration",
+    "model_rpm_limit",
+    "model_tpm_limit",
+];
+
 /// The routes.
-pub fn routes() -> Router<Arc<Desk>> {
-    Router::new()
-        .route("/team/new", post(new))
-        .route("/team/update", post(update))
-        .route("/team/delete", post(delete))
-        .route("/team/info", get(info))
-        .route("/team/list", get(list))
-        .route("/v2/team/list", get(list_paged))
-        .route("/team/available", get(available))
-        .route("/team/filter/ui", get(list))
-        .route("/team/block", post(block))
-        .route("/team/unblock", post(unblock))
-        .route("/team/model/add", post(add_models))
-        .route("/team/model/delete", post(delete_models))
-        .route("/team/permissions_list", get(permissions))
-        .route("/team/permissions_update", post(set_permissions))
+pub fn routes() -> Routes<Arc<Desk>> {
+    Routes::new()
+        .post("/team/new", new, "Makes a team.")
+        .row(Table::TEAMS)
+        .fields(FIELDS)
+        .post(
+            "/team/update",
+            update,
+            "Changes a team: the fields that are named.",
+        )
+        .row(Table::TEAMS)
+        .fields(FIELDS)
+        .needs(&["team_id"])
+        .post(
+            "/team/delete",
+            delete,
+            "Deletes teams with their keys and memberships.",
+        )
+        .fields(&["team_ids"])
+        .needs(&["team_ids"])
+        .get("/team/info", info, "A team with its keys and members.")
+        .query(&["team_id"])
+        .get(
+            "/team/list",
+            list,
+            "Teams that the caller may see, with keys and members.",
+        )
+        .query(&["user_id", "organization_id", "team_alias", "team_id"])
+        .get("/v2/team/list", list_paged, "Teams by page.")
+        .query(&[
+            "page",
+            "page_size",
+            "user_id",
+            "organization_id",
+            "team_alias",
+            "team_id",
+        ])
+        .get(
+            "/team/available",
+            available,
+            "Teams that the caller may join by itself.",
+        )
+        .get("/team/filter/ui", list, "As /team/list.")
+        .query(&["team_id", "team_alias"])
+        .post("/team/block", block, "Blocks all keys of a team.")
+        .fields(&["team_id"])
+        .needs(&["team_id"])
+        .post(
+            "/team/unblock",
+            unblock,
+            "Lets the keys of a blocked team work again.",
+        )
+        .fields(&["team_id"])
+        .needs(&["team_id"])
+        .post(
+            "/team/model/add",
+            add_models,
+            "Adds models to those of a team.",
+        )
+        .fields(&["team_id", "models"])
+        .needs(&["team_id", "models"])
+        .post(
+            "/team/model/delete",
+            delete_models,
+            "Takes models away from a team.",
+        )
+        .fields(&["team_id", "models"])
+        .needs(&["team_id", "models"])
+        .get(
+            "/team/permissions_list",
+            permissions,
+            "What plain members of a team may do with keys.",
+        )
+        .query(&["team_id"])
+        .needs(&["team_id"])
+        .post(
+            "/team/permissions_update",
+            set_permissions,
+            "Sets what plain members of a team may do with keys.",
+        )
+        .fields(&["team_id", "team_member_permissions"])
+        .needs(&["team_id"])
         .merge(team_member::routes())
 }
 

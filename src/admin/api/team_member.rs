@@ -6,26 +6,55 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::routing::post;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::team;
 use crate::admin::desk::{
     Answer, Asker, Desk, Fields, Refusal, put, required, reset_at, shown, shown_all, texts_of,
 };
+use crate::admin::routes::Routes;
 use crate::directory::{Change, text};
 use crate::store::secret::uuid;
 use crate::store::{Command, Row, Table};
 
 type Shared = State<Arc<Desk>>;
 
-pub(super) fn routes() -> Router<Arc<Desk>> {
-    Router::new()
-        .route("/team/member_add", post(add))
-        .route("/team/bulk_member_add", post(add))
-        .route("/team/member_update", post(update))
-        .route("/team/member_delete", post(delete))
+pub(super) fn routes() -> Routes<Arc<Desk>> {
+    Routes::new()
+        .post("/team/member_add", add, "Adds members to a team.")
+        .fields(&["team_id", "member", "max_budget_in_team"])
+        .needs(&["team_id", "member"])
+        .post(
+            "/team/bulk_member_add",
+            add_many,
+            "Adds several members to a team.",
+        )
+        .fields(&["team_id", "members", "max_budget_in_team"])
+        .needs(&["team_id", "members"])
+        .post(
+            "/team/member_update",
+            update,
+            "Changes a member's role and limits in a team.",
+        )
+        .fields(&[
+            "team_id",
+            "user_id",
+            "user_email",
+            "role",
+            "max_budget_in_team",
+            "tpm_limit",
+            "rpm_limit",
+            "budget_duration",
+        ])
+        .needs(&["team_id"])
+        .post(
+            "/team/member_delete",
+            delete,
+            "Takes a member out of a team, with its keys there.",
+        )
+        .fields(&["team_id", "user_id", "user_email"])
+        .needs(&["team_id"])
 }
 
 fn members(team: &Row) -> Vec<Value> {
@@ -252,6 +281,55 @@ async fn add(
         shown_all(Table::TEAM_MEMBERS, memberships),
     );
     Ok(Json(Value::Object(answer)))
+}
+
+/// Adds each member by itself; one that cannot be added does not stop the others.
+async fn add_many(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    const MEMBERS_MAX: usize = 500;
+    let id = required(&fields, "team_id")?;
+    let mut team = team::row(&desk, &id).await?;
+    asker.must_manage_team(&desk, &team).await?;
+    let wanted = match fields.get("members") {
+        Some(Value::Array(many)) if (1..=MEMBERS_MAX).contains(&many.len()) => many.clone(),
+        _ => {
+            let text = format!("members must be a list of 1 to {MEMBERS_MAX} members");
+            return Err(Refusal::bad(text).at("members"));
+        }
+    };
+    let budget = fields.get("max_budget_in_team").cloned();
+    let (mut results, mut added) = (Vec::new(), 0);
+    for member in &wanted {
+        let known = member.get("user_id").and_then(Value::as_str);
+        let one = match known.is_some_and(|user| is_member(&team, user)) {
+            true => Err(Refusal::bad("already in team")),
+            false => {
+                let one = std::slice::from_ref(member);
+                add_all(&desk, &asker, &team, one, budget.clone()).await
+            }
+        };
+        let mut result = json!({"user_id": member.get("user_id"),
+            "user_email": member.get("user_email"), "success": one.is_ok()});
+        match one {
+            Ok((after, users, memberships)) => {
+                added += 1;
+                team = after;
+                result["updated_user"] = shown_all(Table::USERS, users)[0].take();
+                result["updated_team_membership"] =
+                    shown_all(Table::TEAM_MEMBERS, memberships)[0].take();
+            }
+            Err(refusal) => result["error"] = Value::from(refusal.text()),
+        }
+        results.push(result);
+    }
+    Ok(Json(json!({
+        "team_id": id, "results": results, "total_requested": wanted.len(),
+        "successful_additions": added, "failed_additions": wanted.len() - added,
+        "updated_team": shown(Table::TEAMS, team),
+    })))
 }
 
 /// The member that a request names by id or address.

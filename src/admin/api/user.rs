@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::key;
@@ -13,6 +12,7 @@ use crate::admin::desk::{
     Answer, Asker, Desk, Fields, Refusal, budget_fields, fold_metadata, page, pages, pick, put,
     reset_at, shown, shown_all, texts_of,
 };
+use crate::admin::routes::Routes;
 use crate::auth::caller::Role;
 use crate::directory::{Change, text};
 use crate::store::secret::uuid;
@@ -21,17 +21,72 @@ use crate::store::{Command, Row, Table};
 type Shared = State<Arc<Desk>>;
 
 /// The routes.
-pub fn routes() -> Router<Arc<Desk>> {
-    Router::new()
-        .route("/user/new", post(new))
-        .route("/user/info", get(info))
-        .route("/v2/user/info", get(info_v2))
-        .route("/user/update", post(update))
-        .route("/user/delete", post(delete))
-        .route("/user/list", get(list))
-        .route("/user/get_users", get(list))
-        .route("/user/available_roles", get(roles))
-        .route("/user/filter/ui", get(filter))
+pub fn routes() -> Routes<Arc<Desk>> {
+    Routes::new()
+        .post(
+            "/user/new",
+            new,
+            "Makes a user, and a key of its own unless auto_create_key is false.",
+        )
+        .row(Table::USERS)
+        .fields(&[
+            "user_id",
+            "auto_create_key",
+            "key_alias",
+            "duration",
+            "send_invite_email",
+        ])
+        .get(
+            "/user/info",
+            info,
+            "A user with its keys and teams: the one named, or the caller.",
+        )
+        .query(&["user_id"])
+        .get("/v2/user/info", info_v2, "A user's row alone.")
+        .query(&["user_id"])
+        .post(
+            "/user/update",
+            update,
+            "Changes a user; one that is not there is made.",
+        )
+        .row(Table::USERS)
+        .fields(&["user_id"])
+        .post(
+            "/user/delete",
+            delete,
+            "Deletes users with their keys and memberships.",
+        )
+        .fields(&["user_ids"])
+        .needs(&["user_ids"])
+        .get("/user/list", list, "Users by page.")
+        .query(&[
+            "page",
+            "page_size",
+            "role",
+            "user_email",
+            "team",
+            "user_ids",
+        ])
+        .get("/user/get_users", list, "As /user/list.")
+        .query(&[
+            "page",
+            "page_size",
+            "role",
+            "user_email",
+            "team",
+            "user_ids",
+        ])
+        .get(
+            "/user/available_roles",
+            roles,
+            "The roles that a user may have.",
+        )
+        .get(
+            "/user/filter/ui",
+            filter,
+            "Users whose id or address holds a text.",
+        )
+        .query(&["user_id", "user_email"])
 }
 
 fn role_is_known(fields: &Row) -> Result<(), Refusal> {

@@ -91,6 +91,11 @@ impl Refusal {
         self
     }
 
+    /// What it says.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Its HTTP status.
     pub fn status(&self) -> u16 {
         self.status
