@@ -12,6 +12,7 @@ pub mod hub;
 pub mod multipart;
 pub mod ollama;
 pub mod openai_chat;
+pub mod openai_completions;
 pub mod openai_other;
 pub mod openai_responses;
 pub mod replicate;

@@ -104,7 +104,10 @@ impl Provider for Anthropic {
     }
 
     fn speaks(&self, operation: Operation) -> bool {
-        !matches!(operation, Operation::Responses | Operation::GenerateContent)
+        !matches!(
+            operation,
+            Operation::Responses | Operation::GenerateContent | Operation::Completions
+        )
     }
 
     fn counts(&self, operation: Operation) -> bool {

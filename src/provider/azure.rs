@@ -76,7 +76,11 @@ impl Azure {
 
 impl Provider for Azure {
     fn speaks(&self, operation: Operation) -> bool {
-        !matches!(operation, Operation::Messages | Operation::GenerateContent)
+        match operation {
+            Operation::Messages | Operation::GenerateContent => false,
+            Operation::Completions => super::openai::is_text_model(&self.model),
+            _ => true,
+        }
     }
 
     fn route(&self, operation: Operation, _stream: bool) -> Result<Route, GatewayError> {

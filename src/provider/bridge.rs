@@ -6,13 +6,15 @@ use serde_json::{Map, Value};
 use super::translated::whole;
 use super::{
     Answer, AnswerContext, Incoming, Operation, Outgoing, Provider, Reply, RequestOptions,
-    StreamEnd, StreamReader, StreamTranslator,
+    StreamEnd, StreamReader, StreamTranslator, openai,
 };
 use crate::dialect::anthropic_messages::client as messages;
 use crate::dialect::anthropic_messages::client_stream::Writer as MessagesWriter;
 use crate::dialect::frames::{Framing, Sse};
 use crate::dialect::gemini::client::{self as generate, Writer as GenerateWriter};
 use crate::dialect::hub::unreadable;
+use crate::dialect::openai_chat::response::ResponseRules;
+use crate::dialect::openai_completions::{self as completions, Writer as CompletionsWriter};
 use crate::dialect::openai_responses::client as responses;
 use crate::dialect::openai_responses::client_stream::Writer as ResponsesWriter;
 use crate::dialect::scan::scan;
@@ -25,7 +27,10 @@ use crate::error::GatewayError;
 pub(super) const fn has_bridge(operation: Operation) -> bool {
     matches!(
         operation,
-        Operation::Messages | Operation::Responses | Operation::GenerateContent
+        Operation::Messages
+            | Operation::Responses
+            | Operation::GenerateContent
+            | Operation::Completions
     )
 }
 
@@ -45,6 +50,7 @@ pub(super) fn request(
         Operation::Messages => messages::to_chat(given),
         Operation::Responses => responses::to_chat(given)?,
         Operation::GenerateContent => generate::to_chat(given),
+        Operation::Completions => completions::to_chat(given, options.drop_params)?,
         _ => given,
     };
     let chat = Value::Object(chat).to_string().into_bytes();
@@ -71,15 +77,37 @@ pub(super) fn answer(
     let mut answer = provider.answer(&reply, &chat_context(context))?;
     let chat = answer.body.to_vec(reply.body);
     let chat: Value = serde_json::from_slice(&chat).map_err(|error| unreadable("", error))?;
-    let own = match context.operation {
-        Operation::Messages => messages::from_chat(&chat),
-        Operation::Responses => responses::from_chat(&chat, context.fresh_id),
-        Operation::GenerateContent => generate::from_chat(&chat),
-        _ => chat,
-    };
-    answer.body = whole(&own);
+    answer.body = whole(&own(context.operation, chat, context.fresh_id));
     answer.content_type = Some("application/json");
     Ok(answer)
+}
+
+/// A chat's answer in the client's dialect.
+fn own(operation: Operation, chat: Value, fresh_id: &str) -> Value {
+    match operation {
+        Operation::Messages => messages::from_chat(&chat),
+        Operation::Responses => responses::from_chat(&chat, fresh_id),
+        Operation::GenerateContent => generate::from_chat(&chat),
+        Operation::Completions => completions::from_chat(&chat),
+        _ => chat,
+    }
+}
+
+/// A canned answer in the client's dialect; `chat` is the same for a client of chats.
+pub fn canned_answer(operation: Operation, chat: Value, fresh_id: &str) -> Value {
+    own(operation, chat, fresh_id)
+}
+
+/// The reader for a canned stream, which is one of chats; that of text completions is one of those.
+pub fn canned_stream(context: &AnswerContext<'_>) -> StreamReader {
+    const LABEL: &str = "OpenAI";
+    match context.operation {
+        Operation::Messages | Operation::Responses | Operation::GenerateContent => {
+            let tap = openai::tap(LABEL, &ResponseRules::PLAIN, &chat_context(context));
+            bridged(Inner::Tap(Box::new(tap), Sse::default()), context)
+        }
+        _ => StreamReader::Tap(Box::new(openai::tap(LABEL, &ResponseRules::PLAIN, context))),
+    }
 }
 
 const fn chat_context<'a>(context: &AnswerContext<'a>) -> AnswerContext<'a> {
@@ -96,6 +124,10 @@ pub(super) fn stream(provider: &dyn Provider, context: &AnswerContext<'_>) -> St
         StreamReader::Tap(tap) => Inner::Tap(tap, Sse::default()),
         StreamReader::Translate(translator) => Inner::Translate(translator),
     };
+    bridged(inner, context)
+}
+
+fn bridged(inner: Inner, context: &AnswerContext<'_>) -> StreamReader {
     StreamReader::Translate(Box::new(Bridged {
         inner,
         chunks: Sse::default(),
@@ -182,6 +214,7 @@ enum Writer {
     Messages(MessagesWriter),
     Responses(ResponsesWriter),
     Generate(GenerateWriter),
+    Completions(CompletionsWriter),
 }
 
 impl Writer {
@@ -192,6 +225,9 @@ impl Writer {
                 Self::Responses(ResponsesWriter::new(model, fresh, context.now_unix_s))
             }
             Operation::GenerateContent => Self::Generate(GenerateWriter::default()),
+            Operation::Completions => {
+                Self::Completions(CompletionsWriter::new(context.usage_asked))
+            }
             _ => Self::Messages(MessagesWriter::new(model, fresh)),
         }
     }
@@ -201,6 +237,7 @@ impl Writer {
             Self::Messages(writer) => writer.chunk(chunk, out),
             Self::Responses(writer) => writer.chunk(chunk, out),
             Self::Generate(writer) => writer.chunk(chunk, out),
+            Self::Completions(writer) => writer.chunk(chunk, out),
         }
     }
 
@@ -209,6 +246,7 @@ impl Writer {
             Self::Messages(writer) => writer.end(out),
             Self::Responses(writer) => writer.end(out),
             Self::Generate(writer) => writer.end(out),
+            Self::Completions(writer) => writer.end(out),
         }
     }
 }

@@ -128,7 +128,10 @@ impl Provider for Gemini {
     }
 
     fn speaks(&self, operation: Operation) -> bool {
-        !matches!(operation, Operation::Messages | Operation::Responses)
+        !matches!(
+            operation,
+            Operation::Messages | Operation::Responses | Operation::Completions
+        )
     }
 
     fn counts(&self, operation: Operation) -> bool {

@@ -34,7 +34,7 @@ use crate::dialect::usage::Usage;
 use crate::error::GatewayError;
 
 pub use base::Base;
-pub use bridge::as_array;
+pub use bridge::{as_array, canned_answer, canned_stream};
 pub use errors::{Reply, message_of, retry_after};
 pub use passage::Way;
 pub use sigv4::{Credentials, Request as SignedRequest, Scope as SignedScope, sign};
@@ -311,12 +311,15 @@ pub trait Provider: Send + Sync {
         options: &RequestOptions<'_>,
     ) -> Result<Outgoing, GatewayError>;
 
-    /// Whether the provider itself speaks the dialect of an operation. Clients of the Messages API, the Responses API and
-    /// generateContent are served through its chat otherwise.
+    /// Whether the provider itself speaks the dialect of an operation. Clients of the Messages API, the Responses API,
+    /// generateContent and text completions are served through its chat otherwise.
     fn speaks(&self, operation: Operation) -> bool {
         !matches!(
             operation,
-            Operation::Messages | Operation::Responses | Operation::GenerateContent
+            Operation::Messages
+                | Operation::Responses
+                | Operation::GenerateContent
+                | Operation::Completions
         )
     }
 

@@ -234,7 +234,11 @@ fn reasoning_name(setup: &Setup<'_>) -> String {
 
 impl Provider for OpenAiWire {
     fn speaks(&self, operation: Operation) -> bool {
-        !matches!(operation, Operation::Messages | Operation::GenerateContent)
+        match operation {
+            Operation::Messages | Operation::GenerateContent => false,
+            Operation::Completions => completes_text(self.name, &self.model),
+            _ => true,
+        }
     }
 
     fn route(&self, operation: Operation, _stream: bool) -> Result<Route, GatewayError> {
@@ -280,6 +284,50 @@ impl Provider for OpenAiWire {
     fn error(&self, reply: &Reply<'_>) -> GatewayError {
         errors::from_reply(self.label, self.rules.errors, reply)
     }
+}
+
+/// Providers that serve text completions beside chats.
+const COMPLETING: &[&str] = &[
+    "custom_openai",
+    "deepinfra",
+    "featherless_ai",
+    "fireworks_ai",
+    "hosted_vllm",
+    "litellm_proxy",
+    "llamafile",
+    "lm_studio",
+    "meta_llama",
+    "nebius",
+    "nscale",
+    "openai_like",
+    "openrouter",
+    "text-completion-openai",
+    "together_ai",
+    "wandb",
+    "xinference",
+];
+
+/// Whether text completions of a model go to the provider as they are. OpenAI's own chat models refuse them; a name that
+/// is not one of OpenAI's is somebody's own host, which mostly takes both.
+fn completes_text(name: &str, model: &str) -> bool {
+    match name {
+        "openai" => !is_openai_chat(model),
+        _ => COMPLETING.binary_search(&name).is_ok(),
+    }
+}
+
+/// OpenAI's chat models by their names.
+fn is_openai_chat(model: &str) -> bool {
+    let model = model.strip_prefix("ft:").unwrap_or(model);
+    let reasons = model.starts_with('o') && model.as_bytes().get(1).is_some_and(u8::is_ascii_digit);
+    (reasons || model.starts_with("gpt-") || model.starts_with("chatgpt-")) && !is_text_model(model)
+}
+
+/// OpenAI's models for text completions by their names.
+pub(super) fn is_text_model(model: &str) -> bool {
+    ["instruct", "davinci", "babbage"]
+        .iter()
+        .any(|word| model.contains(word))
 }
 
 /// The tap for a stream in OpenAI's dialect.

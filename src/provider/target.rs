@@ -18,6 +18,8 @@ pub struct Target {
     /// Where connections go.
     pub base: Base,
     key: Option<Secret>,
+    /// The deployment's own `drop_params`.
+    drop_params: bool,
     provider: Box<dyn Provider>,
 }
 
@@ -108,12 +110,14 @@ impl Target {
             params,
             env,
         };
+        let drop_params = setup.flag("drop_params");
         let provider = (entry.build)(setup)?;
         Ok(Self {
             entry,
             model: model.to_owned(),
             base,
             key,
+            drop_params,
             provider,
         })
     }
@@ -136,7 +140,11 @@ impl Target {
         options: &RequestOptions<'_>,
     ) -> Result<Outgoing, GatewayError> {
         if self.is_bridged(operation) {
-            return bridge::request(&*self.provider, operation, incoming, options);
+            let options = RequestOptions {
+                drop_params: options.drop_params || self.drop_params,
+                ..*options
+            };
+            return bridge::request(&*self.provider, operation, incoming, &options);
         }
         self.provider.request(operation, incoming, options)
     }
@@ -152,7 +160,7 @@ impl Target {
     }
 
     /// Whether an operation is served through the provider's chat.
-    fn is_bridged(&self, operation: Operation) -> bool {
+    pub fn is_bridged(&self, operation: Operation) -> bool {
         bridge::has_bridge(operation) && !self.provider.speaks(operation)
     }
 

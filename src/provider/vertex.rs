@@ -292,7 +292,7 @@ impl Provider for Vertex {
         match operation {
             Operation::Messages => matches!(self.family, Family::Claude),
             Operation::GenerateContent => matches!(self.family, Family::Gemini),
-            Operation::Responses => false,
+            Operation::Responses | Operation::Completions => false,
             _ => true,
         }
     }

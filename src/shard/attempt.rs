@@ -443,6 +443,14 @@ impl<P> Work<'_, P> {
         }
     }
 
+    /// Puts a body in place of the client's, or its own back; what stood there is given back.
+    pub(super) fn put_body(
+        &mut self,
+        body: Option<Box<(Vec<u8>, Scan)>>,
+    ) -> Option<Box<(Vec<u8>, Scan)>> {
+        std::mem::replace(&mut self.replaced, body)
+    }
+
     /// The top level of a JSON body that stands in place of the client's.
     pub(super) fn replaced(&self) -> Option<&Scan> {
         self.replaced.as_ref().map(|replaced| &replaced.1)

@@ -14,7 +14,7 @@ use super::attempt::Work;
 use super::body::Content;
 use super::mock::{self, Magic, Mock};
 use super::relay::{self, Progress, Relay, Stop};
-use super::{admin, answer, credential, fault, poll};
+use super::{admin, answer, credential, fault, poll, prompts};
 use crate::dialect::scan::Span;
 use crate::dialect::splice::Spliced;
 use crate::dialect::usage::Usage;
@@ -22,7 +22,7 @@ use crate::dialect::walk;
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::{
     Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Reply, RequestOptions,
-    StreamReader,
+    StreamReader, canned_answer, canned_stream,
 };
 use crate::snapshot::{Deployment, head_bytes};
 
@@ -77,10 +77,15 @@ pub(super) async fn run(
     }
     if let Some(mock) = work.asked.mock.as_ref().or(deployment.mock.as_ref()) {
         let mock = mock.clone();
-        return mocked(work, deployment, &mock);
+        return mocked(work, &mock);
     }
     if work.asked.operation.is_count() && !deployment.target.counts(work.asked.operation) {
         return counted(work, model).await;
+    }
+    if work.asked.operation == Operation::Completions
+        && let Some(bodies) = prompts::split(work, deployment).map_err(Some)?
+    {
+        return Box::pin(prompts::run(work, deployment, model, bodies, deadline)).await;
     }
     if let Some(fetched) = &deployment.credential {
         Box::pin(credential::ready(work, deployment, fetched, deadline)).await?;
@@ -574,11 +579,7 @@ async fn stream(
     })))
 }
 
-fn mocked(
-    work: &Work<'_, impl Party>,
-    deployment: &Deployment,
-    mock: &serde_json::Value,
-) -> Result<Answered, Failed> {
+fn mocked(work: &Work<'_, impl Party>, mock: &serde_json::Value) -> Result<Answered, Failed> {
     let asked = work.asked;
     let (id, created) = (work.fresh_id, work.now_unix_s);
     let made = mock::answer(
@@ -593,6 +594,7 @@ fn mocked(
         let mut answer = crate::provider::Answer::new(Spliced::unchanged());
         answer.usage = walk::member(&body, Span::new(0, body.len()), "usage")
             .and_then(|span| Usage::read(&body, span));
+        let body = dressed(asked.operation, body, id);
         let (status, body) = (200, Buf::from(body));
         let content_type = b"application/json".to_vec();
         let headers = Headers::default();
@@ -607,12 +609,11 @@ fn mocked(
     match made {
         Mock::Json(body) => Ok(whole(body)),
         Mock::Fail(magic) => Err(Some(magic_error(magic, &asked.model))),
-        Mock::Events(events) => canned(work, deployment, &events, None),
+        Mock::Events(events) => canned(work, &events, None),
         Mock::Breaks(events) => {
             let text = "litellm.APIConnectionError: mock streaming error";
             canned(
                 work,
-                deployment,
                 &events,
                 Some(GatewayError::new(ErrorClass::ApiConnection, text)),
             )
@@ -620,9 +621,19 @@ fn mocked(
     }
 }
 
+/// A canned chat for a client of another dialect. What is in another shape already stays as it is.
+fn dressed(operation: Operation, body: Vec<u8>, fresh_id: &str) -> Vec<u8> {
+    match serde_json::from_slice::<serde_json::Value>(&body) {
+        Ok(chat) if chat["object"] == "chat.completion" => {
+            let made = canned_answer(operation, chat, fresh_id);
+            made.to_string().into_bytes()
+        }
+        _ => body,
+    }
+}
+
 fn canned(
     work: &Work<'_, impl Party>,
-    deployment: &Deployment,
     events: &[Vec<u8>],
     breaks: Option<GatewayError>,
 ) -> Result<Answered, Failed> {
@@ -631,9 +642,12 @@ fn canned(
         ..Outgoing::new(crate::dialect::splice::Spliced::unchanged())
     };
     let context = context(work, &outgoing);
-    let reader = deployment.target.stream(&context);
+    let reader = canned_stream(&context);
     let bytes_max = work.call.snapshot.settings.response_bytes_max;
-    let mut relay = Relay::new(reader, work.call.http11, bytes_max);
+    let mut relay = match work.asked.array {
+        true => Relay::array(reader, work.call.http11, bytes_max),
+        false => Relay::new(reader, work.call.http11, bytes_max),
+    };
     for event in events {
         let framed = [b"data: ", event.as_slice(), b"\n\n"].concat();
         relay.take(&framed).map_err(Some)?;

@@ -23,6 +23,7 @@ mod mock;
 mod own;
 mod passage;
 mod poll;
+mod prompts;
 mod relay;
 mod request;
 mod respond;

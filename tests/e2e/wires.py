@@ -1,9 +1,11 @@
-"""Three providers on one mock, each on its own wire: OpenAI's chat, Anthropic's messages, Google's
-generateContent. A request with tools whose last turn is no tool result gets a call of the first tool
+"""Four providers on one mock, each on its own wire: OpenAI's chat, Anthropic's messages, Google's
+generateContent, Bedrock's converse with its binary events. A request with tools whose last turn is no tool result gets a call of the first tool
 with {"city": "Paris"}, every other one "Hello there!"; streamed when asked. The host knows nothing of
 the gateway: it answers as the providers' documentation says."""
 
 import json
+import struct
+from zlib import crc32
 
 import canned
 from gateway import entry
@@ -22,15 +24,22 @@ def entries(upstream):
         entry("openai", upstream, model="openai/gpt-4o"),
         entry("anthropic", upstream.url, model="anthropic/claude-sonnet-4-5"),
         entry("gemini", upstream.url + "/v1beta", model="gemini/gemini-2.5-flash"),
+        entry("bedrock", upstream.url, model="bedrock/anthropic.claude-3-5-sonnet-20241022-v2:0", api_key=None,
+              aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="secret-of-aws", aws_region_name="us-west-2"),
     ]
 
 
-MODELS = ["openai", "anthropic", "gemini"]
+MODELS = ["openai", "anthropic", "gemini", "bedrock"]
 
 
 def arm(upstream):
     """The mock answers on all three wires from now on."""
-    upstream.answer(Call(lambda connection, request: answer(request).play(connection, request)))
+    upstream.answer(script())
+
+
+def script():
+    """An answer on whichever wire it is asked."""
+    return Call(lambda connection, request: answer(request).play(connection, request))
 
 
 def answer(request):
@@ -46,6 +55,10 @@ def answer(request):
         return gemini(body, stream=False)
     if path.endswith(":streamGenerateContent"):
         return gemini(body, stream=True)
+    if path.endswith("/converse"):
+        return bedrock(body, stream=False)
+    if path.endswith("/converse-stream"):
+        return bedrock(body, stream=True)
     if path.endswith(":countTokens"):
         return Answer(body={"totalTokens": 43})
     return canned.answer(request)
@@ -130,3 +143,40 @@ def gemini(body, stream):
         return Answer(body=event(parts[0], "STOP"))
     events = [event(part) for part in parts[:-1]] + [event(parts[-1], "STOP")]
     return Stream([f"data: {json.dumps(e)}\r\n\r\n" for e in events])
+
+
+def frame(kind, payload):
+    """One message of an AWS event stream."""
+    body = json.dumps(payload).encode()
+    headers = b""
+    for name, value in ((":event-type", kind), (":content-type", "application/json"), (":message-type", "event")):
+        headers += bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
+    prelude = struct.pack(">II", 16 + len(headers) + len(body), len(headers))
+    message = prelude + struct.pack(">I", crc32(prelude)) + headers + body
+    return message + struct.pack(">I", crc32(message))
+
+
+def bedrock(body, stream):
+    has_result = any("toolResult" in part for part in body["messages"][-1]["content"])
+    tools = (body.get("toolConfig") or {}).get("tools") or []
+    usage = {"inputTokens": TOKENS[0], "outputTokens": TOKENS[1], "totalTokens": sum(TOKENS)}
+    wants_call = bool(tools) and not has_result
+    name = tools[0]["toolSpec"]["name"] if wants_call else ""
+    reason = "tool_use" if wants_call else "end_turn"
+    if not stream:
+        part = {"toolUse": {"toolUseId": "tooluse_1", "name": name, "input": ARGUMENTS}} if wants_call else {"text": TEXT}
+        message = {"role": "assistant", "content": [part]}
+        return Answer(body={"output": {"message": message}, "stopReason": reason, "usage": usage})
+    frames = [frame("messageStart", {"role": "assistant"})]
+    if wants_call:
+        text = json.dumps(ARGUMENTS)
+        start = {"toolUse": {"toolUseId": "tooluse_1", "name": name}}
+        frames.append(frame("contentBlockStart", {"contentBlockIndex": 0, "start": start}))
+        deltas = [{"toolUse": {"input": part}} for part in (text[:5], text[5:])]
+    else:
+        deltas = [{"text": word} for word in WORDS]
+    frames += [frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": delta}) for delta in deltas]
+    frames.append(frame("contentBlockStop", {"contentBlockIndex": 0}))
+    frames.append(frame("messageStop", {"stopReason": reason}))
+    frames.append(frame("metadata", {"usage": usage, "metrics": {"latencyMs": 5}}))
+    return Stream(frames, headers={"content-type": "application/vnd.amazon.eventstream"})
