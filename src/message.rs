@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use crate::auth::caller::Denied;
 use crate::auth::key::KeyHash;
+use crate::dialect::media::File;
 use crate::directory::Account;
+use crate::error::GatewayError;
 use crate::snapshot::{Credential, Deployment, Own, Snapshot};
 
 /// The header by which the coordinator's own health calls pass authentication: its value is a token
@@ -98,6 +100,16 @@ pub struct Dress {
     pub made: Arc<Mutex<Option<Dressed>>>,
 }
 
+/// Files that a request names by address.
+pub struct Wanted {
+    /// Where they are.
+    pub urls: Vec<String>,
+    /// Until when somebody waits for them.
+    pub until: Instant,
+    /// Where they are put, in the order of `urls`, or why they cannot be had.
+    pub found: Arc<Mutex<Option<Result<Vec<File>, GatewayError>>>>,
+}
+
 /// Shard to coordinator.
 pub enum FromShard {
     /// Who has this key?
@@ -132,6 +144,13 @@ pub enum FromShard {
         model: String,
         /// A request's body.
         prompt: Vec<u8>,
+    },
+    /// Fetch these files.
+    Media {
+        /// Names the answer, which says only that they are there.
+        id: u64,
+        /// Which, until when, and where they are put.
+        wanted: Box<Wanted>,
     },
     /// Fetch this credential and keep it fresh: calls wait for it. The sender has taken the turn.
     Fetch(Arc<Credential>),

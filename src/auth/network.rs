@@ -44,6 +44,34 @@ impl Network {
     }
 }
 
+/// Whether an address belongs to the public internet: what is private, local, shared, reserved or a disguise of such an
+/// address does not.
+pub fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_documentation()
+                || a == 0
+                || a >= 224
+                || (a == 100 && b & 0xc0 == 64)
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 192 && b == 88 && c == 99)
+                || (a == 198 && b & 0xfe == 18))
+        }
+        IpAddr::V6(ip) => {
+            let [first, second, ..] = ip.segments();
+            // Global unicast, without Teredo, benchmarks, documentation and 6to4, which carry other addresses.
+            first & 0xe000 == 0x2000
+                && !(first == 0x2001 && (second < 0x200 || second == 0xdb8))
+                && first != 0x2002
+                && first != 0x3fff
+        }
+    }
+}
+
 /// The address of the client behind `peer`.
 ///
 /// With `use_x_forwarded_for`, the header is believed when the peer is a trusted proxy (any peer,
@@ -114,6 +142,46 @@ mod tests {
         assert!(!check("0.0.0.0/0", "::1"));
         assert!("10.0.0.0/33".parse::<Network>().is_err());
         assert!("ten".parse::<Network>().unwrap_err().contains("got ten"));
+    }
+
+    #[test]
+    fn what_is_not_public_is_known() {
+        for private in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "192.0.0.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "fc00::1",
+            "fd12::1",
+            "fe80::1",
+            "ff02::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:a00:1::1",
+        ] {
+            assert!(!is_public(ip(private)), "{private}");
+        }
+        for public in [
+            "8.8.8.8",
+            "100.128.0.1",
+            "172.32.0.1",
+            "2606:4700::1111",
+            "2a00:1450::1",
+        ] {
+            assert!(is_public(ip(public)), "{public}");
+        }
     }
 
     #[test]

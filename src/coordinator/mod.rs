@@ -9,6 +9,7 @@ mod credentials;
 mod fleet;
 mod health;
 mod keys;
+mod media;
 mod models;
 mod origins;
 mod outbound;
@@ -98,6 +99,8 @@ pub struct Control {
     desk: Arc<Desk>,
     /// Tokens of others than us.
     proofs: Mutex<Arc<proofs::Proofs>>,
+    /// Files that requests named.
+    media: media::Media,
     /// What health calls found.
     health: health::Health,
     /// Where this gateway listens, for its own health calls.
@@ -224,6 +227,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         snapshot: Mutex::new(start.snapshot),
         reloading: tokio::sync::Mutex::new(()),
         hubs,
+        media: media::Media::default(),
         health: health::Health::default(),
         listening: start.listening,
         probe_token: start.probe_token,
@@ -326,6 +330,9 @@ async fn listen(
                 }
                 FromShard::Count { id, model, prompt } => {
                     tokio::spawn(count(control.clone(), shard, id, model, prompt));
+                }
+                FromShard::Media { id, wanted } => {
+                    tokio::spawn(media::answer(control.clone(), shard, id, wanted));
                 }
                 FromShard::Fetch(credential) => {
                     tokio::spawn(credentials::keep(control.clone(), credential));

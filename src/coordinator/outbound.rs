@@ -8,11 +8,13 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::HOST;
+use hyper::header::{CONTENT_TYPE, HOST, LOCATION};
+use hyper::http::response::Parts;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -43,6 +45,54 @@ pub(super) struct Said {
     pub(super) body: Vec<u8>,
 }
 
+/// An answer to a [`get`].
+pub(super) struct Got {
+    /// The status.
+    pub(super) status: u16,
+    /// `content-type`
+    pub(super) content_type: Option<String>,
+    /// `location`
+    pub(super) location: Option<String>,
+    /// All of it.
+    pub(super) body: Vec<u8>,
+}
+
+/// Reads a file of a public host from one of `addresses`, which the asker has looked at: its name is not looked up again.
+/// The asker keeps the time.
+pub(super) async fn get(
+    tls: Option<Arc<ClientConfig>>,
+    base: &Base,
+    url: &str,
+    addresses: &[SocketAddr],
+    bytes_max: usize,
+) -> Result<Got, String> {
+    let ask = Ask {
+        method: "GET",
+        url: url.to_owned(),
+        headers: vec![
+            ("accept".to_owned(), "*/*".to_owned()),
+            ("user-agent".to_owned(), "shardgate".to_owned()),
+        ],
+        body: Vec::new(),
+        timeout: Duration::ZERO,
+    };
+    let stream = connect_to(addresses).await?;
+    let (parts, body) = match tls {
+        Some(config) => talk(secured(config, base, stream).await?, base, ask, bytes_max).await?,
+        None => talk(stream, base, ask, bytes_max).await?,
+    };
+    let text = |name| {
+        let value = parts.headers.get(name)?;
+        value.to_str().ok().map(str::to_owned)
+    };
+    Ok(Got {
+        status: parts.status.as_u16(),
+        content_type: text(CONTENT_TYPE),
+        location: text(LOCATION),
+        body,
+    })
+}
+
 /// Makes one call. Its error names the host, never a query or a header.
 pub(super) async fn ask(tls: Option<Arc<ClientConfig>>, ask: Ask) -> Result<Said, String> {
     let base = Base::parse(&ask.url).map_err(|_| "its URL is not usable".to_owned())?;
@@ -59,18 +109,30 @@ pub(super) async fn ask(tls: Option<Arc<ClientConfig>>, ask: Ask) -> Result<Said
 }
 
 async fn exchange(tls: Option<Arc<ClientConfig>>, base: Base, ask: Ask) -> Result<Said, String> {
+    let bare = base.host.trim_matches(['[', ']']);
+    let stream = connect(bare, base.port).await?;
+    let (parts, body) = if base.tls {
+        let config = tls.ok_or("no TLS")?;
+        let stream = secured(config, &base, stream).await?;
+        talk(stream, &base, ask, ANSWER_BYTES_MAX).await?
+    } else {
+        talk(stream, &base, ask, ANSWER_BYTES_MAX).await?
+    };
+    Ok(Said {
+        status: parts.status.as_u16(),
+        body,
+    })
+}
+
+async fn secured(
+    config: Arc<ClientConfig>,
+    base: &Base,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, String> {
     let bare = base.host.trim_matches(['[', ']']).to_owned();
-    let stream = connect(&bare, base.port).await?;
-    if !base.tls {
-        return talk(stream, &base, ask).await;
-    }
-    let config = tls.ok_or("no TLS")?;
     let name = ServerName::try_from(bare).map_err(|error| error.to_string())?;
-    let stream = TlsConnector::from(config)
-        .connect(name, stream)
-        .await
-        .map_err(|error| error.to_string())?;
-    talk(stream, &base, ask).await
+    let connected = TlsConnector::from(config).connect(name, stream).await;
+    connected.map_err(|error| error.to_string())
 }
 
 /// Tries each address of a name.
@@ -79,6 +141,10 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
         .await
         .map_err(|error| error.to_string())?;
     let addresses: Vec<SocketAddr> = found.collect();
+    connect_to(&addresses).await
+}
+
+async fn connect_to(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
     let mut last = "the name has no address".to_owned();
     for address in addresses {
         match TcpStream::connect(address).await {
@@ -89,7 +155,12 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     Err(last)
 }
 
-async fn talk<S>(stream: S, base: &Base, ask: Ask) -> Result<Said, String>
+async fn talk<S>(
+    stream: S,
+    base: &Base,
+    ask: Ask,
+    bytes_max: usize,
+) -> Result<(Parts, Vec<u8>), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -107,16 +178,13 @@ where
         .body(Full::new(Bytes::from(ask.body)))
         .map_err(|error| error.to_string())?;
     let answer = sender.send_request(request).await.map_err(text)?;
-    let status = answer.status().as_u16();
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
+    let (parts, body) = answer.into_parts();
+    let body = Limited::new(body, bytes_max)
         .collect()
         .await
         .map_err(|error| error.to_string())?;
     driven.abort();
-    Ok(Said {
-        status,
-        body: body.to_bytes().to_vec(),
-    })
+    Ok((parts, body.to_bytes().to_vec()))
 }
 
 /// What stands in the request line: a trailing slash counts.

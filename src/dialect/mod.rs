@@ -9,6 +9,7 @@ pub mod foreign;
 pub mod frames;
 pub mod gemini;
 pub mod hub;
+pub mod media;
 pub mod multipart;
 pub mod ollama;
 pub mod openai_chat;

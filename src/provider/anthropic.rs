@@ -110,6 +110,15 @@ impl Provider for Anthropic {
         )
     }
 
+    fn wants_inline(&self, _operation: Operation, url: &str, _format: Option<&str>) -> bool {
+        // Anthropic fetches over TLS only.
+        !url.starts_with("https://")
+    }
+
+    fn takes_bytes_only(&self) -> bool {
+        true
+    }
+
     fn counts(&self, operation: Operation) -> bool {
         operation == Operation::MessagesCount
     }

@@ -290,6 +290,15 @@ impl Provider for Bedrock {
         self.source.clone()
     }
 
+    fn wants_inline(&self, _operation: Operation, _url: &str, _format: Option<&str>) -> bool {
+        // Bedrock fetches from S3 only.
+        true
+    }
+
+    fn takes_bytes_only(&self) -> bool {
+        true
+    }
+
     fn answer(
         &self,
         reply: &Reply<'_>,

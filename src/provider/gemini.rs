@@ -12,7 +12,7 @@ use super::{
 use crate::dialect::frames::Sse;
 use crate::dialect::gemini::stream::Events;
 use crate::dialect::gemini::{embed, error, request, response, usage};
-use crate::dialect::hub::{Call, unreadable};
+use crate::dialect::hub::{Call, media_type_of, unreadable};
 use crate::dialect::openai_chat::params::Param;
 use crate::dialect::splice::Spliced;
 use crate::error::GatewayError;
@@ -132,6 +132,14 @@ impl Provider for Gemini {
             operation,
             Operation::Messages | Operation::Responses | Operation::Completions
         )
+    }
+
+    fn wants_inline(&self, operation: Operation, url: &str, format: Option<&str>) -> bool {
+        operation != Operation::GenerateContent && google_cannot_fetch(url, format)
+    }
+
+    fn takes_bytes_only(&self) -> bool {
+        true
     }
 
     fn counts(&self, operation: Operation) -> bool {
@@ -272,4 +280,19 @@ impl EventReader for Events {
     fn ends_early(&self) -> bool {
         false
     }
+}
+
+/// Whether Google does not fetch a file itself: it does over TLS, with a media type, and what it keeps or plays itself.
+pub(super) fn google_cannot_fetch(url: &str, format: Option<&str>) -> bool {
+    const GOOGLES: [&str; 4] = [
+        "https://generativelanguage.googleapis.com/",
+        "https://www.youtube.com/",
+        "https://youtube.com/",
+        "https://youtu.be/",
+    ];
+    if GOOGLES.iter().any(|own| url.starts_with(own)) {
+        return false;
+    }
+    let is_known = format.is_some() || media_type_of(url).is_some();
+    !(url.starts_with("https://") && is_known)
 }

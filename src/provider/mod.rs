@@ -323,6 +323,17 @@ pub trait Provider: Send + Sync {
         )
     }
 
+    /// Whether a file that a request names by address has to be sent as bytes; `format` is the media type that the request
+    /// says.
+    fn wants_inline(&self, _operation: Operation, _url: &str, _format: Option<&str>) -> bool {
+        false
+    }
+
+    /// Whether [`Provider::wants_inline`] may ever say yes.
+    fn takes_bytes_only(&self) -> bool {
+        false
+    }
+
     /// Whether the provider counts a prompt's tokens itself when its dialect's client asks; we count otherwise.
     fn counts(&self, _operation: Operation) -> bool {
         false

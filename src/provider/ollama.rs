@@ -46,6 +46,14 @@ pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
 }
 
 impl Provider for Ollama {
+    fn wants_inline(&self, _operation: Operation, _url: &str, _format: Option<&str>) -> bool {
+        true
+    }
+
+    fn takes_bytes_only(&self) -> bool {
+        true
+    }
+
     fn route(&self, operation: Operation, _stream: bool) -> Result<Route, GatewayError> {
         let path = match operation {
             Operation::Chat if self.generates => "/api/generate",

@@ -20,6 +20,8 @@ pub struct Target {
     key: Option<Secret>,
     /// The deployment's own `drop_params`.
     drop_params: bool,
+    /// Files that requests name by address may have to be sent as bytes.
+    pub takes_bytes_only: bool,
     provider: Box<dyn Provider>,
 }
 
@@ -118,6 +120,7 @@ impl Target {
             base,
             key,
             drop_params,
+            takes_bytes_only: provider.takes_bytes_only(),
             provider,
         })
     }
@@ -152,6 +155,11 @@ impl Target {
     /// Whether the provider speaks the dialect of an operation itself.
     pub fn speaks(&self, operation: Operation) -> bool {
         self.provider.speaks(operation)
+    }
+
+    /// Whether a file that a request names by address has to be sent as bytes.
+    pub fn wants_inline(&self, operation: Operation, url: &str, format: Option<&str>) -> bool {
+        self.provider.wants_inline(operation, url, format)
     }
 
     /// Whether the provider counts a prompt's tokens itself.

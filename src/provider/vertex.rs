@@ -297,6 +297,20 @@ impl Provider for Vertex {
         }
     }
 
+    fn wants_inline(&self, operation: Operation, url: &str, format: Option<&str>) -> bool {
+        match self.family {
+            Family::Gemini => {
+                operation != Operation::GenerateContent && gemini::google_cannot_fetch(url, format)
+            }
+            Family::Claude => true,
+            Family::Partner(_) => false,
+        }
+    }
+
+    fn takes_bytes_only(&self) -> bool {
+        !matches!(self.family, Family::Partner(_))
+    }
+
     fn counts(&self, operation: Operation) -> bool {
         operation == Operation::GenerateCount && matches!(self.family, Family::Gemini)
     }

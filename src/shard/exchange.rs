@@ -14,7 +14,7 @@ use super::attempt::Work;
 use super::body::Content;
 use super::mock::{self, Magic, Mock};
 use super::relay::{self, Progress, Relay, Stop};
-use super::{admin, answer, credential, fault, poll, prompts};
+use super::{admin, answer, credential, fault, media, poll, prompts};
 use crate::dialect::scan::Span;
 use crate::dialect::splice::Spliced;
 use crate::dialect::usage::Usage;
@@ -86,6 +86,9 @@ pub(super) async fn run(
         && let Some(bodies) = prompts::split(work, deployment).map_err(Some)?
     {
         return Box::pin(prompts::run(work, deployment, model, bodies, deadline)).await;
+    }
+    if deployment.target.takes_bytes_only {
+        Box::pin(media::ready(work, deployment, deadline)).await?;
     }
     if let Some(fetched) = &deployment.credential {
         Box::pin(credential::ready(work, deployment, fetched, deadline)).await?;

@@ -18,6 +18,7 @@ mod google;
 mod hedge;
 mod leases;
 mod ledger;
+mod media;
 mod midstream;
 mod mock;
 mod own;

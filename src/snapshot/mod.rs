@@ -20,7 +20,7 @@ pub use budgets::{Meters, SpendLimit, Spender};
 pub use credential::{Credential, State as CredentialState};
 pub use deployment::{Deployment, Own, head_bytes};
 pub use passage::{Passage, Passages, passed_on};
-pub use settings::Settings;
+pub use settings::{Settings, UrlRules};
 
 use crate::coordinator::Lasting;
 use crate::router::Router;

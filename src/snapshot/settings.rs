@@ -101,6 +101,8 @@ pub struct Settings {
     pub mid_stream_fallback: bool,
     /// `litellm_settings.drop_params`.
     pub drop_params: bool,
+    /// What may be fetched of the addresses that requests name.
+    pub urls: UrlRules,
     /// `completion_model`.
     pub completion_model: Option<String>,
     /// `embedding_model`.
@@ -121,6 +123,29 @@ pub struct Settings {
     pub timeout: Duration,
     /// Health checks in the background.
     pub health: HealthChecks,
+}
+
+/// What may be fetched of the addresses that requests name.
+pub struct UrlRules {
+    /// `user_url_validation`: public addresses alone.
+    pub checked: bool,
+    /// `user_url_allowed_hosts`: hosts that may have others.
+    pub hosts_allowed: Vec<String>,
+    /// One file, at most; zero: nothing is fetched.
+    pub bytes_max: usize,
+}
+
+impl UrlRules {
+    fn from_config(litellm: &shardgate_config::LitellmSettings) -> UrlRules {
+        const MEGABYTES: f64 = 50.0;
+        let named = std::env::var("MAX_IMAGE_URL_DOWNLOAD_SIZE_MB").ok();
+        let size = named.and_then(|text| text.trim().parse::<f64>().ok());
+        UrlRules {
+            checked: litellm.user_url_validation,
+            hosts_allowed: litellm.user_url_allowed_hosts.clone(),
+            bytes_max: megabytes(size.unwrap_or(MEGABYTES)),
+        }
+    }
 }
 
 /// How deployments are checked.
@@ -235,6 +260,7 @@ impl Settings {
             upstream_headers: litellm.return_response_headers,
             mid_stream_fallback: config.router.mid_stream_fallback,
             drop_params: litellm.drop_params,
+            urls: UrlRules::from_config(litellm),
             completion_model: general.completion_model.clone(),
             embedding_model: general.embedding_model.clone(),
             moderation_model: general.moderation_model.clone(),

@@ -112,6 +112,12 @@ const ROWS: &[Row] = &[
         "Parameters the provider does not know are dropped instead of refused."),
     row(InForce, "force_ipv4", Bool, OFF,
         "Upstreams are dialled over IPv4 only."),
+    row(InForce, "user_url_validation", Bool, Default::Bool(true),
+        "Files that a request names by address, fetched for providers that take bytes only, come from \
+         public addresses alone."),
+    row(InForce, "user_url_allowed_hosts", List(&Text), Texts(&[]),
+        "Hosts (`name` or `name:port`, as in the URL) whose private addresses may be asked for such files.")
+        .example("[files.corp.example]"),
     row(InForce, "ssl_verify", Either(&[Bool, Text]), Default::Bool(true),
         "False: upstream certificates are not checked. A path: the file of the roots."),
     row(Later, "ssl_certificate", Text, Unset,

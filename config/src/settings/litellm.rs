@@ -82,6 +82,10 @@ pub struct LitellmSettings {
     pub drop_params: bool,
     /// Upstreams are dialled over IPv4 only.
     pub force_ipv4: bool,
+    /// Files that a request names by address come from public addresses alone.
+    pub user_url_validation: bool,
+    /// Hosts whose private addresses may be asked for such files.
+    pub user_url_allowed_hosts: Vec<String>,
     /// False: upstream certificates are not checked. A path: the file of the roots.
     pub ssl_verify: Json,
     /// The client certificate shown to upstreams.

@@ -64,7 +64,7 @@ pub fn translate(mut call: Call) -> Result<Map<String, Value>, GatewayError> {
     Ok(body)
 }
 
-/// Bedrock fetches from S3 only, and the gateway fetches nothing that a client names.
+/// Bedrock fetches from S3 only. What else is named by address has become bytes before, where the gateway may fetch it.
 fn refuse_addresses(messages: &[Value]) -> Result<(), GatewayError> {
     let parts = messages
         .iter()
