@@ -1,7 +1,7 @@
 //! What an answer used that is passed on as it is: the providers' ways to say so, told apart by their names. Looks at whole
 //! bodies and at server-sent events; changes nothing.
 
-use serde_json::{Map, Value};
+use crate::dialect::value::{Map, Value};
 
 use super::frames::{Framing, Sse};
 use super::scan::Span;
@@ -12,7 +12,7 @@ use super::{anthropic_messages, bedrock_converse, gemini};
 #[derive(Default)]
 pub struct Observer {
     events: Sse,
-    usage: Map<String, Value>,
+    usage: Map,
     model: Option<String>,
     id: Option<String>,
     /// Something did not fit; nothing more is looked at.
@@ -42,12 +42,12 @@ impl Observer {
         if !names_tokens {
             return;
         }
-        let Ok(Value::Object(whole)) = serde_json::from_slice(body) else {
+        let Ok(Value::Object(whole)) = Value::read(body) else {
             return;
         };
         let inner = ["message", "response", "delta"]
             .iter()
-            .filter_map(|name| whole.get(*name)?.as_object());
+            .filter_map(|name| whole.get(name)?.as_object());
         for part in std::iter::once(&whole).chain(inner) {
             for name in ["usage", "usageMetadata", "usage_metadata"] {
                 if let Some(Value::Object(usage)) = part.get(name) {

@@ -1,7 +1,7 @@
 //! The shape through which dialects are translated: OpenAI's chat, as JSON values. What all translations need of it is
 //! here: reading its messages and writing its answers and chunks. Knows no provider.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Text, Value, json};
 
 use crate::error::{ErrorClass, GatewayError, push_json_string};
 
@@ -13,7 +13,7 @@ pub struct Call {
     /// The conversation.
     pub messages: Vec<Value>,
     /// All other fields that are not for the gateway; dialects take out what they translate, the rest goes as it is.
-    pub fields: Map<String, Value>,
+    pub fields: Map,
     /// The client wants a stream.
     pub stream: bool,
     /// The client asked for the usage of its stream.
@@ -31,7 +31,7 @@ impl Call {
     }
 
     /// Takes a field out if it is text.
-    pub fn take_text(&mut self, name: &str) -> Option<String> {
+    pub fn take_text(&mut self, name: &str) -> Option<Text> {
         match self.take(name) {
             Some(Value::String(text)) => Some(text),
             _ => None,
@@ -101,7 +101,7 @@ fn push_spaced(out: &mut Vec<u8>, value: &Value) {
 /// The text of a message's content: the string, or its text parts one behind the other.
 pub fn text_of(content: &Value) -> String {
     match content {
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.to_string(),
         Value::Array(parts) => parts
             .iter()
             .filter_map(|part| part["text"].as_str())
@@ -149,7 +149,7 @@ pub fn media_type_of(url: &str) -> Option<&'static str> {
 /// The arguments of a tool call in a conversation, parsed; what is no JSON object becomes an empty one.
 pub fn arguments_of(call: &Value) -> Value {
     let text = call["function"]["arguments"].as_str().unwrap_or_default();
-    match serde_json::from_str(text) {
+    match Value::read(text.as_bytes()) {
         Ok(value @ Value::Object(_)) => value,
         _ => json!({}),
     }
@@ -233,7 +233,7 @@ pub fn asked_name<'a>(renamed: &'a [(String, String)], sent: &'a str) -> &'a str
 }
 
 /// A chat completion.
-pub fn completion(stamp: &Stamp, choices: Vec<Value>, usage: Value) -> Map<String, Value> {
+pub fn completion(stamp: &Stamp, choices: Vec<Value>, usage: Value) -> Map {
     let mut body = Map::new();
     body.insert("id".to_owned(), json!(stamp.id));
     body.insert("created".to_owned(), json!(stamp.created));

@@ -23,5 +23,6 @@ pub mod stream;
 pub mod tape;
 pub mod template;
 pub mod usage;
+pub mod value;
 pub mod walk;
 pub mod watsonx;

@@ -1,7 +1,7 @@
 //! Clients of text completions in front of a chat: the prompt becomes a user's message, the answer's message a text. What
 //! a chat cannot do (`suffix`, `echo`, `best_of`, prompts of token ids) is refused by name. Knows no provider.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use super::hub::text_of;
 use crate::error::{ErrorClass, GatewayError, push_json_string};
@@ -16,13 +16,10 @@ pub fn prompts(prompt: &Value) -> Option<Vec<&str>> {
 }
 
 /// The hub's request for one prompt. `drop_params` leaves out what a chat cannot do.
-pub fn to_chat(
-    mut request: Map<String, Value>,
-    drop_params: bool,
-) -> Result<Map<String, Value>, GatewayError> {
+pub fn to_chat(mut request: Map, drop_params: bool) -> Result<Map, GatewayError> {
     let drop_params = drop_params || request.get("drop_params") == Some(&Value::Bool(true));
     let prompt = match request.remove("prompt").unwrap_or_default() {
-        Value::String(text) => text,
+        Value::String(text) => text.to_string(),
         Value::Array(mut items) if items.len() == 1 && items[0].is_string() => {
             text_of(&items.remove(0))
         }
@@ -58,7 +55,7 @@ pub fn to_chat(
 }
 
 /// Takes out what a chat has no word for. Values that mean "no" go silently.
-fn unsupported(request: &mut Map<String, Value>, drop_params: bool) -> Result<(), GatewayError> {
+fn unsupported(request: &mut Map, drop_params: bool) -> Result<(), GatewayError> {
     let mut found = Vec::new();
     for name in ["best_of", "echo", "suffix"] {
         let wanted = match request.remove(name).unwrap_or_default() {
@@ -126,7 +123,7 @@ fn logprobs(given: &Value) -> Value {
         tokens.push(json!(text));
         probabilities.push(token["logprob"].clone());
         let likely = token["top_logprobs"].as_array().into_iter().flatten();
-        let likely: Map<String, Value> = likely
+        let likely: Map = likely
             .filter_map(|other| {
                 Some((
                     other["token"].as_str()?.to_owned(),

@@ -121,6 +121,16 @@ impl fmt::Display for ScanError {
 
 impl std::error::Error for ScanError {}
 
+impl ScanError {
+    /// A value where an object has to be.
+    pub(super) const fn not_an_object() -> Self {
+        Self {
+            kind: ScanErrorKind::NotAnObject,
+            at: 0,
+        }
+    }
+}
+
 /// Hears of every value that the pass meets, in the order of the body.
 pub(super) trait Sink {
     /// The name of the member whose value is next.
@@ -156,20 +166,7 @@ pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
 
 /// The same, and `sink` hears of everything below.
 pub(super) fn scan_into(body: &[u8], sink: &mut impl Sink) -> Result<Scan, ScanError> {
-    if u32::try_from(body.len()).is_err() {
-        return Err(ScanError {
-            kind: ScanErrorKind::TooLarge,
-            at: 0,
-        });
-    }
-    if let Err(error) = simdutf8::compat::from_utf8(body) {
-        return Err(ScanError {
-            kind: ScanErrorKind::Utf8,
-            at: error.valid_up_to(),
-        });
-    }
-    let mut reader = Reader { bytes: body, at: 0 };
-    reader.skip_space();
+    let mut reader = Reader::new(body)?;
     match reader.peek() {
         None => Err(reader.error(ScanErrorKind::Empty)),
         Some(b'{') => {
@@ -180,12 +177,19 @@ pub(super) fn scan_into(body: &[u8], sink: &mut impl Sink) -> Result<Scan, ScanE
         Some(_) => {
             reader.value(0, &mut ())?;
             reader.nothing_more()?;
-            Err(ScanError {
-                kind: ScanErrorKind::NotAnObject,
-                at: 0,
-            })
+            Err(ScanError::not_an_object())
         }
     }
+}
+
+/// Checks that `body` is one JSON value of any kind; `sink` hears of it and of everything below.
+pub(super) fn values_into(body: &[u8], sink: &mut impl Sink) -> Result<(), ScanError> {
+    let mut reader = Reader::new(body)?;
+    if reader.peek().is_none() {
+        return Err(reader.error(ScanErrorKind::Empty));
+    }
+    reader.value(0, sink)?;
+    reader.nothing_more()
 }
 
 impl Scan {
@@ -365,7 +369,26 @@ struct Reader<'b> {
     at: usize,
 }
 
-impl Reader<'_> {
+impl<'b> Reader<'b> {
+    /// A cursor on the first byte that is no space.
+    fn new(bytes: &'b [u8]) -> Result<Self, ScanError> {
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(ScanError {
+                kind: ScanErrorKind::TooLarge,
+                at: 0,
+            });
+        }
+        if let Err(error) = simdutf8::compat::from_utf8(bytes) {
+            return Err(ScanError {
+                kind: ScanErrorKind::Utf8,
+                at: error.valid_up_to(),
+            });
+        }
+        let mut reader = Reader { bytes, at: 0 };
+        reader.skip_space();
+        Ok(reader)
+    }
+
     #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
@@ -710,7 +733,7 @@ const fn special_lanes(word: u64) -> u64 {
 /// The next quote, backslash or control character from `at` on, or the end. Eight bytes at a time first, since most
 /// strings are short; then blocks of 64, which the compiler turns into vector compares.
 #[inline]
-pub(super) fn find_special(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn find_special(bytes: &[u8], mut at: usize) -> usize {
     for _ in 0..4 {
         let Some(word) = word_at(bytes, at) else {
             return find_special_tail(bytes, at);

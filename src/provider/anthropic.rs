@@ -1,6 +1,6 @@
 //! Anthropic. Chat is translated; `/v1/messages` is the provider's own dialect and passes with the model's name changed.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use super::translated::{Common, EventReader, Progress, Translator, answer, upstream_error, whole};
 use super::{
@@ -152,8 +152,7 @@ pub(super) fn native_request(
     let Incoming::Json { body, .. } = incoming else {
         return Err(GatewayError::malformed("the body must be a JSON object"));
     };
-    let given: Map<String, Value> =
-        serde_json::from_slice(body).map_err(GatewayError::malformed)?;
+    let given: Map = Map::read(body).map_err(GatewayError::malformed)?;
     let metadata = given.get("metadata").cloned();
     let mut call = common.call(incoming, options, &[])?;
     let mut native = std::mem::take(&mut call.fields);
@@ -186,7 +185,7 @@ pub(super) fn claude_answer(
         return Ok(Answer::new(Spliced::unchanged()));
     }
     let mut body: Value =
-        serde_json::from_slice(reply.body).map_err(|error| unreadable(common.label, error))?;
+        Value::read(reply.body).map_err(|error| unreadable(common.label, error))?;
     if !body["content"].is_array() {
         return Err(unreadable(common.label, "no content"));
     }
@@ -254,7 +253,7 @@ impl EventReader for Native {
         out.extend_from_slice(name);
         out.extend_from_slice(b"\ndata: ");
         if name == b"message_start" {
-            let mut event: Value = serde_json::from_slice(data).unwrap_or_default();
+            let mut event: Value = Value::read(data).unwrap_or_default();
             event["message"]["model"] = json!(self.stamp.model);
             out.extend_from_slice(event.to_string().as_bytes());
         } else {

@@ -1,9 +1,9 @@
 //! Amazon Bedrock: Converse for most models, invoke where a model has a dialect of its own, embeddings, rerank. Calls are
 //! signed, or carry an API key.
 
+use crate::dialect::value::{Value, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
 
 use super::anthropic::{self, claude_answer};
 use super::sigv4::{self, Credentials};
@@ -365,8 +365,7 @@ impl EventReader for Chunks {
         if let Some(kind) = name.strip_prefix(EXCEPTION) {
             return Err(error::in_stream(kind, data));
         }
-        let event: Value =
-            serde_json::from_slice(data).map_err(|error| unreadable("Bedrock", error))?;
+        let event: Value = Value::read(data).map_err(|error| unreadable("Bedrock", error))?;
         let Some(bytes) = event["bytes"].as_str() else {
             return Ok(());
         };

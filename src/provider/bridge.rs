@@ -1,7 +1,7 @@
 //! Clients of another dialect than the provider's chat: their request becomes a chat request, the chat answer becomes
 //! theirs. Stands between [`super::Target`] and a provider that does not speak the client's dialect itself.
 
-use serde_json::{Map, Value};
+use crate::dialect::value::{Map, Value};
 
 use super::translated::whole;
 use super::{
@@ -44,8 +44,7 @@ pub(super) fn request(
     let Incoming::Json { body, .. } = incoming else {
         return Err(GatewayError::malformed("the body must be a JSON object"));
     };
-    let given: Map<String, Value> =
-        serde_json::from_slice(body).map_err(GatewayError::malformed)?;
+    let given = Map::read(body).map_err(GatewayError::malformed)?;
     let chat = match operation {
         Operation::Messages => messages::to_chat(given),
         Operation::Responses => responses::to_chat(given)?,
@@ -53,7 +52,7 @@ pub(super) fn request(
         Operation::Completions => completions::to_chat(given, options.drop_params)?,
         _ => given,
     };
-    let chat = Value::Object(chat).to_string().into_bytes();
+    let chat = chat.to_vec();
     let fields = scan(&chat).map_err(GatewayError::malformed)?;
     let incoming = Incoming::Json {
         body: &chat,
@@ -76,7 +75,7 @@ pub(super) fn answer(
     };
     let mut answer = provider.answer(&reply, &chat_context(context))?;
     let chat = answer.body.to_vec(reply.body);
-    let chat: Value = serde_json::from_slice(&chat).map_err(|error| unreadable("", error))?;
+    let chat = Value::read(&chat).map_err(|error| unreadable("", error))?;
     answer.body = whole(&own(context.operation, chat, context.fresh_id));
     answer.content_type = Some("application/json");
     Ok(answer)
@@ -311,7 +310,7 @@ impl Bridged {
     fn write(&mut self, chat: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
         let writer = &mut self.writer;
         self.chunks.feed(chat, &mut |_, data| {
-            if let Ok(chunk) = serde_json::from_slice::<Value>(data) {
+            if let Ok(chunk) = Value::read(data) {
                 writer.chunk(&chunk, out);
             }
             Ok(())

@@ -1,6 +1,6 @@
 //! Cohere: chat and embeddings of its v2 API, rerank.
 
-use serde_json::Value;
+use crate::dialect::value::Value;
 
 use super::translated::{
     Common, EventReader, Progress, Translator, answer, json, plain_error, whole,
@@ -93,7 +93,7 @@ impl Provider for Cohere {
             Operation::Embeddings => embed::request(call),
             Operation::Rerank => {
                 let mut body = call.fields;
-                body.insert("model".to_owned(), Value::String(call.model));
+                body.insert("model".to_owned(), Value::from(call.model));
                 body
             }
             _ => return Err(openai::unsupported(self.common.label, operation)),

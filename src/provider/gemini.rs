@@ -1,6 +1,6 @@
 //! The Gemini API: chat translated to generateContent, embeddings.
 
-use serde_json::Value;
+use crate::dialect::value::Value;
 
 use super::translated::{
     Common, EventReader, Progress, Translator, answer, json, upstream_error, whole,
@@ -174,7 +174,7 @@ pub(super) fn native_request(
     let call = common.call(incoming, options, &[])?;
     let mut body = call.fields;
     if operation == Operation::GenerateContent {
-        body.insert("model".to_owned(), Value::String(call.model));
+        body.insert("model".to_owned(), Value::from(call.model));
     }
     Ok(Outgoing {
         headers: call.headers,

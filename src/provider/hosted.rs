@@ -1,6 +1,6 @@
 //! Hosts on the OpenAI wire whose base is another than their API's: Cloudflare's Workers AI and Hugging Face's endpoints.
 
-use serde_json::{Value, json};
+use crate::dialect::value::{Value, json};
 
 use super::openai::{OpenAiWire, Rules};
 use super::translated::whole;
@@ -90,7 +90,7 @@ impl Provider for Hosted {
         let mut answer = self.wire.answer(reply, context)?;
         if answer.id.as_deref() == Some("") {
             let body = answer.body.to_vec(reply.body);
-            if let Ok(mut body) = serde_json::from_slice::<Value>(&body) {
+            if let Ok(mut body) = Value::read(&body) {
                 let id = format!("chatcmpl-{}", context.fresh_id);
                 body["id"] = json!(id);
                 answer.body = whole(&body);

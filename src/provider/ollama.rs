@@ -1,6 +1,6 @@
 //! Ollama: `ollama_chat/` by its chat, `ollama/` by its generate, embeddings.
 
-use serde_json::Value;
+use crate::dialect::value::Value;
 
 use super::translated::{
     Common, EventReader, Progress, Translator, answer, json, plain_error, whole,
@@ -85,7 +85,7 @@ impl Provider for Ollama {
                 let mut body = call.fields;
                 body.remove("encoding_format");
                 body.remove("user");
-                body.insert("model".to_owned(), Value::String(call.model));
+                body.insert("model".to_owned(), Value::from(call.model));
                 body
             }
             _ => return Err(openai::unsupported(self.common.label, operation)),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use crate::dialect::value::Value;
 
 use super::translated::{
     Common, EventReader, Progress, Translator, answer, json, plain_error, segment, whole,

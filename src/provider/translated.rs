@@ -1,7 +1,7 @@
 //! What providers of another dialect than OpenAI's share: reading the client's request and the deployment's defaults,
 //! refusing parameters, headers, and streams that are translated event by event.
 
-use serde_json::{Map, Value};
+use crate::dialect::value::{Map, Value};
 
 use super::errors::is_context_window;
 use super::{
@@ -22,7 +22,7 @@ pub(super) struct Common {
     pub(super) model: String,
     pub(super) base: Base,
     pub(super) headers: Vec<(String, String)>,
-    defaults: Map<String, Value>,
+    defaults: Map,
     drop_params: bool,
     dropped: Vec<String>,
     allowed: Vec<String>,
@@ -34,11 +34,11 @@ impl Common {
         let mut defaults = Map::new();
         for (name, value) in setup.params {
             if !is_gateway_setting(name) && name != "extra_body" && !value.is_null() {
-                defaults.insert(name.clone(), value.clone());
+                defaults.insert(name, value.into());
             }
         }
-        if let Some(Value::Object(extra)) = setup.params.get("extra_body") {
-            defaults.extend(extra.clone());
+        if let Some(Value::Object(extra)) = setup.params.get("extra_body").map(Value::from) {
+            defaults.extend(extra);
         }
         let mut common = Self {
             name: setup.entry.name,
@@ -52,7 +52,7 @@ impl Common {
             allowed: setup.list("allowed_openai_params"),
         };
         for list in ["extra_headers", "headers"] {
-            for (name, value) in headers_of(setup.params.get(list)) {
+            for (name, value) in headers_of(setup.params.get(list).map(Value::from).as_ref()) {
                 // A header that cannot be sent is left out; the configuration's reader has already said so.
                 let _ = common.header(&name, &value);
             }
@@ -93,8 +93,7 @@ impl Common {
         let Incoming::Json { body, .. } = incoming else {
             return Err(GatewayError::malformed("the body must be a JSON object"));
         };
-        let mut fields: Map<String, Value> =
-            serde_json::from_slice(body).map_err(GatewayError::malformed)?;
+        let mut fields: Map = Map::read(body).map_err(GatewayError::malformed)?;
         let drop = options.drop_params
             || self.drop_params
             || fields.get("drop_params") == Some(&Value::Bool(true));
@@ -124,7 +123,9 @@ impl Common {
             call.messages = messages;
         }
         fields.retain(|name, value| {
-            !value.is_null() && !is_gateway_field(name.as_bytes()) && !dropped.contains(name)
+            !value.is_null()
+                && !is_gateway_field(name.as_bytes())
+                && !dropped.iter().any(|other| name == other)
         });
         self.refuse(&mut fields, refused, &allowed, drop, &call.model)?;
         call.fields = fields;
@@ -133,7 +134,7 @@ impl Common {
 
     fn refuse(
         &self,
-        fields: &mut Map<String, Value>,
+        fields: &mut Map,
         refused: &[Param],
         allowed: &[String],
         drop: bool,
@@ -206,7 +207,7 @@ pub(super) fn segment(text: &str) -> String {
 
 /// A reply's JSON.
 pub(super) fn json(label: &str, reply: &Reply<'_>) -> Result<Value, GatewayError> {
-    serde_json::from_slice(reply.body).map_err(|error| unreadable(label, error))
+    Value::read(reply.body).map_err(|error| unreadable(label, error))
 }
 
 /// Whether a header may be sent.
@@ -243,7 +244,7 @@ pub(super) fn whole(body: &Value) -> Spliced {
 }
 
 /// An answer of our own, with what is known of it.
-pub(super) fn answer(body: Map<String, Value>, usage: Usage) -> Answer {
+pub(super) fn answer(body: Map, usage: Usage) -> Answer {
     let finish_reason = body
         .get("choices")
         .and_then(|choices| choices[0]["finish_reason"].as_str())

@@ -1,7 +1,7 @@
 //! Vertex AI: Gemini and embeddings, Claude, and the partners' models on the OpenAI wire. Calls carry an access token that
 //! the coordinator fetches.
 
-use serde_json::{Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use super::anthropic::{self, claude_answer, claude_stream, native_request};
 use super::gemini::{self, gemini_answer, gemini_stream, google_error, with_sse};
@@ -75,7 +75,7 @@ pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
     let lookup = |name: &str| setup.text(name).or_else(|| (setup.env)(name));
     let credentials = credentials(&setup);
     let in_credentials = || {
-        let account: Value = serde_json::from_str(credentials.as_deref()?).ok()?;
+        let account = Value::read(credentials.as_deref()?.as_bytes()).ok()?;
         let project = account["quota_project_id"]
             .as_str()
             .or_else(|| account["project_id"].as_str());
@@ -113,7 +113,11 @@ pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
 
 /// A service account's JSON, or the path of a file with one.
 fn credentials(setup: &Setup<'_>) -> Option<String> {
-    if let Some(given @ Value::Object(_)) = setup.params.get("vertex_credentials") {
+    if let Some(given) = setup
+        .params
+        .get("vertex_credentials")
+        .filter(|given| given.is_object())
+    {
         return Some(given.to_string());
     }
     setup
@@ -210,7 +214,7 @@ impl Vertex {
             let Spliced::Whole(bytes) = &outgoing.body else {
                 return Ok(outgoing);
             };
-            let body = serde_json::from_slice(bytes).map_err(GatewayError::malformed)?;
+            let body = Map::read(bytes).map_err(GatewayError::malformed)?;
             (body, outgoing)
         } else {
             let mut call = self.common.call(incoming, options, anthropic::REFUSED)?;

@@ -1,7 +1,7 @@
 //! IBM watsonx.ai: chat, whose messages are OpenAI's while model, project and stream stand elsewhere. Calls carry an access
 //! token that the coordinator gets for the API key.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use super::translated::{
     Common, EventReader, Progress, Translator, answer, json as reply_json, plain_error, whole,
@@ -280,7 +280,7 @@ impl EventReader for TextEvents {
 }
 
 /// A choice in words has a field of its own; schemas go without `additionalProperties`.
-fn tools(body: &mut Map<String, Value>) {
+fn tools(body: &mut Map) {
     if let Some(choice) = body.remove("tool_choice") {
         let name = if choice.is_string() {
             "tool_choice_option"
@@ -314,7 +314,7 @@ fn count(usage: &Value) -> Usage {
 /// Chunks that lack what OpenAI's have.
 struct Events {
     writer: ChunkWriter,
-    usage: Map<String, Value>,
+    usage: Map,
     counted: Option<Usage>,
     reason: Option<String>,
 }
@@ -335,8 +335,7 @@ impl EventReader for Events {
         if data == b"[DONE]" {
             return Ok(());
         }
-        let event: Value =
-            serde_json::from_slice(data).map_err(|error| unreadable("Watsonx", error))?;
+        let event: Value = Value::read(data).map_err(|error| unreadable("Watsonx", error))?;
         if event["errors"].is_array() {
             return Err(unreadable("Watsonx", &event["errors"]));
         }

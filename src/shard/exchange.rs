@@ -18,6 +18,7 @@ use super::{admin, answer, credential, fault, media, poll, prompts};
 use crate::dialect::scan::Span;
 use crate::dialect::splice::Spliced;
 use crate::dialect::usage::Usage;
+use crate::dialect::value::Value;
 use crate::dialect::walk;
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::{
@@ -626,10 +627,9 @@ fn mocked(work: &Work<'_, impl Party>, mock: &serde_json::Value) -> Result<Answe
 
 /// A canned chat for a client of another dialect. What is in another shape already stays as it is.
 fn dressed(operation: Operation, body: Vec<u8>, fresh_id: &str) -> Vec<u8> {
-    match serde_json::from_slice::<serde_json::Value>(&body) {
+    match Value::read(&body) {
         Ok(chat) if chat["object"] == "chat.completion" => {
-            let made = canned_answer(operation, chat, fresh_id);
-            made.to_string().into_bytes()
+            canned_answer(operation, chat, fresh_id).to_vec()
         }
         _ => body,
     }

@@ -3,7 +3,6 @@
 
 use std::time::Instant;
 
-use serde_json::{Map, Value};
 use shardgate_io::buffer::Buf;
 use shardgate_io::http1::client::Headers;
 use shardgate_io::http1::server::Party;
@@ -15,6 +14,7 @@ use crate::dialect::openai_completions::{self as completions, PROMPTS_MAX};
 use crate::dialect::scan::{Span, scan};
 use crate::dialect::splice::Spliced;
 use crate::dialect::usage::Usage;
+use crate::dialect::value::{Map, Value};
 use crate::dialect::walk;
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::{Answer, Operation, StreamEnd, StreamReader, StreamTranslator};
@@ -29,8 +29,7 @@ pub(super) fn split(
     if operation != Operation::Completions || !deployment.target.is_bridged(operation) {
         return Ok(None);
     }
-    let mut fields: Map<String, Value> =
-        serde_json::from_slice(work.body()).map_err(GatewayError::malformed)?;
+    let mut fields = Map::read(work.body()).map_err(GatewayError::malformed)?;
     let given = fields.remove("prompt").unwrap_or_default();
     let Some(prompts) = completions::prompts(&given) else {
         return Ok(None);
@@ -42,8 +41,8 @@ pub(super) fn split(
     fields.remove("stream");
     fields.remove("stream_options");
     let body = |prompt: &&str| {
-        fields.insert("prompt".to_owned(), Value::from(*prompt));
-        serde_json::to_vec(&fields).unwrap_or_default()
+        fields.insert("prompt", Value::from(*prompt));
+        fields.to_vec()
     };
     Ok(Some(prompts.iter().map(body).collect()))
 }
@@ -63,7 +62,7 @@ pub(super) async fn run(
     if work.asked.stream {
         return Ok(streamed(work, &whole, headers));
     }
-    let body = whole.to_string().into_bytes();
+    let body = whole.to_vec();
     let mut answer = Answer::new(Spliced::unchanged());
     answer.usage = usage(&body);
     answer.id = whole["id"].as_str().map(str::to_owned);
@@ -102,7 +101,7 @@ async fn each(
         if bytes > bytes_max {
             return Err(Some(super::fault::answer_too_large(bytes_max)));
         }
-        let part = serde_json::from_slice(&body);
+        let part = Value::read(&body);
         parts.push(part.map_err(|error| Some(GatewayError::malformed(error)))?);
         headers = whole.headers;
     }
@@ -116,7 +115,7 @@ fn usage(body: &[u8]) -> Option<Usage> {
 
 fn streamed(work: &Work<'_, impl Party>, whole: &Value, headers: Headers) -> Answered {
     let ready = Ready {
-        usage: usage(whole.to_string().as_bytes()),
+        usage: usage(&whole.to_vec()),
     };
     let bytes_max = work.call.snapshot.settings.response_bytes_max;
     let reader = StreamReader::Translate(Box::new(ready));

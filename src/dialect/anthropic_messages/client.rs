@@ -1,12 +1,12 @@
 //! Clients of the Messages API in front of any provider: their requests as the hub's, the hub's answers as theirs.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use crate::dialect::hub::spaced_json;
 use crate::error::{GatewayError, push_json_string};
 
 /// The hub's request for a Messages request.
-pub fn to_chat(mut request: Map<String, Value>) -> Map<String, Value> {
+pub fn to_chat(mut request: Map) -> Map {
     let mut chat = Map::new();
     let mut messages = Vec::new();
     if let Some(system) = request.remove("system").as_ref().and_then(system_text) {
@@ -56,7 +56,7 @@ pub fn to_chat(mut request: Map<String, Value>) -> Map<String, Value> {
     chat
 }
 
-fn rename(from: &mut Map<String, Value>, name: &str, to: &mut Map<String, Value>, other: &str) {
+fn rename(from: &mut Map, name: &str, to: &mut Map, other: &str) {
     if let Some(value) = from.remove(name) {
         to.insert(other.to_owned(), value);
     }
@@ -248,7 +248,7 @@ pub fn from_chat(chat: &Value) -> Value {
     }
     for call in message["tool_calls"].as_array().into_iter().flatten() {
         let arguments = call["function"]["arguments"].as_str().unwrap_or_default();
-        let input: Value = serde_json::from_str(arguments).unwrap_or_else(|_| json!({}));
+        let input: Value = Value::read(arguments.as_bytes()).unwrap_or_else(|_| json!({}));
         let name = &call["function"]["name"];
         content.push(json!({"type": "tool_use", "id": call["id"], "name": name, "input": input}));
     }

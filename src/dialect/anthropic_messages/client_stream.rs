@@ -1,6 +1,6 @@
 //! The hub's chunks as the events of a Messages stream.
 
-use serde_json::{Value, json};
+use crate::dialect::value::{Value, json};
 
 use super::client::{stop_reason, usage};
 

@@ -1,6 +1,6 @@
 //! From the hub to a Messages request.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Text, Value, json};
 
 use super::JSON_TOOL;
 use super::model::{self, Thinking};
@@ -21,7 +21,7 @@ const STRUCTURED_OUTPUTS: &str = "structured-outputs-2025-11-13";
 #[derive(Clone, Debug)]
 pub struct Translated {
     /// The body, with `model`.
-    pub body: Map<String, Value>,
+    pub body: Map,
     /// The beta that the request needs.
     pub beta: Option<&'static str>,
 }
@@ -65,7 +65,7 @@ pub fn translate(mut call: Call, label: &str) -> Result<Translated, GatewayError
     Ok(Translated { body, beta })
 }
 
-fn put(body: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+fn put(body: &mut Map, name: &str, value: Option<Value>) {
     if let Some(value) = value {
         body.insert(name.to_owned(), value);
     }
@@ -128,7 +128,7 @@ fn turns(messages: &[Value]) -> (Vec<Value>, Vec<Value>) {
 /// An answer that the model shall continue must not end in white space.
 fn trim_end(blocks: &mut [Value]) {
     if let Some(Value::String(text)) = blocks.last_mut().and_then(|block| block.get_mut("text")) {
-        text.truncate(text.trim_end().len());
+        *text = Text::new(text.trim_end());
     }
 }
 
@@ -248,7 +248,7 @@ fn tool_result(message: &Value) -> Value {
 }
 
 /// What an effort means for the model; sets `output_config` beside.
-fn think(body: &mut Map<String, Value>, model: &str, effort: Option<&str>) -> Option<Value> {
+fn think(body: &mut Map, model: &str, effort: Option<&str>) -> Option<Value> {
     let effort = effort.filter(|effort| *effort != "none")?;
     if model::thinking(model) == Thinking::Adaptive {
         let effort = if effort == "minimal" { "low" } else { effort };
@@ -270,7 +270,7 @@ fn default_limit(model: &str, thinking: Option<&Value>) -> u64 {
     }
 }
 
-fn tools(call: &mut Call, body: &mut Map<String, Value>) {
+fn tools(call: &mut Call, body: &mut Map) {
     let mut tools: Vec<Value> = match call.take("tools") {
         Some(Value::Array(tools)) => tools.iter().map(tool).collect(),
         _ => Vec::new(),
@@ -365,11 +365,7 @@ fn tool_choice(choice: &Value) -> Option<Value> {
 }
 
 /// `response_format`; returns the beta that it needs.
-fn answer_format(
-    call: &mut Call,
-    body: &mut Map<String, Value>,
-    thinks: bool,
-) -> Option<&'static str> {
+fn answer_format(call: &mut Call, body: &mut Map, thinks: bool) -> Option<&'static str> {
     let format = call.take("response_format")?;
     let schema = Call::schema_of(&format)?;
     if model::has_structured_output(&call.model) {

@@ -1,6 +1,6 @@
 //! From a whole Messages answer to the hub.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use super::{JSON_TOOL, finish_reason, usage};
 use crate::dialect::hub::{Stamp, choice, completion, estimate_tokens, spaced_json, tool_call};
@@ -20,7 +20,7 @@ struct Parts {
 }
 
 /// Translates an answer.
-pub fn translate(answer: &Value, stamp: &Stamp) -> (Map<String, Value>, Usage) {
+pub fn translate(answer: &Value, stamp: &Stamp) -> (Map, Usage) {
     let mut parts = Parts::default();
     for block in answer["content"].as_array().into_iter().flatten() {
         parts.block(block);

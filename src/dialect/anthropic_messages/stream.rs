@@ -1,6 +1,6 @@
 //! From the events of a Messages stream to the hub's chunks.
 
-use serde_json::{Value, json};
+use crate::dialect::value::{Value, json};
 
 use super::{JSON_TOOL, finish_reason, usage};
 use crate::dialect::hub::{ChunkWriter, Delta, Stamp, ToolDelta, estimate_tokens, unreadable};
@@ -61,8 +61,7 @@ impl Events {
 
     /// Takes the data of one event.
     pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        let event: Value =
-            serde_json::from_slice(data).map_err(|error| unreadable(self.label, error))?;
+        let event: Value = Value::read(data).map_err(|error| unreadable(self.label, error))?;
         match event["type"].as_str().unwrap_or_default() {
             "message_start" => self.count(&event["message"]["usage"]),
             "content_block_start" => self.start(&event["content_block"], out),

@@ -1,6 +1,6 @@
 //! Anthropic's counters. The provider counts cached input apart; the hub's prompt holds all of it.
 
-use serde_json::{Value, json};
+use crate::dialect::value::{Value, json};
 
 use crate::dialect::usage::Usage;
 

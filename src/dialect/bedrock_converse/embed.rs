@@ -1,6 +1,6 @@
 //! Embeddings by invoke (Titan, Cohere), and rerank.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use crate::dialect::hub::Call;
 use crate::dialect::usage::Usage;
@@ -39,7 +39,7 @@ pub fn request(mut call: Call) -> Result<Value, GatewayError> {
 }
 
 /// The hub's answer. Cohere does not count: one token per text is said there.
-pub fn answer(reply: &Value, model: &str) -> (Map<String, Value>, Usage) {
+pub fn answer(reply: &Value, model: &str) -> (Map, Usage) {
     let vectors: Vec<&Value> = match (&reply["embeddings"], &reply["embedding"]) {
         (Value::Array(vectors), _) => vectors.iter().collect(),
         (Value::Object(kinds), _) => kinds["float"].as_array().into_iter().flatten().collect(),
@@ -99,7 +99,7 @@ pub fn rerank(mut call: Call, arn: &str) -> Value {
 }
 
 /// The hub's answer to a rerank.
-pub fn reranked(reply: &Value, fresh: &str) -> (Map<String, Value>, Usage) {
+pub fn reranked(reply: &Value, fresh: &str) -> (Map, Usage) {
     let results = reply["results"].as_array().into_iter().flatten();
     let results = results.map(
         |result| json!({"index": result["index"], "relevance_score": result["relevanceScore"]}),

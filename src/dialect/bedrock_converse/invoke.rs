@@ -1,6 +1,6 @@
 //! Models with an invoke dialect of their own: Llama's and Titan's prompts. Their streams go through Converse.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use crate::dialect::hub::{Call, Stamp, choice, completion, text_of};
 use crate::dialect::usage::Usage;
@@ -75,7 +75,7 @@ fn titan_prompt(messages: &[Value]) -> String {
 }
 
 /// An answer.
-pub fn answer(family: TextFamily, reply: &Value, stamp: &Stamp) -> (Map<String, Value>, Usage) {
+pub fn answer(family: TextFamily, reply: &Value, stamp: &Stamp) -> (Map, Usage) {
     let (text, reason, prompt, written) = match family {
         TextFamily::Llama => (
             &reply["generation"],

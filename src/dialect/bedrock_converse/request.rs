@@ -1,6 +1,6 @@
 //! From the hub to a Converse request. The model and whether to stream stand in the URL.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use super::JSON_TOOL;
 use crate::dialect::hub::{
@@ -14,7 +14,7 @@ const EMPTY: &str = "[System: Empty message content sanitised to satisfy protoco
 const TOOL_NAME_BYTES_MAX: usize = 64;
 
 /// Translates a call.
-pub fn translate(mut call: Call) -> Result<Map<String, Value>, GatewayError> {
+pub fn translate(mut call: Call) -> Result<Map, GatewayError> {
     refuse_addresses(&call.messages)?;
     let mut body = Map::new();
     let guardrail = call.take("guardrailConfig");
@@ -84,7 +84,7 @@ fn refuse_addresses(messages: &[Value]) -> Result<(), GatewayError> {
     }
 }
 
-fn put(body: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+fn put(body: &mut Map, name: &str, value: Option<Value>) {
     if let Some(value) = value {
         body.insert(name.to_owned(), value);
     }
@@ -95,7 +95,7 @@ fn is_claude(model: &str) -> bool {
     model.contains("claude")
 }
 
-fn think(call: &mut Call, body: &mut Map<String, Value>, additional: &mut Map<String, Value>) {
+fn think(call: &mut Call, body: &mut Map, additional: &mut Map) {
     let effort = call.take_text("reasoning_effort");
     let thinking = call.take("thinking").or_else(|| {
         let effort = effort.as_deref().filter(|effort| *effort != "none")?;
@@ -294,11 +294,7 @@ fn tool_name(name: &str) -> String {
     name.chars().take(TOOL_NAME_BYTES_MAX).map(plain).collect()
 }
 
-fn tools(
-    call: &mut Call,
-    body: &mut Map<String, Value>,
-    additional: &mut Map<String, Value>,
-) -> Result<(), GatewayError> {
+fn tools(call: &mut Call, body: &mut Map, additional: &mut Map) -> Result<(), GatewayError> {
     let strict = !is_claude(&call.model) && call.model.contains("llama");
     let mut tools = Vec::new();
     for tool in call

@@ -1,15 +1,15 @@
 //! From a whole Converse answer to the hub.
 
+use crate::dialect::value::{Map, Value, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
 
 use super::{JSON_TOOL, finish_reason};
 use crate::dialect::hub::{Stamp, choice, completion, estimate_tokens, spaced_json, tool_call};
 use crate::dialect::usage::Usage;
 
 /// Translates an answer.
-pub fn translate(answer: &Value, stamp: &Stamp) -> (Map<String, Value>, Usage) {
+pub fn translate(answer: &Value, stamp: &Stamp) -> (Map, Usage) {
     let mut parts = Parts::default();
     for block in answer["output"]["message"]["content"]
         .as_array()

@@ -1,6 +1,6 @@
 //! From the events of a Converse stream to the hub's chunks.
 
-use serde_json::{Value, json};
+use crate::dialect::value::{Value, json};
 
 use super::response::usage_to_hub;
 use super::{JSON_TOOL, error, finish_reason};
@@ -58,8 +58,7 @@ impl Events {
         if let Some(kind) = name.strip_prefix(EXCEPTION) {
             return Err(error::in_stream(kind, data));
         }
-        let event: Value =
-            serde_json::from_slice(data).map_err(|error| unreadable("Bedrock", error))?;
+        let event: Value = Value::read(data).map_err(|error| unreadable("Bedrock", error))?;
         match name.as_ref() {
             "contentBlockStart" => self.start(&event["start"], out),
             "contentBlockDelta" => self.delta(&event["delta"], out),

@@ -1,12 +1,12 @@
 //! Embeddings.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use crate::dialect::hub::Call;
 use crate::dialect::usage::Usage;
 
 /// A request.
-pub fn request(mut call: Call) -> Map<String, Value> {
+pub fn request(mut call: Call) -> Map {
     let texts = match call.take("input") {
         Some(texts @ Value::Array(_)) => texts,
         Some(one) => json!([one]),
@@ -31,7 +31,7 @@ pub fn request(mut call: Call) -> Map<String, Value> {
 }
 
 /// The hub's answer.
-pub fn answer(reply: &Value, model: &str) -> Option<(Map<String, Value>, Usage)> {
+pub fn answer(reply: &Value, model: &str) -> Option<(Map, Usage)> {
     let vectors: Vec<&Value> = match &reply["embeddings"] {
         Value::Array(vectors) => vectors.iter().collect(),
         Value::Object(kinds) => kinds

@@ -1,11 +1,11 @@
 //! From the hub to a chat request: the messages are the hub's, most parameters too.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use crate::dialect::hub::Call;
 
 /// Translates a call.
-pub fn translate(mut call: Call) -> Map<String, Value> {
+pub fn translate(mut call: Call) -> Map {
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(call.model));
     body.insert("stream".to_owned(), json!(call.stream));

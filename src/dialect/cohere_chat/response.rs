@@ -1,13 +1,13 @@
 //! From a whole chat answer to the hub.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use super::finish_reason;
 use crate::dialect::hub::{Stamp, choice, completion, tool_call};
 use crate::dialect::usage::Usage;
 
 /// Translates an answer.
-pub fn translate(answer: &Value, stamp: &Stamp) -> (Map<String, Value>, Usage) {
+pub fn translate(answer: &Value, stamp: &Stamp) -> (Map, Usage) {
     let message = &answer["message"];
     let parts = message["content"].as_array().map(Vec::as_slice);
     let parts = parts.unwrap_or_default();

@@ -1,6 +1,6 @@
 //! From the events of a chat stream to the hub's chunks.
 
-use serde_json::Value;
+use crate::dialect::value::Value;
 
 use super::finish_reason;
 use super::response::usage_to_hub;
@@ -33,8 +33,7 @@ impl Events {
         if data == b"[DONE]" {
             return Ok(());
         }
-        let event: Value =
-            serde_json::from_slice(data).map_err(|error| unreadable("Cohere", error))?;
+        let event: Value = Value::read(data).map_err(|error| unreadable("Cohere", error))?;
         let message = &event["delta"]["message"];
         match event["type"].as_str().unwrap_or_default() {
             "content-start" | "content-delta" => {

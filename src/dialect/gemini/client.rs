@@ -1,13 +1,13 @@
 //! Clients of generateContent in front of any provider: their requests as the hub's, the hub's answers and chunks as
 //! theirs. The model and whether to stream are expected as members of the body, as the URL says them.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use crate::dialect::hub::spaced_json;
 use crate::error::{GatewayError, push_json_string};
 
 /// A member under either of its spellings.
-fn take(from: &mut Map<String, Value>, camel: &str, snake: &str) -> Option<Value> {
+fn take(from: &mut Map, camel: &str, snake: &str) -> Option<Value> {
     let other = from.remove(snake);
     from.remove(camel).or(other)
 }
@@ -20,7 +20,7 @@ fn either<'a>(value: &'a Value, camel: &str, snake: &str) -> &'a Value {
 }
 
 /// The hub's request for a generateContent request.
-pub fn to_chat(mut request: Map<String, Value>) -> Map<String, Value> {
+pub fn to_chat(mut request: Map) -> Map {
     let mut chat = Map::new();
     let mut messages = Vec::new();
     if let Some(system) = take(&mut request, "systemInstruction", "system_instruction") {
@@ -123,7 +123,7 @@ fn content_part(part: &Value) -> Option<Value> {
     Some(json!({"type": "image_url", "image_url": {"url": url}}))
 }
 
-fn generation_config(config: &Value, chat: &mut Map<String, Value>) {
+fn generation_config(config: &Value, chat: &mut Map) {
     for (camel, snake, name) in [
         ("temperature", "temperature", "temperature"),
         ("topP", "top_p", "top_p"),
@@ -164,7 +164,7 @@ fn generation_config(config: &Value, chat: &mut Map<String, Value>) {
     }
 }
 
-fn tools(request: &mut Map<String, Value>, chat: &mut Map<String, Value>) {
+fn tools(request: &mut Map, chat: &mut Map) {
     let mut functions = Vec::new();
     for tool in request
         .get("tools")
@@ -219,7 +219,7 @@ fn lower_types(schema: &Value) -> Value {
                 }
                 value => (name.clone(), lower_types(value)),
             })
-            .collect::<Map<_, _>>()
+            .collect::<Map>()
             .into(),
         Value::Array(items) => items.iter().map(lower_types).collect(),
         other => other.clone(),
@@ -251,7 +251,7 @@ fn candidate(parts: Vec<Value>, reason: Option<&str>, index: usize) -> Value {
 }
 
 fn call_part(name: &str, arguments: &str) -> Value {
-    let args: Value = serde_json::from_str(arguments).unwrap_or_else(|_| json!({}));
+    let args: Value = Value::read(arguments.as_bytes()).unwrap_or_else(|_| json!({}));
     json!({"functionCall": {"name": name, "args": args}})
 }
 

@@ -1,6 +1,6 @@
 //! Embeddings: `batchEmbedContents` of the Gemini API, and `predict` of Vertex AI.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use crate::dialect::hub::Call;
 use crate::dialect::usage::Usage;
@@ -61,7 +61,7 @@ pub fn predict(mut call: Call) -> Value {
 }
 
 /// The hub's answer. The Gemini API does not count: one token per text is said there.
-pub fn answer(reply: &Value, model: &str) -> Option<(Map<String, Value>, Usage)> {
+pub fn answer(reply: &Value, model: &str) -> Option<(Map, Usage)> {
     let (vectors, prompt, details) = match reply["predictions"].as_array() {
         Some(predictions) => {
             let vectors: Vec<&Value> = predictions

@@ -1,6 +1,6 @@
 //! What Google's errors mean, and the words clients of LiteLLM know for them.
 
-use serde_json::Value;
+use crate::dialect::value::Value;
 
 use crate::error::{ErrorClass, GatewayError};
 

@@ -1,6 +1,6 @@
 //! From the hub to a generateContent request.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use super::schema;
 use crate::dialect::hub::{
@@ -11,7 +11,7 @@ use crate::dialect::hub::{
 const NOTHING: &str = ".";
 
 /// Translates a call. The model's name stands in the URL.
-pub fn translate(mut call: Call) -> Map<String, Value> {
+pub fn translate(mut call: Call) -> Map {
     let mut body = Map::new();
     let folds_system = call.model.contains("gemma");
     let (system, contents) = contents(&call.messages, folds_system);
@@ -155,7 +155,7 @@ fn model_parts(message: &Value) -> Vec<Value> {
     let signatures = &message["provider_specific_fields"]["thought_signatures"];
     let calls = calls_of(message);
     if let (Some(signature), true, Some(last)) =
-        (signatures.get(0), calls.is_empty(), parts.last_mut())
+        (signatures.item(0), calls.is_empty(), parts.last_mut())
     {
         last["thoughtSignature"] = signature.clone();
     }
@@ -163,7 +163,7 @@ fn model_parts(message: &Value) -> Vec<Value> {
         let name = &call["function"]["name"];
         let mut part = json!({"function_call": {"name": name, "args": arguments_of(call)}});
         let own = call["provider_specific_fields"].get("thought_signature");
-        let signature = own.or_else(|| signatures.get(index));
+        let signature = own.or_else(|| signatures.item(index));
         if let Some(signature) = signature {
             part["thoughtSignature"] = signature.clone();
         }
@@ -184,14 +184,14 @@ fn tool_result(message: &Value, messages: &[Value]) -> Value {
         .or_else(|| message.get("name").cloned())
         .unwrap_or_else(|| id.clone());
     let text = text_of(&message["content"]);
-    let response = match serde_json::from_str(&text) {
+    let response = match Value::read(text.as_bytes()) {
         Ok(response @ Value::Object(_)) => response,
         _ => json!({"content": text}),
     };
     json!({"function_response": {"name": name, "response": response}})
 }
 
-fn tools(call: &mut Call, body: &mut Map<String, Value>) {
+fn tools(call: &mut Call, body: &mut Map) {
     let given = match call.take("tools") {
         Some(Value::Array(tools)) => tools,
         _ => Vec::new(),
@@ -269,7 +269,7 @@ fn tool_config(choice: &Value) -> Option<Value> {
     })
 }
 
-fn generation_config(call: &mut Call) -> Map<String, Value> {
+fn generation_config(call: &mut Call) -> Map {
     let mut config = Map::new();
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -300,7 +300,10 @@ fn generation_config(call: &mut Call) -> Map<String, Value> {
     }
     let effort = call.take_text("reasoning_effort");
     let thinking = call.take("thinking");
-    put("thinkingConfig", think(&call.model, effort, thinking));
+    put(
+        "thinkingConfig",
+        think(&call.model, effort.as_deref(), thinking),
+    );
     if let Some(format) = call.take("response_format") {
         if format["type"] != "text" {
             put("response_mime_type", Some(json!("application/json")));
@@ -313,7 +316,7 @@ fn generation_config(call: &mut Call) -> Map<String, Value> {
     config
 }
 
-fn think(model: &str, effort: Option<String>, thinking: Option<Value>) -> Option<Value> {
+fn think(model: &str, effort: Option<&str>, thinking: Option<Value>) -> Option<Value> {
     if let Some(thinking) = thinking {
         let on = thinking["type"] != "disabled";
         let mut config = json!({"includeThoughts": on});
@@ -327,14 +330,14 @@ fn think(model: &str, effort: Option<String>, thinking: Option<Value>) -> Option
     let effort = effort?;
     let shows = effort != "none";
     if model.contains("gemini-3") {
-        let level = match effort.as_str() {
+        let level = match effort {
             "none" | "minimal" | "low" => "low",
             "medium" if model.contains("flash") => "medium",
             _ => "high",
         };
         return Some(json!({"thinkingLevel": level, "includeThoughts": shows}));
     }
-    let budget = match effort.as_str() {
+    let budget = match effort {
         "none" => 0,
         "minimal" => 512,
         "low" => 1024,

@@ -1,6 +1,6 @@
 //! From a whole generateContent answer to the hub.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use super::{finish_reason, usage};
 use crate::dialect::hub::{Stamp, choice, completion, spaced_json, tool_call};
@@ -97,7 +97,7 @@ impl Parts {
 }
 
 /// Translates an answer.
-pub fn translate(answer: &Value, stamp: &Stamp) -> (Map<String, Value>, Usage) {
+pub fn translate(answer: &Value, stamp: &Stamp) -> (Map, Usage) {
     let candidates = answer["candidates"].as_array();
     let candidates = candidates.map(Vec::as_slice).unwrap_or_default();
     let is_empty = |candidate: &Value| candidate.get("content").is_none();

@@ -1,7 +1,7 @@
 //! From JSON Schema to the subset that function declarations take: no references, no additional properties, a type that may
 //! be null is `nullable`.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 /// How deep references are followed; a schema that refers to itself ends there.
 const DEPTH_MAX: usize = 16;
@@ -17,7 +17,7 @@ pub fn declared(schema: &Value) -> Value {
     convert(schema, definitions, 0)
 }
 
-fn convert(schema: &Value, definitions: &Map<String, Value>, depth: usize) -> Value {
+fn convert(schema: &Value, definitions: &Map, depth: usize) -> Value {
     let Value::Object(given) = schema else {
         return json!({});
     };
@@ -61,7 +61,7 @@ fn convert(schema: &Value, definitions: &Map<String, Value>, depth: usize) -> Va
 }
 
 /// `["string", "null"]` is a string that may be null.
-fn put_type(out: &mut Map<String, Value>, kind: &Value) {
+fn put_type(out: &mut Map, kind: &Value) {
     let Value::Array(kinds) = kind else {
         out.insert("type".to_owned(), kind.clone());
         return;
@@ -82,12 +82,7 @@ fn put_type(out: &mut Map<String, Value>, kind: &Value) {
     }
 }
 
-fn put_any(
-    out: &mut Map<String, Value>,
-    given: &Value,
-    definitions: &Map<String, Value>,
-    depth: usize,
-) {
+fn put_any(out: &mut Map, given: &Value, definitions: &Map, depth: usize) {
     let given = given.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut real: Vec<Value> = given
         .iter()

@@ -1,6 +1,6 @@
 //! From the events of streamGenerateContent to the hub's chunks.
 
-use serde_json::{Value, json};
+use crate::dialect::value::{Value, json};
 
 use super::response::Parts;
 use super::{error, finish_reason, usage};
@@ -42,8 +42,7 @@ impl Events {
 
     /// Takes the data of one event.
     pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        let event: Value =
-            serde_json::from_slice(data).map_err(|error| unreadable(self.label, error))?;
+        let event: Value = Value::read(data).map_err(|error| unreadable(self.label, error))?;
         if let Some(error) = event.get("error") {
             return Err(error::in_stream(error));
         }

@@ -1,6 +1,6 @@
 //! Google's counters.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use crate::dialect::usage::Usage;
 
@@ -53,7 +53,7 @@ pub fn to_hub(usage: &Value, searches: u64) -> (Usage, Value) {
 }
 
 /// `[{"modality": "TEXT", "tokenCount": 3}]` as `{"text_tokens": 3}`.
-fn by_modality(list: &Value) -> Map<String, Value> {
+fn by_modality(list: &Value) -> Map {
     let mut out = Map::new();
     for entry in list.as_array().into_iter().flatten() {
         let Some(kind) = entry["modality"].as_str() else {

@@ -1,6 +1,6 @@
 //! From the hub to a chat or generate request.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use crate::dialect::hub::{Call, arguments_of, calls_of, data_url, image_url, text_of};
 
@@ -27,7 +27,7 @@ const OPTIONS: &[&str] = &[
 ];
 
 /// A request to `/api/chat`.
-pub fn chat(mut call: Call) -> Map<String, Value> {
+pub fn chat(mut call: Call) -> Map {
     let messages = call.messages.iter().map(message).collect();
     let mut body = shared(&mut call);
     body.insert("messages".to_owned(), messages);
@@ -36,7 +36,7 @@ pub fn chat(mut call: Call) -> Map<String, Value> {
 }
 
 /// A request to `/api/generate`, with the conversation as one prompt.
-pub fn generate(mut call: Call) -> Map<String, Value> {
+pub fn generate(mut call: Call) -> Map {
     let mut prompt = String::new();
     let mut images = Vec::new();
     for message in &call.messages {
@@ -57,7 +57,7 @@ pub fn generate(mut call: Call) -> Map<String, Value> {
     body
 }
 
-fn shared(call: &mut Call) -> Map<String, Value> {
+fn shared(call: &mut Call) -> Map {
     let mut options = Map::new();
     for (name, value) in [
         ("num_predict", call.take_max_tokens()),

@@ -1,12 +1,12 @@
 //! From a whole answer to the hub.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use crate::dialect::hub::{Stamp, choice, completion, spaced_json, tool_call};
 use crate::dialect::usage::Usage;
 
 /// Translates an answer of chat or generate.
-pub fn translate(answer: &Value, stamp: &Stamp) -> (Map<String, Value>, Usage) {
+pub fn translate(answer: &Value, stamp: &Stamp) -> (Map, Usage) {
     let message = &answer["message"];
     let text = message["content"].as_str().or(answer["response"].as_str());
     let mut hub = json!({"role": "assistant", "content": text.unwrap_or_default()});
@@ -70,7 +70,7 @@ pub(super) fn usage_to_hub(answer: &Value) -> (Usage, Value) {
 }
 
 /// The hub's answer to embeddings.
-pub fn embeddings(answer: &Value, model: &str) -> Option<(Map<String, Value>, Usage)> {
+pub fn embeddings(answer: &Value, model: &str) -> Option<(Map, Usage)> {
     let vectors = answer["embeddings"].as_array()?;
     let data = vectors
         .iter()

@@ -1,6 +1,6 @@
 //! From the lines of a stream to the hub's chunks.
 
-use serde_json::{Value, json};
+use crate::dialect::value::{Value, json};
 
 use super::response::{calls_to_hub, finish_reason, usage_to_hub};
 use crate::dialect::hub::{ChunkWriter, Delta, Stamp, ToolDelta, unreadable};
@@ -33,8 +33,7 @@ impl Events {
 
     /// Takes a line.
     pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        let event: Value =
-            serde_json::from_slice(data).map_err(|error| unreadable("Ollama", error))?;
+        let event: Value = Value::read(data).map_err(|error| unreadable("Ollama", error))?;
         if let Some(error) = event.get("error") {
             return Err(unreadable("Ollama", error));
         }

@@ -1,6 +1,6 @@
 //! Requests and whole answers.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use crate::error::{ErrorClass, GatewayError};
 
@@ -18,7 +18,7 @@ const LEFT_OUT: &[&str] = &[
 ];
 
 /// The hub's request for a Responses request.
-pub fn to_chat(mut request: Map<String, Value>) -> Result<Map<String, Value>, GatewayError> {
+pub fn to_chat(mut request: Map) -> Result<Map, GatewayError> {
     if request
         .get("previous_response_id")
         .is_some_and(Value::is_string)
@@ -57,7 +57,7 @@ pub fn to_chat(mut request: Map<String, Value>) -> Result<Map<String, Value>, Ga
         chat.insert("stream_options".to_owned(), json!({"include_usage": true}));
     }
     for name in LEFT_OUT {
-        request.remove(*name);
+        request.remove(name);
     }
     request.remove("previous_response_id");
     chat.extend(request);
@@ -140,7 +140,7 @@ fn answer_format(format: &Value) -> Option<Value> {
     }
 }
 
-fn tools(request: &mut Map<String, Value>, chat: &mut Map<String, Value>) {
+fn tools(request: &mut Map, chat: &mut Map) {
     let mut tools = Vec::new();
     if let Some(Value::Array(given)) = request.remove("tools") {
         for tool in given {

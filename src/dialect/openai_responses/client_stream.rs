@@ -1,6 +1,6 @@
 //! The hub's chunks as the events of a Responses stream.
 
-use serde_json::{Value, json};
+use crate::dialect::value::{Value, json};
 
 use super::client::{call_item, message_item, reasoning_item, response, usage};
 

@@ -1,6 +1,6 @@
 //! Replicate's predictions: a prompt goes in, pieces of text come out of a job that is looked at again and again.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use crate::dialect::bedrock_converse::invoke::llama_prompt;
 use crate::dialect::hub::{Call, ChunkWriter, Stamp, choice, completion, text_of, unreadable};
@@ -67,7 +67,7 @@ pub fn standing(prediction: &Value) -> Standing {
 /// What an output's pieces say so far.
 fn output(prediction: &Value) -> String {
     match &prediction["output"] {
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.to_string(),
         Value::Array(pieces) => pieces.iter().filter_map(Value::as_str).collect(),
         _ => String::new(),
     }
@@ -85,7 +85,7 @@ fn count(prediction: &Value) -> Usage {
 }
 
 /// The hub's answer to a prediction that is done.
-pub fn answer(prediction: &Value, stamp: &Stamp) -> (Map<String, Value>, Usage) {
+pub fn answer(prediction: &Value, stamp: &Stamp) -> (Map, Usage) {
     let counted = count(prediction);
     let message = json!({"role": "assistant", "content": output(prediction)});
     let body = completion(
@@ -107,7 +107,7 @@ fn usage_to_hub(counted: &Usage) -> Value {
 /// The error of a prediction that did not succeed.
 pub fn failed(prediction: &Value) -> GatewayError {
     let why = match &prediction["error"] {
-        Value::String(why) => why.clone(),
+        Value::String(why) => why.to_string(),
         _ => "no reason is given".to_owned(),
     };
     let status = prediction["status"].as_str().unwrap_or("unknown");
@@ -138,7 +138,7 @@ impl Looks {
     /// Takes one look.
     pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
         let prediction: Value =
-            serde_json::from_slice(data).map_err(|error| unreadable("Replicate", error))?;
+            Value::read(data).map_err(|error| unreadable("Replicate", error))?;
         let standing = standing(&prediction);
         if standing == Standing::Failed {
             return Err(failed(&prediction));

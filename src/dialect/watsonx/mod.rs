@@ -1,13 +1,13 @@
 //! IBM watsonx.ai where it is not OpenAI's chat: text generation by prompt, and embeddings.
 
-use serde_json::{Map, Value, json};
+use crate::dialect::value::{Map, Value, json};
 
 use crate::dialect::hub::{Call, ChunkWriter, Stamp, choice, completion, text_of, unreadable};
 use crate::dialect::usage::Usage;
 use crate::error::GatewayError;
 
 /// A request for text.
-pub fn generation(mut call: Call) -> Map<String, Value> {
+pub fn generation(mut call: Call) -> Map {
     let texts: Vec<String> = call
         .messages
         .iter()
@@ -37,7 +37,7 @@ pub fn generation(mut call: Call) -> Map<String, Value> {
 }
 
 /// A request for embeddings.
-pub fn embeddings(mut call: Call) -> Map<String, Value> {
+pub fn embeddings(mut call: Call) -> Map {
     let texts = match call.take("input") {
         Some(texts @ Value::Array(_)) => texts,
         Some(one) => json!([one]),
@@ -101,8 +101,8 @@ fn usage_to_hub(counted: &Usage) -> Value {
 }
 
 /// The hub's answer to generated text.
-pub fn generated(reply: &Value, stamp: &Stamp) -> Option<(Map<String, Value>, Usage)> {
-    let result = reply["results"].get(0)?;
+pub fn generated(reply: &Value, stamp: &Stamp) -> Option<(Map, Usage)> {
+    let result = reply["results"].item(0)?;
     let counted = count(result);
     let message = json!({"role": "assistant", "content": result["generated_text"]});
     let ended = reason(&result["stop_reason"]);
@@ -115,7 +115,7 @@ pub fn generated(reply: &Value, stamp: &Stamp) -> Option<(Map<String, Value>, Us
 }
 
 /// The hub's answer to embeddings.
-pub fn embedded(reply: &Value, model: &str) -> Option<(Map<String, Value>, Usage)> {
+pub fn embedded(reply: &Value, model: &str) -> Option<(Map, Usage)> {
     let results = reply["results"].as_array()?;
     let data: Vec<Value> = results
         .iter()
@@ -162,8 +162,7 @@ impl TextEvents {
 
     /// Takes an event.
     pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        let event: Value =
-            serde_json::from_slice(data).map_err(|error| unreadable("Watsonx", error))?;
+        let event: Value = Value::read(data).map_err(|error| unreadable("Watsonx", error))?;
         if event["errors"].is_array() {
             return Err(unreadable("Watsonx", &event["errors"]));
         }
