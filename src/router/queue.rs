@@ -45,10 +45,24 @@ pub struct GroupQueue {
 /// What one shard publishes of its own waiters.
 #[derive(Debug)]
 struct Front {
-    /// The foremost that has not tried since the last release; else the foremost of all.
-    place: AtomicU64,
-    /// Up to which release all of the shard's waiters have tried.
-    tried: AtomicU64,
+    /// The foremost of all.
+    first: AtomicU64,
+    /// The foremost that has not tried since the release `as_of`.
+    untried: AtomicU64,
+    /// The release that `untried` is true of; after a later one everybody may try again.
+    as_of: AtomicU64,
+}
+
+impl Front {
+    /// The place of the shard's waiter who goes first after that release.
+    fn foremost(&self, release: u64) -> u64 {
+        // Written last by `publish`: whoever sees it sees what it belongs to, or something newer.
+        if self.as_of.load(Ordering::Acquire) >= release {
+            self.untried.load(Ordering::Acquire)
+        } else {
+            self.first.load(Ordering::Acquire)
+        }
+    }
 }
 
 impl GroupQueue {
@@ -56,8 +70,9 @@ impl GroupQueue {
     #[must_use]
     pub fn new(shards: usize) -> GroupQueue {
         let front = || Front {
-            place: AtomicU64::new(NOBODY),
-            tried: AtomicU64::new(0),
+            first: AtomicU64::new(NOBODY),
+            untried: AtomicU64::new(NOBODY),
+            as_of: AtomicU64::new(0),
         };
         GroupQueue {
             tickets: AtomicU64::new(0),
@@ -112,8 +127,7 @@ impl GroupQueue {
     pub fn next_shard(&self) -> Option<usize> {
         let releases = self.releases.load(Ordering::Acquire);
         let fronts = self.shards.iter().enumerate();
-        let untried = fronts.filter(|(_, front)| front.tried.load(Ordering::Acquire) < releases);
-        let places = untried.map(|(shard, front)| (front.place.load(Ordering::Acquire), shard));
+        let places = fronts.map(|(shard, front)| (front.foremost(releases), shard));
         places
             .filter(|(place, _)| *place != NOBODY)
             .min()
@@ -122,10 +136,8 @@ impl GroupQueue {
 
     fn is_behind(&self, place: Place) -> bool {
         let releases = self.releases.load(Ordering::Acquire);
-        self.shards.iter().any(|front| {
-            front.place.load(Ordering::Acquire) < place.0
-                && front.tried.load(Ordering::Acquire) < releases
-        })
+        let mut fronts = self.shards.iter();
+        fronts.any(|front| front.foremost(releases) < place.0)
     }
 
     fn publish(&self, shard: usize, waiters: &[Waiter]) {
@@ -137,14 +149,11 @@ impl GroupQueue {
             let those = waiters
                 .iter()
                 .filter(move |waiter| all || waiter.tried < releases);
-            those.map(|waiter| waiter.place.0).min()
+            those.map(|waiter| waiter.place.0).min().unwrap_or(NOBODY)
         };
-        let (place, tried) = match places(false) {
-            Some(place) => (place, 0),
-            None => (places(true).unwrap_or(NOBODY), releases),
-        };
-        front.tried.store(tried, Ordering::Release);
-        front.place.store(place, Ordering::Release);
+        front.first.store(places(true), Ordering::Release);
+        front.untried.store(places(false), Ordering::Release);
+        front.as_of.store(releases, Ordering::Release);
     }
 }
 
@@ -217,7 +226,12 @@ impl Live {
             return true;
         };
         let releases = queue.releases.load(Ordering::Acquire);
-        if waiter.tried >= releases || queue.is_behind(waiter.place) {
+        if waiter.tried >= releases {
+            return false;
+        }
+        if queue.is_behind(waiter.place) {
+            // Somebody came before it; it is named again when that one has tried.
+            waiter.told = waiter.tried;
             return false;
         }
         waiter.tried = releases;
@@ -337,6 +351,32 @@ mod tests {
         assert_eq!(live.woken(Micros(0)), Some(picky));
         assert!(!live.take_turn(&group, other));
         assert!(live.take_turn(&group, picky));
+    }
+
+    #[test]
+    fn after_a_release_all_go_in_order_again() {
+        let group = group(2);
+        let (a, b) = (Live::new(0), Live::new(1));
+        let first = a.enqueue(&group, 0, 10).expect("room");
+        let last = a.enqueue(&group, 2, 10).expect("room");
+        let middle = b.enqueue(&group, 1, 10).expect("room");
+        assert!(a.take_turn(&group, first));
+        a.end_turn(&group);
+        assert_eq!(b.woken(Micros(0)), Some(middle));
+        // Before it has had its try, a slot comes free: the first one may try again.
+        group.queue.release();
+        assert!(!b.take_turn(&group, middle), "the first goes before it");
+        assert_eq!(a.woken(Micros(0)), Some(first));
+        assert!(a.take_turn(&group, first));
+        a.end_turn(&group);
+        assert!(!a.take_turn(&group, last));
+        assert_eq!(b.woken(Micros(0)), Some(middle), "named again");
+        assert!(b.take_turn(&group, middle));
+        b.end_turn(&group);
+        assert_eq!(a.woken(Micros(0)), Some(last));
+        assert!(a.take_turn(&group, last));
+        a.end_turn(&group);
+        assert!(group.queue.admits_newcomer(9, Micros(0)), "all have tried");
     }
 
     #[test]
