@@ -89,12 +89,9 @@ fn serve(
     let (snapshot, read) = source.build(&lasting, 1).map_err(Failure::Input)?;
     let tls = server_tls(&args)?;
     let debug = args.debug || args.detailed_debug;
-    let (log, writer) = Log::start(
-        snapshot.settings.json_logs,
-        snapshot.settings.verbose,
-        debug,
-    )
-    .map_err(|error| format!("no thread for the log: {error}"))?;
+    let (log, writer) =
+        Log::start(debug).map_err(|error| format!("no thread for the log: {error}"))?;
+    snapshot.settings.configure(&log);
     crate::observe::panics::report_to(&log);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -115,7 +112,7 @@ fn serve(
         stats: Stats::default(),
         tls,
         probe_token: probe_token.clone(),
-        started: began,
+        started: lasting.started,
         fleet_away: Arc::default(),
     });
     let fleet_away = shared.fleet_away.clone();

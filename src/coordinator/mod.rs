@@ -63,7 +63,8 @@ pub struct Lasting {
     /// What providers and deployments have cost.
     pub spenders: Meters,
     registry: Mutex<Registry>,
-    started: Instant,
+    /// When the clock of the router began, the coordinator's and the shards' alike.
+    pub started: Instant,
 }
 
 impl Lasting {
@@ -114,7 +115,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// The router's clock, within some milliseconds of the shards'.
+    /// The router's clock: the shards'.
     pub fn now(&self) -> Micros {
         let elapsed = self.lasting.started.elapsed().as_micros();
         Micros(u64::try_from(elapsed).unwrap_or(u64::MAX))

@@ -151,8 +151,7 @@ impl Control {
             version,
             warnings: read.warnings.clone(),
         };
-        self.log
-            .configure(snapshot.settings.json_logs, snapshot.settings.verbose);
+        snapshot.settings.configure(&self.log);
         self.publish(Arc::new(snapshot));
         for warning in &report.warnings {
             log!(self.log, Warn, "config", what = warning);

@@ -135,6 +135,8 @@ struct Shared {
     dropped: AtomicU64,
     json: AtomicBool,
     verbose: AtomicBool,
+    /// The router's debug lines are wanted.
+    router: AtomicBool,
     /// Asked for on the command line.
     always_verbose: bool,
     stop: AtomicBool,
@@ -153,20 +155,17 @@ pub struct LogWriter {
 }
 
 impl Log {
-    /// Starts the writer, which writes to standard error. `always_verbose`: whatever a reload says.
+    /// Starts the writer, which writes to standard error. `always_verbose`: whatever the settings say.
     ///
     /// # Errors
     /// When no thread can be had.
-    pub fn start(
-        json: bool,
-        verbose: bool,
-        always_verbose: bool,
-    ) -> std::io::Result<(Log, LogWriter)> {
+    pub fn start(always_verbose: bool) -> std::io::Result<(Log, LogWriter)> {
         let shared = Arc::new(Shared {
             lines: ArrayQueue::new(LINES_MAX),
             dropped: AtomicU64::new(0),
-            json: AtomicBool::new(json),
-            verbose: AtomicBool::new(verbose || always_verbose),
+            json: AtomicBool::new(false),
+            verbose: AtomicBool::new(always_verbose),
+            router: AtomicBool::new(always_verbose),
             always_verbose,
             stop: AtomicBool::new(false),
         });
@@ -185,9 +184,12 @@ impl Log {
         ))
     }
 
-    /// Sets what a reload may change; the command line's `--debug` stays.
-    pub fn configure(&self, json: bool, verbose: bool) {
+    /// Sets what a reload may change; the command line's `--debug` stays. `router`: the router's debug
+    /// lines alone.
+    pub fn configure(&self, json: bool, verbose: bool, router: bool) {
         let verbose = verbose || self.shared.always_verbose;
+        let router = router || verbose;
+        self.shared.router.store(router, Ordering::Relaxed);
         self.shared.json.store(json, Ordering::Relaxed);
         self.shared.verbose.store(verbose, Ordering::Relaxed);
     }
@@ -197,11 +199,27 @@ impl Log {
         self.shared.verbose.load(Ordering::Relaxed)
     }
 
+    /// The router's debug lines are wanted (`router_settings.debug_level`).
+    pub fn is_router_verbose(&self) -> bool {
+        self.shared.router.load(Ordering::Relaxed)
+    }
+
+    /// Hands over a debug line of the router.
+    pub fn router_line(&self, event: &'static str, fields: Vec<(&'static str, Cow<'static, str>)>) {
+        if self.is_router_verbose() {
+            self.push(Line::new(Level::Debug, event, fields));
+        }
+    }
+
     /// Hands a line to the writer; when its queue is full the line is dropped and counted.
     pub fn line(&self, line: Line) {
         if line.level == Level::Debug && !self.is_verbose() {
             return;
         }
+        self.push(line);
+    }
+
+    fn push(&self, line: Line) {
         if self.shared.lines.push(line).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }

@@ -104,20 +104,28 @@ impl Decisions {
 
     /// All that are kept, in no order.
     pub fn all(&self) -> impl Iterator<Item = Decision> {
-        self.ring.iter().filter_map(|(at, what)| {
-            let (at, word) = (at.load(Ordering::Relaxed), what.load(Ordering::Relaxed));
-            let count = |from: u32| ((word >> from) & ((1 << COUNT_BITS) - 1)) as u16;
-            let why = (word >> MARK_BITS) & 15;
-            (at > 0).then(|| Decision {
-                at: Micros(at),
-                mark: (word & ((1 << MARK_BITS) - 1)) as u32,
-                why: WHYS.get(why as usize).copied().unwrap_or(Why::Strategy),
-                candidates: count(MARK_BITS + 4),
-                cooling: count(MARK_BITS + 4 + COUNT_BITS),
-                full: count(MARK_BITS + 4 + 2 * COUNT_BITS),
-            })
-        })
+        self.ring.iter().filter_map(read)
     }
+
+    /// The last one.
+    pub fn last(&self) -> Option<Decision> {
+        let next = self.next.load(Ordering::Relaxed) as usize;
+        read(self.ring.get((next + KEPT - 1) % KEPT)?)
+    }
+}
+
+fn read((at, what): &(AtomicU64, AtomicU64)) -> Option<Decision> {
+    let (at, word) = (at.load(Ordering::Relaxed), what.load(Ordering::Relaxed));
+    let count = |from: u32| ((word >> from) & ((1 << COUNT_BITS) - 1)) as u16;
+    let why = (word >> MARK_BITS) & 15;
+    (at > 0).then(|| Decision {
+        at: Micros(at),
+        mark: (word & ((1 << MARK_BITS) - 1)) as u32,
+        why: WHYS.get(why as usize).copied().unwrap_or(Why::Strategy),
+        candidates: count(MARK_BITS + 4),
+        cooling: count(MARK_BITS + 4 + COUNT_BITS),
+        full: count(MARK_BITS + 4 + 2 * COUNT_BITS),
+    })
 }
 
 #[cfg(test)]
@@ -139,6 +147,7 @@ mod tests {
         let mut all: Vec<Decision> = decisions.all().collect();
         all.sort_by_key(|decision| decision.at);
         assert_eq!(all.len(), 100);
+        assert_eq!(decisions.last().map(|last| last.at), Some(Micros(250)));
         assert_eq!(
             all[0],
             Decision {

@@ -406,10 +406,27 @@ fn is_left(
     let cooling = live.cooling_until();
     if cooling > *now {
         tally.cooling += 1;
-        tally.opens(cooling);
+        tally.opens(returns(search, deployment, cooling));
         return false;
     }
     !deployment.limited || has_room(search, deployment, tally)
+}
+
+/// When a deployment can take a call again that cools down: not before its limits have room either.
+fn returns(search: &Search<'_>, deployment: &Deployment, cooling: Micros) -> Micros {
+    let (live, now) = (&deployment.live, search.now);
+    let mut at = cooling;
+    if deployment.rpm_binds && !live.requests.has_room(1, now) {
+        at = at.max(live.requests.ends(now));
+    }
+    if deployment.tpm_binds
+        && !live
+            .tokens
+            .has_room(expected_tokens(search, deployment), now)
+    {
+        at = at.max(live.tokens.ends(now));
+    }
+    at
 }
 
 fn has_room(search: &Search<'_>, deployment: &Deployment, tally: &mut Tally) -> bool {

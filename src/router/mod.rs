@@ -91,6 +91,8 @@ pub struct Group {
     /// What shards know of it together.
     pub live: Arc<GroupLive>,
     pattern: Option<Pattern>,
+    /// Its pattern stands for names without a slash only.
+    bare: bool,
     has_default: bool,
     /// Its deployments as candidates without a flaw, where all have the same order and no limit:
     /// what a choice begins with when nothing is the matter with any of them.
@@ -168,7 +170,7 @@ impl Router {
     fn add_deployment(&mut self, spec: DeploymentSpec, registry: &mut Registry) {
         let group = match self.names.get(spec.group.as_str()) {
             Some(Resolution::Group(group)) => *group,
-            _ => self.add_group(&spec.group, registry),
+            _ => self.add_group(&spec.group, spec.bare, registry),
         };
         let ix = DeploymentIx(self.deployments.len() as u32);
         let is_default = spec.tags.iter().any(|tag| tag == "default");
@@ -202,7 +204,7 @@ impl Router {
         });
     }
 
-    fn add_group(&mut self, name: &str, registry: &mut Registry) -> GroupIx {
+    fn add_group(&mut self, name: &str, bare: bool, registry: &mut Registry) -> GroupIx {
         let ix = GroupIx(self.groups.len() as u32);
         let pattern = Pattern::parse(name);
         if pattern.is_some() {
@@ -215,6 +217,7 @@ impl Router {
             deployments: Vec::new(),
             live: registry.group(name),
             pattern,
+            bare,
             has_default: false,
             alike: None,
             lives: Vec::new(),
@@ -317,12 +320,12 @@ impl Router {
         if let Some(found) = self.names.get(name) {
             return found.clone();
         }
+        let has_provider = name.contains('/');
         for ix in &self.patterns {
-            let captures = self
-                .group(*ix)
-                .pattern
-                .as_ref()
-                .and_then(|p| p.captures(name));
+            let group = self.group(*ix);
+            let pattern = group.pattern.as_ref();
+            let pattern = pattern.filter(|_| !(group.bare && has_provider));
+            let captures = pattern.and_then(|pattern| pattern.captures(name));
             if let Some(captures) = captures {
                 return Resolution::Pattern(*ix, captures);
             }

@@ -68,6 +68,8 @@ pub struct DeploymentSpec {
     pub lacks: Needs,
     /// Whether the provider caches prompts (for `prompt_caching` affinity).
     pub caches_prompts: bool,
+    /// Its pattern stands for names without a provider (`gpt-4o`, not `openai/gpt-4o`) only.
+    pub bare: bool,
 }
 
 /// One `model_group_alias` entry.

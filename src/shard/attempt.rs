@@ -19,7 +19,7 @@ use super::call::Call;
 use super::exchange;
 use super::midstream::Sent;
 use super::request::gone;
-use super::{Shard, answer, dress, fault, hedge, respond};
+use super::{Shard, answer, dress, explain, fault, hedge, respond};
 use crate::dialect::scan::Scan;
 use crate::error::{ErrorClass, Fault, GatewayError};
 use crate::router::affinity;
@@ -245,6 +245,9 @@ impl Work<'_> {
         let index = attempt.deployment.0 as usize;
         self.call.route.deployment = Some(index);
         note_route(self.call, journey);
+        if self.shard.shared.log.is_router_verbose() {
+            explain::chosen(self, journey, attempt);
+        }
         if journey.attempted_fallbacks() > 0
             && let Err(error) = super::callers::may_fall_back(self.call, index)
         {
@@ -353,6 +356,11 @@ impl Work<'_> {
         drop(rng);
         self.shard.wake_waiters();
         note_route(self.call, journey);
+        if let Err(error) = &result
+            && self.shard.shared.log.is_router_verbose()
+        {
+            explain::failed(self, attempt, error);
+        }
         result
     }
 

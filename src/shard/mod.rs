@@ -13,6 +13,7 @@ mod callers;
 mod credential;
 mod dress;
 mod exchange;
+mod explain;
 mod fault;
 mod google;
 mod hedge;

@@ -446,7 +446,7 @@ fn sendable(work: &Work<'_>, found: &Found<'_>) -> Result<Sendable, GatewayError
             let is_ours = |(own, _): &&(String, String)| own.as_bytes().eq_ignore_ascii_case(name);
             match route.headers.iter().position(|own| is_ours(&own)) {
                 // The client says which version of the API it speaks.
-                Some(at) if name.to_ascii_lowercase().starts_with(b"anthropic-") => {
+                Some(at) if says_version(name) => {
                     route.headers.remove(at);
                 }
                 Some(_) => continue,
@@ -470,6 +470,12 @@ fn sendable(work: &Work<'_>, found: &Found<'_>) -> Result<Sendable, GatewayError
     pieces.push(head);
     pieces.push_shared(&work.bytes, work.body_range());
     Ok(Sendable::Many(pieces))
+}
+
+/// Headers by which a client says which version of a provider's API it speaks.
+fn says_version(name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with(b"anthropic-") || name == b"openai-beta"
 }
 
 fn header_bytes(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {

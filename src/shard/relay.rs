@@ -118,6 +118,19 @@ impl Relay {
         }
     }
 
+    /// The id of the answer, where what is ready begins with the event that says it: a later request of
+    /// the Responses API may go on from there.
+    pub(super) fn answer_id(&self, operation: Operation) -> Option<String> {
+        if operation != Operation::Responses || !self.has_output() {
+            return None;
+        }
+        let ready = &self.out[CHUNK_PREFIX_BYTES_MAX..];
+        let start = memchr::memmem::find(ready, b"data: ")? + b"data: ".len();
+        let end = start + memchr::memchr(b'\n', &ready[start..])?;
+        let event: serde_json::Value = serde_json::from_slice(&ready[start..end]).ok()?;
+        event["response"]["id"].as_str().map(str::to_owned)
+    }
+
     /// Keeps a failure until what is ready has gone out.
     pub(super) fn fail_later(&mut self, error: GatewayError) {
         self.failure = Some(error);

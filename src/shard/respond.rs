@@ -214,6 +214,9 @@ async fn send_stream(
     if work.sent.is_none() {
         work.forget_request();
     }
+    if work.call.snapshot.router.settings().ties.answer {
+        work.call.bill.answer_id = relay.answer_id(work.asked.operation);
+    }
     relay.arm_probe(work.connection);
     work.call.bill.first_token = work.call.began.elapsed();
     let mut failed = None;

@@ -21,7 +21,7 @@ use super::body::{Asked, Content};
 use super::call::Call;
 use super::exchange::{self, Answered, Failed};
 use super::request::gone;
-use super::{Shard, answer, body, callers, dress, fault, ledger, relay, respond};
+use super::{Shard, answer, body, callers, dress, explain, fault, ledger, relay, respond};
 use crate::dialect::usage::Usage;
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::Operation;
@@ -318,6 +318,10 @@ async fn one(
     let index = attempt.deployment.0 as usize;
     work.call.route.deployment = Some(index);
     note_route(work.call, journey);
+    let tells = shard.shared.log.is_router_verbose();
+    if tells {
+        explain::chosen(work, journey, attempt);
+    }
     let mut deployment = &snapshot.deployments[index];
     let dressed;
     let mut refused = match journey.attempted_fallbacks() {
@@ -359,20 +363,29 @@ async fn one(
         }
         Err(failed) => {
             let error = failed.unwrap_or_else(relay::late);
-            let mut outcome = attempt::failed(&error, false);
-            if let Some(own) = &work.asked.own
-                && dress::excused(&error, own)
-                && let Outcome::Failure { class, status, .. } = &mut outcome
-            {
-                (*class, *status) = (FailureClass::BadRequest, Some(400));
+            note_failure(work, journey, &error);
+            if tells {
+                explain::failed(work, attempt, &error);
             }
-            let mut rng = shard.rng.borrow_mut();
-            journey.finished(outcome, router, &shard.live, shard.now(), &mut rng);
-            drop(rng);
-            shard.wake_waiters();
             Err(error)
         }
     }
+}
+
+/// Tells the journey that its attempt failed.
+fn note_failure(work: &Work<'_, Nobody>, journey: &mut Journey, error: &GatewayError) {
+    let (shard, router) = (work.shard, &work.call.snapshot.router);
+    let mut outcome = attempt::failed(error, false);
+    if let Some(own) = &work.asked.own
+        && dress::excused(error, own)
+        && let Outcome::Failure { class, status, .. } = &mut outcome
+    {
+        (*class, *status) = (FailureClass::BadRequest, Some(400));
+    }
+    let mut rng = shard.rng.borrow_mut();
+    journey.finished(outcome, router, &shard.live, shard.now(), &mut rng);
+    drop(rng);
+    shard.wake_waiters();
 }
 
 /// Sends the first usable answer; the other calls are closed.

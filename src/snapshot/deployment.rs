@@ -42,6 +42,8 @@ pub struct Deployment {
     pub meter: Meter,
     /// What may be spent there, alone and with its provider's others.
     pub spend_limits: Vec<SpendLimit>,
+    /// Nobody wrote its entry (`pass_through_all_models`): it is in no list.
+    pub implied: bool,
     /// A canned answer: no upstream is called.
     pub mock: Option<Value>,
     /// Response headers that are the same for each of its answers.
@@ -125,6 +127,7 @@ impl Deployment {
             api_base: public_base(&target),
             meter,
             spend_limits: Vec::new(),
+            implied: false,
             mock: entry.mock_response().cloned(),
             answer_headers,
             unusable,

@@ -7,6 +7,7 @@ mod budgets;
 mod contracts;
 mod credential;
 mod deployment;
+mod implied;
 mod passage;
 mod routing;
 mod settings;
@@ -83,8 +84,10 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
     let (verify, _) = config.upstream_verification();
     let contracts = contracts::Contracts::from_config(config);
     let mut warnings = Vec::new();
+    let implied = implied::entries(config, &env);
     let builder = Builder {
         config,
+        implied: &implied,
         lasting,
         env: &env,
         contracts: (verify, &contracts),
@@ -109,7 +112,9 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
                 .to_owned(),
         );
     }
-    let public_models = public_models(config, &entries);
+    let own = entries.iter().zip(&deployments);
+    let own = own.filter(|(_, made)| !made.implied);
+    let public_models = public_models(config, own.map(|(entry, _)| entry.model_name.clone()));
     Ok(Snapshot {
         version,
         steers: !settings.model_alias_map.is_empty()
@@ -128,6 +133,8 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
 /// What deployments are made of.
 struct Builder<'a> {
     config: &'a Config,
+    /// Entries that nobody wrote, behind the others.
+    implied: &'a [ModelEntry],
     lasting: &'a Lasting,
     env: &'a dyn Fn(&str) -> Option<String>,
     contracts: (bool, &'a contracts::Contracts),
@@ -143,7 +150,8 @@ impl<'a> Builder<'a> {
         let mut deployments = Vec::with_capacity(self.config.models.len());
         let mut entries = Vec::with_capacity(self.config.models.len());
         let environment = (self.env)("LITELLM_ENVIRONMENT");
-        for (at, entry) in self.config.models.iter().enumerate() {
+        let written = self.config.models.len();
+        for (at, entry) in self.config.models.iter().chain(self.implied).enumerate() {
             let place = format!(
                 "{}:{}: model_list[{at}] ({})",
                 entry.at.line, entry.at.column, entry.model_name
@@ -155,7 +163,9 @@ impl<'a> Builder<'a> {
             errors.extend(routing::bad_tag_pattern(entry).map(|why| format!("{place}: {why}")));
             let defaults = &self.config.router.default_litellm_params;
             match Deployment::build(entry, defaults, self.lasting, self.env, self.contracts) {
+                Ok(made) if at >= written && made.unusable.is_some() => {}
                 Ok(mut deployment) => {
+                    deployment.implied = at >= written;
                     deployment.spend_limits =
                         budgets::of_deployment(self.config, entry, &deployment, self.lasting);
                     if let Some(why) = &deployment.unusable {
@@ -211,8 +221,7 @@ fn access_groups(entries: &[&ModelEntry]) -> HashMap<String, BTreeSet<String>> {
 }
 
 /// Group names and visible aliases; a bare `*` is no name.
-fn public_models(config: &Config, entries: &[&ModelEntry]) -> BTreeSet<String> {
-    let groups = entries.iter().map(|entry| entry.model_name.clone());
+fn public_models(config: &Config, groups: impl Iterator<Item = String>) -> BTreeSet<String> {
     let aliases = config.model_group_alias().into_iter();
     let shown = aliases
         .filter(|(_, alias)| !alias.hidden)

@@ -463,6 +463,14 @@ impl Maker<'_> {
                 }
             }
         }
+        for (_, passage) in made
+            .iter_mut()
+            .filter(|(own, _)| *own == Family::Assistants)
+        {
+            // OpenAI refuses threads without it; a client's own word wins.
+            let beta = ("openai-beta".to_owned(), "assistants=v2".to_owned());
+            passage.way.headers.push(beta);
+        }
         made
     }
 

@@ -75,6 +75,7 @@ fn deployment(config: &Config, entry: &ModelEntry, made: &Deployment) -> Deploym
         context_window: window.or(known.input_window()),
         lacks: lacks(entry),
         caches_prompts: flag(entry, "supports_prompt_caching") == Some(true),
+        bare: made.implied && !entry.model_name.contains('/'),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shardgate_config::{Config, ResponseModel, TokenRateLimit};
+use shardgate_config::{Config, DebugLevel, ResponseModel, TokenRateLimit};
 use shardgate_io::{http1, net, pool};
 
 use crate::auth::key::KeyHash;
@@ -115,6 +115,8 @@ pub struct Settings {
     pub json_logs: bool,
     /// `set_verbose`.
     pub verbose: bool,
+    /// `router_settings.debug_level: DEBUG`, or its older name.
+    pub router_verbose: bool,
     /// One log line per request (`access_log`, ours).
     pub access_log: bool,
     /// A prefix of all paths, from SERVER_ROOT_PATH.
@@ -161,6 +163,11 @@ pub struct HealthChecks {
 }
 
 impl Settings {
+    /// Tells the log how to write.
+    pub fn configure(&self, log: &crate::observe::log::Log) {
+        log.configure(self.json_logs, self.verbose, self.router_verbose);
+    }
+
     /// Reads them from a checked configuration.
     ///
     /// # Errors
@@ -267,6 +274,8 @@ impl Settings {
             image_generation_model: general.image_generation_model.clone(),
             json_logs: litellm.json_logs,
             verbose: litellm.set_verbose,
+            router_verbose: config.router.debug_level == DebugLevel::Debug
+                || config.router.set_verbose,
             access_log: general.access_log,
             root_path: root_path(),
             timeout: config.router.timeout,

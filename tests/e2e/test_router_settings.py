@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 import canned
-from gateway import KEY, config, entry
+from gateway import KEY, config, entry, request
 from mock import Answer, Hang, Stream
 
 FAILS = Answer(500, canned.error("down"))
@@ -48,26 +48,30 @@ def test_routing_strategy_simple_shuffle(gateway, upstreams, workers):
     seven, three = upstreams(), upstreams()
     made = config(entry("m", seven, weight=7), entry("m", three, weight=3), router=settings(routing_strategy="simple-shuffle"))
     server = gateway(made, "--num_workers", workers)
-    assert many(server, 2_000) == {200: 2_000}
-    share = len(seven.requests) / 2_000
-    assert 0.66 < share < 0.74, share
+    assert many(server, 10_000) == {200: 10_000}
+    assert len(seven.requests) + len(three.requests) == 10_000
+    share = len(seven.requests) / 10_000
+    assert 0.68 < share < 0.72, share
 
 
-def test_routing_strategy_least_busy(gateway, upstreams):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_routing_strategy_least_busy(gateway, upstreams, workers):
     busy, free = upstreams(), upstreams()
     busy.answer(slow(3))
     free.answer(WELL)
-    server = gateway(config(entry("m", busy), entry("m", free), router=settings(routing_strategy="least-busy")), "--num_workers", 2)
+    server = gateway(config(entry("m", busy), entry("m", free), router=settings(routing_strategy="least-busy")), "--num_workers", workers)
     assert many(server, 200) == {200: 200}
     assert len(busy.requests) <= 40, "one that runs as many calls gets no more"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("stream", [False, True])
-def test_routing_strategy_latency_based_routing(gateway, upstreams, stream):
+def test_routing_strategy_latency_based_routing(gateway, upstreams, stream, workers):
     late, quick = upstreams(), upstreams()
     late.answer(Stream(canned.chat_events(usage=True), first_delay_s=0.3) if stream else slow(0.3))
     quick.answer(Stream(canned.chat_events(usage=True), first_delay_s=0.01) if stream else slow(0.01))
-    server = gateway(config(entry("m", late), entry("m", quick), router=settings(routing_strategy="latency-based-routing")))
+    server = gateway(config(entry("m", late), entry("m", quick), router=settings(routing_strategy="latency-based-routing")),
+                     "--num_workers", workers)
     assert many(server, 100, threads=4, stream=stream) == {200: 100}
     assert len(late.requests) <= 15, len(late.requests)
 
@@ -83,22 +87,24 @@ def test_routing_strategy_args_lowest_latency_buffer(gateway, upstreams):
     assert len(late.requests) >= 25, "both are within the buffer of the fastest"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("strategy", ["usage-based-routing", "usage-based-routing-v2"])
-def test_routing_strategy_usage_based(gateway, upstreams, strategy):
+def test_routing_strategy_usage_based(gateway, upstreams, strategy, workers):
     heavy, light = upstreams(), upstreams()
     usage = {"prompt_tokens": 500, "completion_tokens": 400, "total_tokens": 900}
     heavy.answer(Answer(body={**canned.chat(), "usage": usage}))
     light.answer(Answer(body={**canned.chat(), "usage": {**usage, "prompt_tokens": 60, "completion_tokens": 40}}))
-    server = gateway(config(entry("m", heavy), entry("m", light), router=settings(routing_strategy=strategy)), "--num_workers", 1)
+    server = gateway(config(entry("m", heavy), entry("m", light), router=settings(routing_strategy=strategy)), "--num_workers", workers)
     assert many(server, 100, threads=1) == {200: 100}
     assert 5 <= len(heavy.requests) <= 20, "tokens are shared evenly: about one request in ten"
 
 
-def test_routing_strategy_cost_based_routing(gateway, upstreams):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_routing_strategy_cost_based_routing(gateway, upstreams, workers):
     dear, cheap = upstreams(), upstreams()
     price = lambda each: {"input_cost_per_token": each, "output_cost_per_token": each}
     server = gateway(config(entry("m", dear, info=price(0.002)), entry("m", cheap, info=price(0.001)),
-                            router=settings(routing_strategy="cost-based-routing")))
+                            router=settings(routing_strategy="cost-based-routing")), "--num_workers", workers)
     assert many(server, 40) == {200: 40}
     assert not dear.requests and len(cheap.requests) == 40
 
@@ -156,6 +162,21 @@ def test_default_priority(gateway, upstream):
     assert order == ["running", "first", "default", "late"]
 
 
+def test_the_queue_keeps_its_order_over_many_shards(gateway, upstream):
+    server = gateway(config(entry("m", upstream, max_parallel_requests=1), router=settings()), "--num_workers", 4)
+    upstream.answer(slow(2.5), slow(0.02))
+    # A connection of its own each: all shards have some.
+    raws = [server.connect(30) for _ in range(40)]
+    for number, raw in enumerate(raws):
+        priority = (number * 7) % 5 if number else 0
+        raw.send(request({"model": "m", "messages": [{"role": "user", "content": f"{priority}:{number}"}], "priority": priority}))
+        time.sleep(0.04)
+    assert [raw.answer()[0] for raw in raws] == [200] * 40
+    order = [tuple(map(int, got.json["messages"][0]["content"].split(":"))) for got in upstream.requests]
+    assert len(order) == 40 and order[0] == (0, 0)
+    assert order[1:] == sorted(order[1:]), "by priority, and first come first served within one"
+
+
 def test_polling_interval_is_only_a_ceiling(gateway, upstream):
     upstream.answer(slow(0.1))
     server = gateway(config(entry("m", upstream, max_parallel_requests=1), router=settings(polling_interval=2.0)), "--num_workers", 1)
@@ -176,6 +197,54 @@ def test_a_request_that_waits_too_long_gets_429(gateway, upstream):
     assert answer.status_code == 429 and 0.4 < time.monotonic() - began < 1.5
     assert int(answer.headers["retry-after"]) > 0
     first.join()
+
+
+def test_retry_after_names_the_soonest_return(gateway, upstreams):
+    soon, late = upstreams(), upstreams()
+    for up in (soon, late):
+        up.answer(FAILS)
+    made = config(entry("m", soon, cooldown_time=7), entry("m", late, cooldown_time=50), router=settings(allowed_fails=0))
+    server = gateway(made)
+    many(server, 10, threads=1)
+    answer = server.chat()
+    assert answer.status_code == 429 and 1 <= int(answer.headers["retry-after"]) <= 7
+    made = config(entry("m", soon, rpm=1), entry("m", late, rpm=1, cooldown_time=3), router=settings(allowed_fails=0))
+    soon.reset()
+    late.reset()
+    late.answer(FAILS)
+    server = gateway(made)
+    many(server, 10, threads=1)
+    answer = server.chat()
+    assert answer.status_code == 429
+    assert 50 <= int(answer.headers["retry-after"]) <= 60, "the cooldown ends first, but its window of rpm is used up too"
+
+
+@pytest.mark.parametrize("fault, status", [("rpm", 429), ("tpm", 429), ("cooldown", 429), ("tags", 401), ("window", 400), ("slots", 429)])
+def test_a_call_by_deployment_id_goes_through_the_same_checks(gateway, upstreams, fault, status):
+    named, other = upstreams(), upstreams()
+    params = {"rpm": {"rpm": 1}, "tpm": {"tpm": 20}, "tags": {"tags": ["paid"]}, "slots": {"max_parallel_requests": 1}}.get(fault, {})
+    info = {"id": "named", **({"max_input_tokens": 12} if fault == "window" else {})}
+    made = config(entry("m", named, info=info, **params), entry("m", other, info={"id": "other"}),
+                  router=settings(allowed_fails=0, cooldown_time=60, enable_tag_filtering=True, enable_pre_call_checks=True))
+    server = gateway(made, "--num_workers", 2)
+    running = None
+    if fault in ("rpm", "tpm"):
+        assert server.chat("named").status_code == 200
+    elif fault == "cooldown":
+        named.answer(FAILS)
+        assert server.chat("named").status_code == 500
+    elif fault == "slots":
+        named.answer(slow(1.5))
+        running = threading.Thread(target=lambda: httpx.post(server.base_url + "/v1/chat/completions", trust_env=False, json={
+            "model": "named", "messages": [{"role": "user", "content": "x"}]}))
+        running.start()
+        named.wait(1)
+    before = len(named.requests)
+    answer = server.chat("named", content="word " * 200 if fault == "window" else "hi", tags=["free"] if fault == "tags" else [], timeout=0.4)
+    assert answer.status_code == status, answer.text
+    if running:
+        running.join()
+    assert len(named.requests) == before and not other.requests
 
 
 # Filters
@@ -615,6 +684,25 @@ def test_optional_pre_call_checks_responses_api_deployment_check(gateway, upstre
         assert again.json()["id"] == first
 
 
+def test_optional_pre_call_checks_responses_api_deployment_check_of_streams(gateway, upstreams):
+    ups = [upstreams() for _ in range(4)]
+    made = config(*[entry("m", up) for up in ups], router=settings(optional_pre_call_checks=["responses_api_deployment_check"]))
+    server = gateway(made)
+    for number, up in enumerate(ups):
+        made = {"id": f"resp_{number}", "object": "response", "created_at": 1, "status": "in_progress", "model": "m", "output": []}
+        done = {**made, "status": "completed", "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}}
+        events = [{"type": "response.created", "sequence_number": 0, "response": made},
+                  {"type": "response.completed", "sequence_number": 1, "response": done}]
+        up.answer(Stream([f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events]))
+
+    def ask(**more):
+        text = server.post("/v1/responses", {"model": "m", "input": "hi", "stream": True, **more}).text
+        return json.loads(text.split("data: ")[1].splitlines()[0])["response"]["id"]
+
+    first = ask()
+    assert [ask(previous_response_id=first) for _ in range(10)] == [first] * 10
+
+
 def test_deployment_affinity_ttl_seconds(gateway, upstreams):
     ups = [upstreams() for _ in range(4)]
     made = config(*[entry("m", up) for up in ups],
@@ -739,3 +827,77 @@ def test_windows_and_prices_come_from_the_price_map(gateway, upstreams):
     cheap.answer(FAILS)
     assert server.chat(content="word " * 20_000).status_code != 200, "it does not fit the other one"
     assert not dear.requests
+
+
+# Rows whose effect is elsewhere, or later
+
+def test_assistants_config(gateway, upstream):
+    upstream.answer(Answer(body={"id": "asst_1", "object": "assistant"}))
+    made = config(router=settings(assistants_config={"custom_llm_provider": "openai", "litellm_params": {
+        "api_base": upstream.url + "/v1", "api_key": "sk-assistants"}}), general={"master_key": KEY})
+    server = gateway(made)
+    assert server.post("/v1/assistants", {"model": "gpt-4o"}).status_code == 401
+    for path in ("/v1/assistants", "/v1/threads", "/v1/threads/thread_1/messages", "/v1/threads/thread_1/runs"):
+        answer = server.post(path, {"metadata": {"path": path}}, key=KEY)
+        assert answer.status_code == 200 and answer.json()["id"] == "asst_1", answer.text
+        sent = upstream.last
+        assert sent.path == path and sent.json == {"metadata": {"path": path}}
+        assert sent.header("authorization") == "Bearer sk-assistants" and sent.header("openai-beta") == "assistants=v2"
+
+
+def test_debug_level(gateway, upstreams):
+    bad, good = upstreams(), upstreams()
+    bad.answer(FAILS)
+    entries = [entry("m", bad, info={"id": "bad"}), entry("m", good, info={"id": "good"})]
+    router = dict(allowed_fails=0, cooldown_time=60, num_retries=2, routing_strategy="simple-shuffle")
+    server = gateway(config(*entries, router=settings(debug_level="DEBUG", **router)))
+    for _ in range(20):
+        assert server.chat(content="a secret prompt").status_code == 200
+    server.wait_log(r"debug router_choice .*deployment=bad strategy=simple-shuffle why=\"the strategy's choice\" candidates=2")
+    server.wait_log(r"debug router_failure .*deployment=bad class=InternalServer status=500 attempt=1 cooling_down_s=(60|59)\.")
+    server.wait_log(r"debug router_choice .*deployment=good .*why=\"the only one left\" candidates=1 cooling_down=1")
+    assert "secret prompt" not in server.log and "upstream_request" not in server.log, "the router's lines alone"
+    server = gateway(config(*entries, router=settings(debug_level="INFO", **router)))
+    assert server.chat().status_code == 200
+    server.wait_log("request .*status=200")
+    assert "router_choice" not in server.log
+
+
+def test_router_set_verbose(gateway, upstream):
+    server = gateway(config(entry("m", upstream), router=settings(set_verbose=True)))
+    assert server.chat().status_code == 200
+    server.wait_log("debug router_choice")
+    server.wait_log("router_settings.set_verbose.*router_settings.debug_level: DEBUG")
+
+
+@pytest.mark.parametrize("name, value", [("caching_groups", [["m", "other"]]), ("cache_responses", True)])
+def test_rows_of_the_response_cache_say_that_they_are_not_in_force(gateway, upstream, name, value):
+    server = gateway(config(entry("m", upstream), entry("other", upstream), router=settings(**{name: value})))
+    server.wait_log(f"accepted_not_in_force_yet=.*router_settings.{name}")
+    for model in ("m", "m", "other"):
+        assert server.chat(model, temperature=0).status_code == 200
+    assert len(upstream.requests) == 3, "nothing is answered from a cache"
+
+
+# Models that are in no group
+
+def test_pass_through_all_models(gateway, upstreams):
+    own, groq, openai = upstreams(), upstreams(), upstreams()
+    env = {"GROQ_API_KEY": "sk-groq-env", "GROQ_API_BASE": groq.url + "/v1", "OPENAI_API_KEY": "sk-openai-env",
+           "OPENAI_BASE_URL": openai.url + "/v1"}
+    made = config(entry("m", own), router=settings(router_general_settings={"pass_through_all_models": True}), general={"master_key": KEY})
+    server = gateway(made, env=env)
+    for model, up, sent, key in (("m", own, "upstream-model", "sk-upstream-key"), ("groq/llama-x", groq, "llama-x", "sk-groq-env"),
+                                 ("openai/gpt-new", openai, "gpt-new", "sk-openai-env"), ("gpt-newer", openai, "gpt-newer", "sk-openai-env")):
+        answer = server.chat(model, key=KEY)
+        assert answer.status_code == 200, answer.text
+        assert up.last.json["model"] == sent and up.last.header("authorization") == f"Bearer {key}"
+    assert server.chat("mistral/none", key=KEY).status_code == 400, "no credentials of that provider"
+    listed = [row["id"] for row in server.client.get("/v1/models", headers={"authorization": f"Bearer {KEY}"}).json()["data"]]
+    assert listed == ["m"]
+    info = server.client.get("/model/info", headers={"authorization": f"Bearer {KEY}"}).json()["data"]
+    assert [row["model_name"] for row in info] == ["m"]
+    key = server.post("/key/generate", {"models": ["m"]}, key=KEY).json()["key"]
+    assert server.chat("gpt-newer", key=key).status_code == 403
+    server = gateway(config(entry("m", own)), env=env)
+    assert server.chat("gpt-newer").status_code == 400, "it is off by default"

@@ -169,7 +169,7 @@ const ROWS: &[Row] = &[
     row(InForce, "provider_budget_config", Map(&A_PROVIDER_BUDGET), EmptyMap,
         "What may be spent per provider; wins over general_settings.")
         .example("{openai: {budget_limit: 100, time_period: 1d}}"),
-    row(Later, "router_general_settings", In(&ROUTER_GENERAL), EmptyMap,
+    row(InForce, "router_general_settings", In(&ROUTER_GENERAL), EmptyMap,
         "Odds and ends."),
     row(InForce, "ignore_invalid_deployments", Bool, OFF,
         "A deployment that cannot work is left out with a warning."),
@@ -313,7 +313,8 @@ static ROUTER_GENERAL: Table = Table {
     rows: &[
         row(InForce, "async_only_mode", Bool, OFF,
             "Accepted; there is no other mode."),
-        row(Later, "pass_through_all_models", Bool, OFF,
-            "A model that is in no group is called as it is named."),
+        row(InForce, "pass_through_all_models", Bool, OFF,
+            "A model that is in no group is called as it is named, with the provider's credentials of \
+             the environment."),
     ],
 };

@@ -73,7 +73,8 @@ async fn one(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Res
 
 async fn info(State(control): State<Arc<Control>>) -> Response {
     let snapshot = control.snapshot();
-    let data: Vec<Value> = snapshot.deployments.iter().map(described).collect();
+    let written = snapshot.deployments.iter().filter(|made| !made.implied);
+    let data: Vec<Value> = written.map(described).collect();
     Json(json!({ "data": data })).into_response()
 }
 
@@ -126,6 +127,7 @@ async fn groups(State(control): State<Arc<Control>>) -> Response {
     let names: BTreeSet<&str> = snapshot
         .deployments
         .iter()
+        .filter(|deployment| !deployment.implied)
         .map(|deployment| deployment.group.as_str())
         .collect();
     let data: Vec<Value> = names

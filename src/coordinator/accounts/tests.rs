@@ -125,7 +125,7 @@ async fn rows(store: &dyn Store) -> (usize, f64) {
 fn calls_reach_the_store_once_over_restarts() {
     run(async {
         let (folder, store) = (Folder::new("once"), store().await);
-        let (log, _writer) = Log::start(false, false, false).unwrap();
+        let (log, _writer) = Log::start(false).unwrap();
         for (round, shards) in [3, 1, 2].into_iter().enumerate() {
             let (mut writers, accounts, stop) = open(folder.options(shards), log.clone()).unwrap();
             assert_eq!(writers.len(), shards);
@@ -145,7 +145,7 @@ fn calls_reach_the_store_once_over_restarts() {
 fn a_process_that_dies_leaves_its_records_to_the_next() {
     run(async {
         let (folder, store) = (Folder::new("dies"), store().await);
-        let (log, _writer) = Log::start(false, false, false).unwrap();
+        let (log, _writer) = Log::start(false).unwrap();
         let (mut writers, accounts, _stop) = open(folder.options(2), log.clone()).unwrap();
         push(&mut writers[1], "left");
         // The coordinator is gone before it wrote anything.
@@ -169,7 +169,7 @@ fn a_process_that_dies_leaves_its_records_to_the_next() {
 fn a_store_that_is_away_or_loses_its_answer_counts_once() {
     run(async {
         let folder = Folder::new("away");
-        let (log, _writer) = Log::start(false, false, false).unwrap();
+        let (log, _writer) = Log::start(false).unwrap();
         let inner = Sqlite::open(None).unwrap();
         inner.migrate().await.unwrap();
         let key = serde_json::json!({"token": "k"})
@@ -197,7 +197,7 @@ fn a_store_that_is_away_or_loses_its_answer_counts_once() {
 #[test]
 fn one_gateway_a_folder() {
     let folder = Folder::new("shared");
-    let (log, _writer) = Log::start(false, false, false).unwrap();
+    let (log, _writer) = Log::start(false).unwrap();
     let held = open(folder.options(1), log.clone()).unwrap();
     let error = open(folder.options(1), log).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
