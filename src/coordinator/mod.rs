@@ -259,16 +259,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    let deadline = Instant::now() + start.drain_timeout;
-    log!(
-        control.log,
-        Info,
-        "draining",
-        seconds = start.drain_timeout.as_secs_f64()
-    );
-    for hub in control.hubs.iter() {
-        let _ = hub.send(ToShard::Drain { deadline });
-    }
+    let deadline = drain(&control, start.drain_timeout);
     wait_for_shards(&start.threads, deadline).await;
     if let Some((writing, stop)) = writing {
         stop.stop();
@@ -276,6 +267,17 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         let _ = writing.await;
     }
     Ok(())
+}
+
+/// Lets the shards end; until when requests may go on.
+fn drain(control: &Control, timeout: Duration) -> Instant {
+    let deadline = Instant::now() + timeout;
+    let seconds = timeout.as_secs_f64();
+    log!(control.log, Info, "draining", seconds = seconds);
+    for hub in control.hubs.iter() {
+        let _ = hub.send(ToShard::Drain { deadline });
+    }
+    deadline
 }
 
 /// What is done now and then as long as the process lives.

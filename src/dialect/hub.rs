@@ -20,6 +20,8 @@ pub struct Call {
     pub usage_asked: bool,
     /// Parameters that the provider does not take are left out instead of refused.
     pub drop_params: bool,
+    /// What a provider would refuse may be mended (`modify_params`).
+    pub modify_params: bool,
     /// The client's `extra_headers`.
     pub headers: Vec<(String, String)>,
 }

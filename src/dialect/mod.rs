@@ -16,6 +16,7 @@ pub mod openai_chat;
 pub mod openai_completions;
 pub mod openai_other;
 pub mod openai_responses;
+pub mod repair;
 pub mod replicate;
 pub mod scan;
 pub mod splice;

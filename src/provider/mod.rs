@@ -36,6 +36,7 @@ use crate::error::GatewayError;
 pub use base::Base;
 pub use bridge::{as_array, canned_answer, canned_stream};
 pub use errors::{Reply, message_of, retry_after};
+pub use openai::NO_INLINE_IMAGES;
 pub use passage::Way;
 pub use sigv4::{Credentials, Request as SignedRequest, Scope as SignedScope, sign};
 pub use table::{PROVIDERS, find};
@@ -164,6 +165,8 @@ pub struct RequestOptions<'a> {
     /// Take out unsupported parameters instead of refusing the request (the global setting; the deployment's own and the
     /// request's are looked at besides).
     pub drop_params: bool,
+    /// `litellm_settings.modify_params`: mend conversations that the provider would refuse.
+    pub modify_params: bool,
     /// `general_settings.always_include_stream_usage`: `Some(false)` never asks for usage by itself.
     pub stream_usage: Option<bool>,
     /// The second of now, unix time, for bodies that need it.

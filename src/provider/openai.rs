@@ -9,6 +9,7 @@ use super::{
     Route, Secret, Setup, StreamReader, compatible,
 };
 use crate::dialect::multipart::Multipart;
+use crate::dialect::openai_chat::messages::MessageRules;
 use crate::dialect::openai_chat::params::{Change, Param, Rule};
 use crate::dialect::openai_chat::request::{Plan, PlanOptions, RequestRules};
 use crate::dialect::openai_chat::response::{self, ResponseRules};
@@ -54,6 +55,9 @@ impl Rules {
     };
 }
 
+/// The parameter that leaves Fireworks' images as they are; set for models that see.
+pub const NO_INLINE_IMAGES: &str = "disable_add_transform_inline_image_block";
+
 /// One deployment on the OpenAI wire.
 pub(super) struct OpenAiWire {
     name: &'static str,
@@ -91,6 +95,12 @@ impl OpenAiWire {
         let model = compatible::upstream_model(name, setup.model);
         let mut chat = Plan::new(name, &model, &rules.request, setup.params);
         compatible::model_rules(name, &reasoning_name(setup), &mut chat);
+        if name == "fireworks_ai" && !setup.flag(NO_INLINE_IMAGES) && !model.contains("vision") {
+            chat.set_messages(MessageRules {
+                inline_images: true,
+                ..rules.request.messages
+            });
+        }
         let embeddings = RequestRules {
             params: rules.embeddings,
             ..RequestRules::PLAIN

@@ -106,6 +106,7 @@ impl Common {
             headers: headers_of(fields.get("extra_headers")),
             stream: fields.remove("stream") == Some(Value::Bool(true)),
             drop_params: drop,
+            modify_params: options.modify_params,
             ..Call::default()
         };
         let stream_options = fields.remove("stream_options").unwrap_or_default();

@@ -214,6 +214,7 @@ fn build(
     let options = RequestOptions {
         model: own,
         drop_params: settings.drop_params,
+        modify_params: settings.modify_params,
         stream_usage: settings.always_include_stream_usage,
         now_unix_s: work.now_unix_s,
     };

@@ -13,7 +13,7 @@ use shardgate_io::pool::Origin;
 use super::contracts::Contracts;
 use super::{Credential, SpendLimit};
 use crate::coordinator::Lasting;
-use crate::provider::{Operation, Target};
+use crate::provider::{NO_INLINE_IMAGES, Operation, Target};
 use crate::spend::cost::Terms;
 use crate::spend::meter::{Meter, Priced};
 use crate::spend::price::{PriceTable, Prices, Query};
@@ -91,6 +91,7 @@ impl Deployment {
         for (name, value) in defaults {
             params.entry(name.clone()).or_insert_with(|| value.clone());
         }
+        see(&mut params, &entry.model_info, &lasting.prices);
         let (target, unusable) = match Target::from_params(&params, env) {
             Ok(target) => (target, None),
             Err(why) => (nowhere(&params)?, Some(why)),
@@ -249,6 +250,27 @@ impl Deployment {
         } else {
             heads.plain.as_deref()
         }
+    }
+}
+
+/// Fireworks' models that see get their images as they are.
+fn see(params: &mut Map<String, Value>, model_info: &Map<String, Value>, prices: &PriceTable) {
+    let name = params.get("model").and_then(Value::as_str);
+    let Some(model) = name.and_then(|name| name.strip_prefix("fireworks_ai/")) else {
+        return;
+    };
+    let query = Query {
+        provider: "fireworks_ai",
+        model,
+        base_model: None,
+        region: None,
+    };
+    let known = prices
+        .find(query)
+        .and_then(|known| known.supports("supports_vision"));
+    let said = model_info.get("supports_vision").and_then(Value::as_bool);
+    if said.or(known) == Some(true) {
+        params.insert(NO_INLINE_IMAGES.to_owned(), true.into());
     }
 }
 

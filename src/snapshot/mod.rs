@@ -24,6 +24,7 @@ pub use passage::{Passage, Passages, passed_on};
 pub use settings::{Settings, UrlRules};
 
 use crate::coordinator::Lasting;
+use crate::provider::NO_INLINE_IMAGES;
 use crate::router::Router;
 
 /// What a shard serves by.
@@ -144,12 +145,22 @@ struct Builder<'a> {
 type Made<'a> = (Vec<&'a ModelEntry>, Vec<Deployment>);
 
 impl<'a> Builder<'a> {
+    /// What entries have where they say nothing else.
+    fn defaults(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut defaults = (*self.config.router.default_litellm_params).clone();
+        if self.config.litellm.disable_add_transform_inline_image_block {
+            defaults.insert(NO_INLINE_IMAGES.to_owned(), true.into());
+        }
+        defaults
+    }
+
     /// Makes them, but those that are not for this environment or, where that is wanted, cannot work.
     fn deployments(&self, warnings: &mut Vec<String>) -> Result<Made<'a>, Vec<String>> {
         let mut errors = Vec::new();
         let mut deployments = Vec::with_capacity(self.config.models.len());
         let mut entries = Vec::with_capacity(self.config.models.len());
         let environment = (self.env)("LITELLM_ENVIRONMENT");
+        let defaults = self.defaults();
         let written = self.config.models.len();
         for (at, entry) in self.config.models.iter().chain(self.implied).enumerate() {
             let place = format!(
@@ -161,7 +172,7 @@ impl<'a> Builder<'a> {
                 continue;
             }
             errors.extend(routing::bad_tag_pattern(entry).map(|why| format!("{place}: {why}")));
-            let defaults = &self.config.router.default_litellm_params;
+            let defaults = &defaults;
             match Deployment::build(entry, defaults, self.lasting, self.env, self.contracts) {
                 Ok(made) if at >= written && made.unusable.is_some() => {}
                 Ok(mut deployment) => {

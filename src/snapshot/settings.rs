@@ -101,6 +101,8 @@ pub struct Settings {
     pub mid_stream_fallback: bool,
     /// `litellm_settings.drop_params`.
     pub drop_params: bool,
+    /// `litellm_settings.modify_params`.
+    pub modify_params: bool,
     /// What may be fetched of the addresses that requests name.
     pub urls: UrlRules,
     /// `completion_model`.
@@ -267,6 +269,7 @@ impl Settings {
             upstream_headers: litellm.return_response_headers,
             mid_stream_fallback: config.router.mid_stream_fallback,
             drop_params: litellm.drop_params,
+            modify_params: litellm.modify_params,
             urls: UrlRules::from_config(litellm),
             completion_model: general.completion_model.clone(),
             embedding_model: general.embedding_model.clone(),

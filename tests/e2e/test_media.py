@@ -188,7 +188,8 @@ def test_user_url_allowed_hosts(gateway, upstream, host):
     server = gateway(config(*entries(upstream), general={"master_key": KEY}))
     refused(server, upstream, host.url + "/cat.png", "user_url_allowed_hosts")
     assert not host.requests
-    server.reload(config(*entries(upstream), general={"master_key": KEY}, litellm={"user_url_allowed_hosts": ["127.0.0.1"]}))
+    server.write(config(*entries(upstream), general={"master_key": KEY}, litellm={"user_url_allowed_hosts": ["127.0.0.1"]}))
+    assert server.post("/config/reload", key=KEY).status_code == 200
     assert ask(server, "bedrock", host.url + "/cat.png").status_code == 200
 
 

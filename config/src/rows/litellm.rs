@@ -81,9 +81,9 @@ const ROWS: &[Row] = &[
     row(Later, "extra_spend_tag_headers", List(&Text), Texts(&[]),
         "Request headers that become tags of the spend row.")
         .example("[x-team]"),
-    row(Later, "modify_params", Bool, OFF,
-        "A callback's pre-call hook may change the request, and requests a provider would refuse \
-         are repaired."),
+    row(InForce, "modify_params", Bool, OFF,
+        "Conversations that Anthropic or Bedrock would refuse are repaired. (A callback's pre-call hook may \
+         change the request: comes with callbacks.)"),
     row(Later, "enable_preview_features", Bool, OFF,
         "Turns on what the documentation calls preview."),
     row(InForce, "set_verbose", Bool, OFF,
@@ -131,7 +131,7 @@ const ROWS: &[Row] = &[
         "Answers are checked against the schema the request asked for."),
     row(Later, "disable_copilot_system_to_assistant", Bool, OFF,
         "System messages to GitHub Copilot stay system messages."),
-    row(Later, "disable_add_transform_inline_image_block", Bool, OFF,
+    row(InForce, "disable_add_transform_inline_image_block", Bool, OFF,
         "Fireworks' inline transform of image URLs is not asked for."),
     row(Later, "disable_hf_tokenizer_download", Bool, OFF,
         "No tokenizer is fetched; the OpenAI one counts."),

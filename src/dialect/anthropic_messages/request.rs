@@ -8,8 +8,15 @@ use crate::dialect::hub::{
     Call, arguments_of, calls_of, data_url, function_of, has_tool_history, image_url, spaced_json,
 };
 use crate::dialect::openai_chat::params::python_repr;
+use crate::dialect::repair::{self, Strict};
 use crate::error::{ErrorClass, GatewayError};
 
+/// What Anthropic refuses.
+const STRICT: Strict = Strict {
+    opening: ".",
+    ends_with_user: false,
+    remembers_thoughts: true,
+};
 /// Stands for content that Anthropic refuses because it is empty.
 const EMPTY: &str = "[System: Empty message content sanitised to satisfy protocol]";
 /// What a thinking model may write besides its thoughts when the client names no limit.
@@ -28,6 +35,7 @@ pub struct Translated {
 
 /// Translates a call. `label` is the provider's name in refusals.
 pub fn translate(mut call: Call, label: &str) -> Result<Translated, GatewayError> {
+    repair::mend(&mut call, STRICT);
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(call.model));
     let (system, messages) = turns(&call.messages);

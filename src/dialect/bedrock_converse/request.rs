@@ -6,8 +6,15 @@ use super::JSON_TOOL;
 use crate::dialect::hub::{
     Call, arguments_of, calls_of, data_url, function_of, has_tool_history, image_url,
 };
+use crate::dialect::repair::{self, Strict};
 use crate::error::{ErrorClass, GatewayError};
 
+/// What Bedrock refuses.
+const STRICT: Strict = Strict {
+    opening: repair::CONTINUE,
+    ends_with_user: true,
+    remembers_thoughts: false,
+};
 /// Stands for content that Bedrock refuses because it is empty.
 const EMPTY: &str = "[System: Empty message content sanitised to satisfy protocol]";
 /// The longest name of a tool.
@@ -16,6 +23,11 @@ const TOOL_NAME_BYTES_MAX: usize = 64;
 /// Translates a call.
 pub fn translate(mut call: Call) -> Result<Map, GatewayError> {
     refuse_addresses(&call.messages)?;
+    let strict = Strict {
+        remembers_thoughts: is_claude(&call.model),
+        ..STRICT
+    };
+    repair::mend(&mut call, strict);
     let mut body = Map::new();
     let guardrail = call.take("guardrailConfig");
     let (system, mut messages) = turns(&call.messages);

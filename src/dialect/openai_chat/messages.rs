@@ -29,6 +29,8 @@ pub struct MessageRules {
     pub plain_developer: bool,
     /// `"content": null` is left out.
     pub drop_null_content: bool,
+    /// Addresses of images end in Fireworks' `#transform=inline`.
+    pub inline_images: bool,
 }
 
 impl MessageRules {
@@ -38,6 +40,7 @@ impl MessageRules {
         system_role: None,
         plain_developer: true,
         drop_null_content: true,
+        inline_images: false,
     };
 }
 
@@ -47,6 +50,7 @@ pub fn edit(body: &[u8], span: Span, rules: &MessageRules, edits: &mut Edits) {
     let holds = |word: &[u8]| memmem::find(text, word).is_some();
     let walked = rules.system_role.is_some()
         || rules.flatten != Flatten::Never
+        || rules.inline_images && holds(b"image_url")
         || rules.drop_null_content && holds(b"null")
         || rules.plain_developer && holds(b"\"developer\"");
     if !walked {
@@ -79,6 +83,7 @@ fn edit_message(body: &[u8], message: Span, rules: &MessageRules, edits: &mut Ed
             b"content" if rules.drop_null_content && walk::is_null(body, field.value) => {
                 members.remove(index);
             }
+            b"content" if rules.inline_images => inline_images(body, field.value, edits),
             b"content" if rules.flatten != Flatten::Never => {
                 flatten(body, field.value, rules.flatten, edits)
             }
@@ -86,6 +91,34 @@ fn edit_message(body: &[u8], message: Span, rules: &MessageRules, edits: &mut Ed
         }
     }
     members.apply(message, fields, edits);
+}
+
+/// Asks Fireworks to hand a model without eyes what is read in an image or a document.
+fn inline_images(body: &[u8], content: Span, edits: &mut Edits) {
+    const MARK: &[u8] = b"#transform=inline";
+    if body.get(content.start as usize) != Some(&b'[') {
+        return;
+    }
+    for part in walk::elements(body, content) {
+        let Some(image) = walk::member(body, part, "image_url") else {
+            continue;
+        };
+        let url = match body.get(image.start as usize) {
+            Some(b'"') => Some(image),
+            _ => walk::member(body, image, "url"),
+        };
+        if let Some(url) = url
+            && let Some(text) = url.of(body).strip_suffix(b"\"")
+            && !text.is_empty()
+            && !text.ends_with(MARK)
+        {
+            let end = Span {
+                start: url.end - 1,
+                end: url.end - 1,
+            };
+            edits.replace(end, MARK);
+        }
+    }
 }
 
 /// Puts the joined text of a list's text parts in the list's place.
@@ -169,6 +202,19 @@ mod tests {
             MessageRules::PLAIN,
             r#"[{"role":"user","content":"null"},{"role":"assistant","content":null,"tool_calls":[]}]"#,
             r#"[{"role":"user","content":"null"},{"role":"assistant","tool_calls":[]}]"#,
+        );
+    }
+
+    #[test]
+    fn addresses_of_images_are_marked() {
+        let rules = MessageRules {
+            inline_images: true,
+            ..MessageRules::PLAIN
+        };
+        check(
+            rules,
+            r#"[{"content":"image_url"},{"content":[{"image_url":{"url":"a"}},{"image_url":"b"},{"image_url":{"url":"c#transform=inline"}}]}]"#,
+            r#"[{"content":"image_url"},{"content":[{"image_url":{"url":"a#transform=inline"}},{"image_url":"b#transform=inline"},{"image_url":{"url":"c#transform=inline"}}]}]"#,
         );
     }
 

@@ -183,6 +183,7 @@ pub fn is_gateway_setting(name: &str) -> bool {
         "cooldown_time",
         "default_api_key_rpm_limit",
         "default_api_key_tpm_limit",
+        "disable_add_transform_inline_image_block",
         "extra_headers",
         "headers",
         "hf_model_name",
