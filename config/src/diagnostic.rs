@@ -184,7 +184,7 @@ pub fn has_credentials(text: &str) -> bool {
 }
 
 /// Whether a text has the shape of a provider's key, whatever its parameter is called.
-fn looks_like_key(text: &str) -> bool {
+pub(crate) fn looks_like_key(text: &str) -> bool {
     text.len() >= 8
         && ["sk-", "sk_", "gsk_", "AKIA", "AIza", "xai-"]
             .iter()

@@ -18,10 +18,11 @@ mod semantics;
 mod settings;
 mod tree;
 mod value;
+mod written;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, has_credentials, names_secret};
-pub use load::{Loaded, Options, load, parse};
+pub use load::{Loaded, Options, load, parse, written, written_text};
 pub use settings::{
     AlertingArgs, Alias, AllowedFailsPolicy, Assistants, CacheBackend, CacheMode, CacheParams,
     CallbackSettings, Config, DebugLevel, Fallback, GeneralSettings, JwtAuth, Kept, KeyGeneration,

@@ -22,9 +22,12 @@ const FILES_MAX: usize = 256;
 
 /// How a configuration is to be read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
+pub struct Options<'a> {
     /// Unknown names are errors, not warnings.
     pub strict: bool,
+    /// Sections as JSON, each of whose parameters stands in place of the file's: settings that were
+    /// made while the gateway ran.
+    pub over: Option<&'a str>,
 }
 
 /// A configuration that may be served, and what is to be said about it.
@@ -46,7 +49,7 @@ pub struct Loaded {
 pub fn load(
     path: &Path,
     env: &dyn Fn(&str) -> Option<String>,
-    options: Options,
+    options: Options<'_>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let mut findings = Findings {
         strict: options.strict,
@@ -54,7 +57,8 @@ pub fn load(
     };
     let mut sources = Sources { paths: Vec::new() };
     let name = path.display().to_string();
-    let tree = sources.read(path, name, None, &mut findings);
+    let mut tree = sources.read(path, name, None, &mut findings);
+    put_over(&mut tree, options.over, &mut findings);
     finish(tree, env, findings)
 }
 
@@ -66,14 +70,15 @@ pub fn parse(
     text: &str,
     file_name: &str,
     env: &dyn Fn(&str) -> Option<String>,
-    options: Options,
+    options: Options<'_>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let mut findings = Findings {
         strict: options.strict,
         ..Findings::default()
     };
     findings.files.push(file_name.to_owned());
-    let tree = yaml::read(text, 0, &mut findings);
+    let mut tree = yaml::read(text, 0, &mut findings);
+    put_over(&mut tree, options.over, &mut findings);
     if let Some(include) = tree.as_ref().and_then(|tree| tree.entry("include"))
         && !include.value.items().is_empty()
     {
@@ -84,6 +89,79 @@ pub fn parse(
         );
     }
     finish(tree, env, findings)
+}
+
+/// What a file says as it is written, with `over` in place: nothing is resolved, checked or completed,
+/// and no secret is in it. Null for what cannot be read.
+pub fn written(path: &Path, over: Option<&str>) -> Json {
+    let mut findings = Findings::default();
+    let mut sources = Sources { paths: Vec::new() };
+    let name = path.display().to_string();
+    let mut tree = sources.read(path, name, None, &mut findings);
+    put_over(&mut tree, over, &mut findings);
+    tree.map_or(Json::Null, |tree| {
+        crate::written::without_secrets(tree.to_json())
+    })
+}
+
+/// The same of a text.
+pub fn written_text(text: &str, over: Option<&str>) -> Json {
+    let mut findings = Findings::default();
+    let mut tree = yaml::read(text, 0, &mut findings);
+    put_over(&mut tree, over, &mut findings);
+    tree.map_or(Json::Null, |tree| {
+        crate::written::without_secrets(tree.to_json())
+    })
+}
+
+/// Puts the parameters of `over` in place of the tree's.
+fn put_over(tree: &mut Option<Node>, over: Option<&str>, findings: &mut Findings) {
+    let Some((tree, text)) = tree.as_mut().zip(over) else {
+        return;
+    };
+    let file = u16::try_from(findings.files.len()).unwrap_or(u16::MAX);
+    findings.files.push("database".to_owned());
+    let Some(part) = yaml::read(text, file, findings) else {
+        return;
+    };
+    if tree.is_null() {
+        tree.value = Value::Map(Vec::new());
+    }
+    let Value::Map(sections) = &mut tree.value else {
+        return;
+    };
+    let Value::Map(over) = part.value else {
+        return;
+    };
+    for section in over {
+        match sections.iter_mut().find(|have| have.key == section.key) {
+            Some(have) if matches!(have.value.value, Value::Map(_)) => {
+                replace(&mut have.value, section.value);
+            }
+            Some(have) => have.value = section.value,
+            None => sections.push(section),
+        }
+    }
+}
+
+fn replace(section: &mut Node, over: Node) {
+    let (Value::Map(entries), Value::Map(over)) = (&mut section.value, over.value) else {
+        return;
+    };
+    for entry in over {
+        match entries.iter_mut().find(|have| have.key == entry.key) {
+            // Routes that are passed on are added to the file's.
+            Some(have) if entry.key == "pass_through_endpoints" => {
+                if let (Value::List(items), Value::List(more)) =
+                    (&mut have.value.value, entry.value.value)
+                {
+                    items.extend(more);
+                }
+            }
+            Some(have) => *have = entry,
+            None => entries.push(entry),
+        }
+    }
 }
 
 /// The files that were read so far.

@@ -22,8 +22,16 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn read(text: &str, strict: bool) -> Result<Loaded, Vec<String>> {
-    parse(text, "c.yaml", &environment, Options { strict })
-        .map_err(|errors| errors.iter().map(Diagnostic::to_string).collect())
+    parse(
+        text,
+        "c.yaml",
+        &environment,
+        Options {
+            strict,
+            ..Options::default()
+        },
+    )
+    .map_err(|errors| errors.iter().map(Diagnostic::to_string).collect())
 }
 
 /// One error per expected text, in this order.

@@ -30,7 +30,14 @@ fn root() -> PathBuf {
 }
 
 fn loaded(path: &Path, strict: bool) -> Loaded {
-    match load(path, &environment, Options { strict }) {
+    match load(
+        path,
+        &environment,
+        Options {
+            strict,
+            ..Options::default()
+        },
+    ) {
         Ok(loaded) => loaded,
         Err(errors) => panic!(
             "{}",

@@ -4,6 +4,7 @@
 //! mesh. One file per family of routes in `api/`. Nothing here is on the path of an LLM call.
 
 pub mod api;
+pub mod audit;
 pub mod desk;
 pub mod openapi;
 pub mod routes;
@@ -33,8 +34,11 @@ pub fn router(control: Arc<Control>) -> Router {
     let management = management
         .route_layer(middleware::from_fn(desk::askers_only))
         .with_state(control.desk().clone());
+    let (_, governed) = api::governed().into_parts();
+    let governed = governed.route_layer(middleware::from_fn(desk::askers_only));
     let (_, served) = api::served().into_parts();
     served
+        .merge(governed)
         .merge(management)
         .fallback(|| async { detail(StatusCode::NOT_FOUND, "Not Found") })
         .method_not_allowed_fallback(|| async {
@@ -47,6 +51,7 @@ pub fn router(control: Arc<Control>) -> Router {
 /// What is told of all routes.
 pub fn told() -> Vec<Told> {
     let (mut told, _) = api::served().into_parts();
+    told.extend(api::governed().into_parts().0);
     told.extend(api::management().into_parts().0);
     told
 }
@@ -125,8 +130,16 @@ async fn guard(
     if asker.is_admin() {
         request.extensions_mut().insert(AdminCaller::Admin);
     }
+    let named = request.headers().get("litellm-changed-by");
+    let named = named
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    let who = audit::Who {
+        user: named.unwrap_or_else(|| asker.user_id().unwrap_or("").to_owned()),
+        token: asker.token(control.desk()),
+    };
     request.extensions_mut().insert(asker);
-    next.run(request).await
+    audit::in_name_of(who, next.run(request)).await
 }
 
 /// Refuses all but the master key's holder; `None` when the caller is that.

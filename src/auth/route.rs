@@ -64,28 +64,19 @@ const SPEND: &[&str] = &[
     "/global/activity",
     "/user/daily/activity",
 ];
+/// Heads of paths; one without a slash at its end is a whole path.
 const DELEGATED: &[&str] = &[
-    "/team/new",
-    "/team/update",
-    "/team/delete",
-    "/team/member_add",
-    "/team/member_update",
-    "/team/member_delete",
-    "/team/model/add",
-    "/team/model/delete",
-    "/team/block",
-    "/team/unblock",
-    "/team/permissions_update",
-    "/team/bulk_member_add",
+    "/team/",
+    "/teams/",
     "/organization/member_add",
     "/organization/member_update",
     "/organization/member_delete",
     "/organization/update",
+    "/organization/daily/activity",
     "/user/update",
 ];
 const MANAGEMENT: &[&str] = &[
     "/key/",
-    "/team/",
     "/user/",
     "/organization/",
     "/customer/",
@@ -98,6 +89,10 @@ const MANAGEMENT: &[&str] = &[
     "/spend",
     "/global/",
     "/audit",
+    "/access_group/",
+    "/settings",
+    "/active/",
+    "/router/",
     "/cache/",
     "/invitation/",
     "/get/",
@@ -123,7 +118,10 @@ pub fn kind(path: &str) -> Kind {
         Kind::Keys
     } else if below(SPEND) {
         Kind::Spend
-    } else if DELEGATED.contains(&path) {
+    } else if DELEGATED
+        .iter()
+        .any(|head| *head == path || head.ends_with('/') && path.starts_with(head))
+    {
         Kind::Delegated
     } else if MANAGEMENT.iter().any(|head| path.starts_with(head)) {
         Kind::Admin
@@ -187,6 +185,8 @@ mod tests {
         assert_eq!(kind("/user/new"), Kind::Admin);
         assert_eq!(kind("/spend/logs"), Kind::Spend);
         assert_eq!(kind("/team/member_add"), Kind::Delegated);
+        assert_eq!(kind("/team/t-1/callback"), Kind::Delegated);
+        assert_eq!(kind("/user/updated"), Kind::Admin);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use shardgate_config::Config;
 
 use super::fleet::Fleet;
 use super::{Control, Hub};
+use crate::admin::audit::Audited;
 use crate::admin::desk::{Desk, Rules};
 use crate::auth::calendar::{self, Span};
 use crate::auth::key::KeyHash;
@@ -58,13 +59,16 @@ pub(super) async fn open(
     let salt = std::env::var("LITELLM_SALT_KEY").unwrap_or_else(|_| master.to_owned());
     let push = push(log.clone(), hubs.clone());
     let roll = fleet.map(|fleet| fleet.roll.clone());
+    let audit = Arc::default();
+    let store: Arc<dyn Store> = Arc::new(Audited::new(store, Arc::clone(&audit)));
     let mut directory = Directory::new(store, &salt, hubs.len(), push, roll);
     if let Some(fleet) = fleet {
         directory.cry_to(fleet.cry.clone());
     }
     let directory = Arc::new(directory);
     directory.set_policy(policy(config));
-    Ok(Arc::new(Desk::new(directory, Rules::from_config(config))))
+    let rules = Rules::from_config(config);
+    Ok(Arc::new(Desk::new(directory, rules, audit)))
 }
 
 /// What the configuration says of callers, besides their rows.

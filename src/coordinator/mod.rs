@@ -18,6 +18,7 @@ mod proofs;
 mod reload;
 mod retention;
 mod spenders;
+mod stored;
 pub mod web;
 
 pub use credentials::Credentials;
@@ -25,6 +26,7 @@ pub use models::check_model;
 pub use origins::Origins;
 pub use probe::Probed;
 pub use reload::{Read, Report, Source};
+pub use stored::SECTIONS;
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;

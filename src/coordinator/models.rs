@@ -53,7 +53,8 @@ impl Control {
             }
         };
         let mut entries = Vec::with_capacity(rows.len());
-        for row in rows {
+        let blocked = |row: &Row| row.get("blocked").and_then(Value::as_bool) == Some(true);
+        for row in rows.into_iter().filter(|row| !blocked(row)) {
             let name = text(&row, "model_name").unwrap_or_default();
             match self.stored_model(&row, &name) {
                 Ok(entry) => entries.push(entry),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use super::proofs::Proofs;
-use super::{Control, Lasting};
+use super::{Control, Lasting, stored};
 use crate::admin::desk::Rules;
 use crate::log;
 use crate::snapshot::Snapshot;
@@ -61,25 +61,44 @@ impl Source {
         }
     }
 
+    /// What it says as it is written, with `over` in place, without its secrets.
+    pub(super) fn written(&self, over: &str) -> serde_json::Value {
+        match self {
+            Source::File { path, .. } => shardgate_config::written(path, Some(over)),
+            Source::Text(text) => shardgate_config::written_text(text, Some(over)),
+        }
+    }
+
     /// Reads and checks the configuration.
     ///
     /// # Errors
     /// Every mistake of the file, a line each.
     pub fn read(&self) -> Result<Read, Vec<String>> {
+        self.read_over(None)
+    }
+
+    /// The same, with the parameters of `over` in place of the file's.
+    fn read_over(&self, over: Option<&str>) -> Result<Read, Vec<String>> {
         let env = |name: &str| std::env::var(name).ok();
         let loaded = match self {
             Source::File { path, strict } => {
-                let options = shardgate_config::Options { strict: *strict };
+                let options = shardgate_config::Options {
+                    strict: *strict,
+                    over,
+                };
                 shardgate_config::load(path, &env, options)
             }
             Source::Text(text) => {
-                let options = shardgate_config::Options::default();
+                let options = shardgate_config::Options {
+                    strict: false,
+                    over,
+                };
                 shardgate_config::parse(text, "built-in", &env, options)
             }
         };
         match loaded {
             Ok(loaded) => Ok(Read {
-                config: loaded.config,
+                config: with_credentials(loaded.config),
                 warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
                 not_in_force: loaded.not_in_force,
             }),
@@ -102,7 +121,46 @@ impl Source {
     }
 }
 
+/// Models with the parameters of the credentials that they name.
+fn with_credentials(mut config: shardgate_config::Config) -> shardgate_config::Config {
+    let credentials = stored::written(&config);
+    stored::lend(&mut config.models, &credentials);
+    config
+}
+
 impl Control {
+    /// The file's configuration, and with `store_model_in_db` the database's settings, models and
+    /// credentials on top.
+    async fn read_all(&self) -> Result<Read, Vec<String>> {
+        let file = self.source.read();
+        // A file may refer to variables that only the database has.
+        let stores = match &file {
+            Ok(file) => file.config.general.store_model_in_db,
+            Err(_) => self.desk.rules().store_models,
+        };
+        if !stores {
+            return file;
+        }
+        let mut read = match self.stored_over().await {
+            Some(over) => self.source.read_over(Some(&over))?,
+            None => file?,
+        };
+        let objects = &read.config.general.supported_db_objects;
+        let reads = |name: &str| {
+            let named = |objects: &Vec<String>| objects.iter().any(|object| object == name);
+            objects.as_ref().is_none_or(named)
+        };
+        let (models, credentials) = (reads("models"), reads("credentials"));
+        if models {
+            read.config.models.extend(self.stored_models().await);
+        }
+        if credentials {
+            let credentials = self.stored_credentials().await;
+            stored::lend(&mut read.config.models, &credentials);
+        }
+        Ok(read)
+    }
+
     /// Reads the configuration again and gives it to every shard; a bad one changes nothing.
     ///
     /// # Errors
@@ -115,16 +173,11 @@ impl Control {
                 "{}: the file is empty; what was in force stays (write `model_list: []` to serve no model)",
                 self.source.name()
             )]),
-            false => self.source.read(),
+            false => self.read_all().await,
         };
         let built = match read {
-            Ok(mut read) => {
-                if read.config.general.store_model_in_db {
-                    read.config.models.extend(self.stored_models().await);
-                }
-                crate::snapshot::build(&read.config, &self.lasting, version)
-                    .map(|snapshot| (snapshot, read))
-            }
+            Ok(read) => crate::snapshot::build(&read.config, &self.lasting, version)
+                .map(|snapshot| (snapshot, read)),
             Err(errors) => Err(errors),
         };
         let built = built.and_then(|(snapshot, read)| {

@@ -11,6 +11,8 @@ pub struct Facts {
     pub stream: bool,
     /// `tags`, `metadata.tags`, `x-litellm-tags`.
     pub tags: Vec<String>,
+    /// The session that a header, the body or its metadata names.
+    pub session: Option<String>,
     /// Tokens of the prompt: an estimate, or exact where it matters.
     pub input_tokens: u64,
     /// `max_tokens` or its relatives.

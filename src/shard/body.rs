@@ -296,6 +296,7 @@ fn is_extra(name: &[u8]) -> bool {
         name,
         b"tags"
             | b"metadata"
+            | b"litellm_session_id"
             | b"num_retries"
             | b"priority"
             | b"timeout"
@@ -312,6 +313,7 @@ fn extras(call: &Call, fields: &Fields<'_>, facts: &mut Facts) -> Result<(), Gat
     if let Some(tags) = tags(fields)? {
         facts.tags = tags;
     }
+    facts.session = super::steer::session_of(fields).or(facts.session.take());
     facts.num_retries = fields.json("num_retries")?.or(facts.num_retries);
     facts.priority = fields.json("priority")?.or(facts.priority);
     facts.timeout = fields
@@ -356,6 +358,7 @@ fn header_facts(request: &Request) -> Facts {
         timeout: seconds("x-litellm-timeout"),
         stream_timeout: seconds("x-litellm-stream-timeout"),
         num_retries: text("x-litellm-num-retries").and_then(|text| text.parse().ok()),
+        session: text("x-litellm-session-id").map(str::to_owned),
         priority: text("x-litellm-priority").and_then(|text| text.parse().ok()),
         tags: text("x-litellm-tags")
             .map(|list| list.split(',').map(|tag| tag.trim().to_owned()).collect())

@@ -28,6 +28,7 @@ pub(super) struct Note {
     end_user: String,
     /// One a line.
     tags: String,
+    session: String,
 }
 
 impl Ledger {
@@ -54,6 +55,7 @@ pub(super) fn reserve(shard: &Shard, call: &mut Call, asked: &Asked) -> Result<(
         stream: asked.stream,
         end_user: asked.end_user.clone().unwrap_or_default(),
         tags: asked.facts.tags.join("\n"),
+        session: asked.facts.session.clone().unwrap_or_default(),
     }));
     Ok(())
 }
@@ -74,6 +76,7 @@ pub(super) fn refused(shard: &Shard, call: &mut Call) {
             stream: false,
             end_user: String::new(),
             tags: String::new(),
+            session: String::new(),
         }));
     }
 }
@@ -151,6 +154,7 @@ fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) -> Option<u64> {
         call_type: note.call_type,
         requester_ip: &client,
         tags: &note.tags,
+        session: &note.session,
         error_class: call.bill.error_class,
         ..CallRecord::default()
     };

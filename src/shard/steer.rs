@@ -54,12 +54,17 @@ fn ties(call: &Call, request: &Request, fields: &Fields<'_>, end_user: Option<&s
 fn session(request: &Request, fields: &Fields<'_>) -> Option<String> {
     let header = request.header("x-litellm-session-id");
     let header = header.map(|value| String::from_utf8_lossy(value).into_owned());
+    header.or_else(|| session_of(fields))
+}
+
+/// The session that the body or its metadata names.
+pub(super) fn session_of(fields: &Fields<'_>) -> Option<String> {
     let body = || fields.text("litellm_session_id").ok().flatten();
     let metadata = || {
         let metadata: Map<String, Value> = fields.json("metadata").ok()??;
         Some(metadata.get("session_id")?.as_str()?.to_owned())
     };
-    header.or_else(body).or_else(metadata)
+    body().or_else(metadata)
 }
 
 /// `Name: value` of the headers that are no secret, at most so many.

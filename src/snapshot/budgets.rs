@@ -31,6 +31,8 @@ pub struct SpendLimit {
     pub max: Nano,
     /// The period.
     pub span: Span,
+    /// The same as it was written.
+    pub period: String,
 }
 
 /// Meters by name, over reloads.
@@ -56,6 +58,7 @@ impl SpendLimit {
             meter: meters.of(name),
             max: nano(max),
             span,
+            period: period.to_owned(),
         })
     }
 

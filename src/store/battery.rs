@@ -382,13 +382,16 @@ fn a_change_reaches_the_other_instance() {
 fn every_question_is_understood() {
     check(|store| async move {
         for (query, count) in query::EVERY {
-            let parameters = ["2026-01-01", "2026-12-31", "", "", "", "", "10", "0"];
+            let parameters = ["2026-01-01", "2026-12-31", "", "", "", "", "10", "0", "0"];
             let mut asked: Vec<Option<String>> = parameters[..count]
                 .iter()
                 .map(|text| Some((*text).to_owned()))
                 .collect();
             if query.postgres.contains("LIMIT $1") {
                 asked[0] = Some("10".to_owned());
+            }
+            if query.postgres.contains("$5::text::float8") {
+                asked[4] = Some("10".to_owned());
             }
             if query.postgres.contains("LIMIT $2") {
                 asked[1] = Some("10".to_owned());

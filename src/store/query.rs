@@ -237,6 +237,106 @@ pub static CALLS_COUNT: Query = Query {
         AND (?6 IS NULL OR end_user = ?6)",
 };
 
+/// Sums of calls by day, upstream, model, group and outcome: first and last day, a model group and a
+/// key to look at alone (null for all), and from how many milliseconds on a call is slow.
+pub static CALL_SUMS: Query = Query {
+    postgres: "SELECT json_build_object('date', to_char(\"startTime\", 'YYYY-MM-DD'), \
+        'api_base', \"api_base\", 'model', \"model\", 'model_group', \"model_group\", \
+        'error_class', \"metadata\" -> 'error_information' ->> 'error_class', \
+        'error_code', \"metadata\" -> 'error_information' ->> 'error_code', \
+        'count', count(*), 'completion_tokens', sum(\"completion_tokens\"), \
+        'duration_ms', sum(extract(epoch FROM \"endTime\" - \"startTime\") * 1000), \
+        'first_token_ms', sum(extract(epoch FROM coalesce(\"completionStartTime\", \"endTime\") \
+            - \"startTime\") * 1000), \
+        'slow', count(*) FILTER (WHERE extract(epoch FROM \"endTime\" - \"startTime\") * 1000 \
+            > $5::text::float8))::text \
+        FROM \"LiteLLM_SpendLogs\" WHERE \"startTime\" >= $1::text::timestamp \
+        AND \"startTime\" < $2::text::timestamp + interval '1 day' \
+        AND ($3::text IS NULL OR \"model_group\" = $3::text) \
+        AND ($4::text IS NULL OR \"api_key\" = $4::text) \
+        GROUP BY to_char(\"startTime\", 'YYYY-MM-DD'), \"api_base\", \"model\", \"model_group\", \
+        \"metadata\" -> 'error_information' ->> 'error_class', \
+        \"metadata\" -> 'error_information' ->> 'error_code' \
+        ORDER BY to_char(\"startTime\", 'YYYY-MM-DD')",
+    sqlite: "SELECT json_object('date', substr(startTime, 1, 10), 'api_base', api_base, \
+        'model', model, 'model_group', model_group, \
+        'error_class', json_extract(metadata, '$.error_information.error_class'), \
+        'error_code', json_extract(metadata, '$.error_information.error_code'), \
+        'count', count(*), 'completion_tokens', sum(completion_tokens), \
+        'duration_ms', sum((julianday(endTime) - julianday(startTime)) * 86400000.0), \
+        'first_token_ms', sum((julianday(coalesce(completionStartTime, endTime)) \
+            - julianday(startTime)) * 86400000.0), \
+        'slow', count(*) FILTER (WHERE (julianday(endTime) - julianday(startTime)) \
+            * 86400000.0 > CAST(?5 AS REAL))) \
+        FROM \"LiteLLM_SpendLogs\" WHERE startTime >= ?1 AND startTime < date(?2, '+1 day') \
+        AND (?3 IS NULL OR model_group = ?3) AND (?4 IS NULL OR api_key = ?4) \
+        GROUP BY substr(startTime, 1, 10), api_base, model, model_group, \
+        json_extract(metadata, '$.error_information.error_class'), \
+        json_extract(metadata, '$.error_information.error_code') ORDER BY substr(startTime, 1, 10)",
+};
+
+/// Changes that callers of the management API made, the newest first: first and last day, who, its
+/// key, the action, the table, the row (null for all), how many, how many to leave out.
+pub static AUDIT_LOGS: Query = Query {
+    postgres: "SELECT to_jsonb(t)::text FROM \"LiteLLM_AuditLog\" t WHERE ($1::text IS NULL OR t.\"updated_at\" >= $1::text::timestamp) \
+        AND ($2::text IS NULL OR t.\"updated_at\" < $2::text::timestamp + interval '1 day') \
+        AND ($3::text IS NULL OR t.\"changed_by\" = $3::text) \
+        AND ($4::text IS NULL OR t.\"changed_by_api_key\" = $4::text) \
+        AND ($5::text IS NULL OR t.\"action\" = $5::text) \
+        AND ($6::text IS NULL OR t.\"table_name\" = $6::text) \
+        AND ($7::text IS NULL OR t.\"object_id\" = $7::text) \
+        ORDER BY t.\"updated_at\" DESC, t.\"id\" LIMIT $8::text::bigint OFFSET $9::text::bigint",
+    sqlite: "SELECT json_object('id', id, 'updated_at', updated_at, 'changed_by', changed_by, \
+        'changed_by_api_key', changed_by_api_key, 'action', action, 'table_name', table_name, \
+        'object_id', object_id, 'before_value', json(before_value), \
+        'updated_values', json(updated_values)) FROM \"LiteLLM_AuditLog\" WHERE (?1 IS NULL OR updated_at >= ?1) \
+        AND (?2 IS NULL OR updated_at < date(?2, '+1 day')) \
+        AND (?3 IS NULL OR changed_by = ?3) AND (?4 IS NULL OR changed_by_api_key = ?4) \
+        AND (?5 IS NULL OR action = ?5) AND (?6 IS NULL OR table_name = ?6) \
+        AND (?7 IS NULL OR object_id = ?7) \
+        ORDER BY updated_at DESC, id LIMIT ?8 OFFSET ?9",
+};
+
+/// How many changes [`AUDIT_LOGS`] would find: its first seven parameters.
+pub static AUDIT_COUNT: Query = Query {
+    postgres: "SELECT json_build_object('count', count(*))::text FROM \"LiteLLM_AuditLog\" t \
+        WHERE ($1::text IS NULL OR t.\"updated_at\" >= $1::text::timestamp) \
+        AND ($2::text IS NULL OR t.\"updated_at\" < $2::text::timestamp + interval '1 day') \
+        AND ($3::text IS NULL OR t.\"changed_by\" = $3::text) \
+        AND ($4::text IS NULL OR t.\"changed_by_api_key\" = $4::text) \
+        AND ($5::text IS NULL OR t.\"action\" = $5::text) \
+        AND ($6::text IS NULL OR t.\"table_name\" = $6::text) \
+        AND ($7::text IS NULL OR t.\"object_id\" = $7::text)",
+    sqlite: "SELECT json_object('count', count(*)) FROM \"LiteLLM_AuditLog\" WHERE (?1 IS NULL OR updated_at >= ?1) \
+        AND (?2 IS NULL OR updated_at < date(?2, '+1 day')) \
+        AND (?3 IS NULL OR changed_by = ?3) AND (?4 IS NULL OR changed_by_api_key = ?4) \
+        AND (?5 IS NULL OR action = ?5) AND (?6 IS NULL OR table_name = ?6) \
+        AND (?7 IS NULL OR object_id = ?7)",
+};
+
+/// Calls by key, kind and model, with those that a cache answered: first and last day.
+pub static CACHE_HITS: Query = Query {
+    postgres: "SELECT json_build_object('api_key', \"api_key\", 'call_type', \"call_type\", \
+        'model', \"model\", 'total_rows', count(*), \
+        'cache_hit_true_rows', count(*) FILTER (WHERE \"cache_hit\" = 'True'), \
+        'cached_completion_tokens', \
+            coalesce(sum(\"completion_tokens\") FILTER (WHERE \"cache_hit\" = 'True'), 0), \
+        'generated_completion_tokens', coalesce(sum(\"completion_tokens\") \
+            FILTER (WHERE \"cache_hit\" IS DISTINCT FROM 'True'), 0))::text \
+        FROM \"LiteLLM_SpendLogs\" WHERE \"startTime\" >= $1::text::timestamp \
+        AND \"startTime\" < $2::text::timestamp + interval '1 day' \
+        GROUP BY \"api_key\", \"call_type\", \"model\" ORDER BY count(*) DESC LIMIT 10000",
+    sqlite: "SELECT json_object('api_key', api_key, 'call_type', call_type, 'model', model, \
+        'total_rows', count(*), \
+        'cache_hit_true_rows', count(*) FILTER (WHERE cache_hit = 'True'), \
+        'cached_completion_tokens', \
+            coalesce(sum(completion_tokens) FILTER (WHERE cache_hit = 'True'), 0), \
+        'generated_completion_tokens', coalesce(sum(completion_tokens) \
+            FILTER (WHERE cache_hit IS NOT 'True'), 0)) \
+        FROM \"LiteLLM_SpendLogs\" WHERE startTime >= ?1 AND startTime < date(?2, '+1 day') \
+        GROUP BY api_key, call_type, model ORDER BY count(*) DESC LIMIT 10000",
+};
+
 /// Keys by their spend, the highest first: how many, and a user (null for all).
 pub static KEYS_BY_SPEND: Query = Query {
     postgres: "SELECT to_jsonb(t)::text FROM \"LiteLLM_VerificationToken\" t \
@@ -261,7 +361,11 @@ pub static USERS_BY_SPEND: Query = Query {
 
 /// All questions, for a test that asks each of both stores.
 #[cfg(test)]
-pub(super) static EVERY: [(&Query, usize); 24] = [
+pub(super) static EVERY: [(&Query, usize); 28] = [
+    (&AUDIT_LOGS, 9),
+    (&AUDIT_COUNT, 7),
+    (&CALL_SUMS, 5),
+    (&CACHE_HITS, 2),
     (&SPENT_AT_PROVIDER, 2),
     (&SPENT_AT_DEPLOYMENT, 2),
     (&FORGET_CALLS, 1),

@@ -43,6 +43,10 @@ impl Table {
     pub const SPEND_LOGS: Table = Table("LiteLLM_SpendLogs");
     /// Who changed what.
     pub const AUDIT: Table = Table("LiteLLM_AuditLog");
+    /// Invitations of users.
+    pub const INVITATIONS: Table = Table("LiteLLM_InvitationLink");
+    /// Keys that were made anew and work on for a while.
+    pub const OLD_KEYS: Table = Table("LiteLLM_DeprecatedVerificationToken");
     /// A day's spend of a user.
     pub const DAILY_USERS: Table = Table("LiteLLM_DailyUserSpend");
     /// A day's spend of a team.
@@ -74,6 +78,8 @@ impl Table {
         Table::CONFIG,
         Table::SPEND_LOGS,
         Table::AUDIT,
+        Table::INVITATIONS,
+        Table::OLD_KEYS,
         Table::DAILY_USERS,
         Table::DAILY_TEAMS,
         Table::DAILY_TAGS,

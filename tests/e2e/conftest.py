@@ -11,6 +11,7 @@ import pytest
 
 import gateway as gateways
 import mock
+import postgres
 
 HERE = Path(__file__).parent
 
@@ -99,3 +100,20 @@ def shared_gateway(tmp_path_factory):
     yield start
     for one in made:
         one.stop()
+
+
+@pytest.fixture(scope="module")
+def database():
+    """A Postgres for a whole file; its tests are skipped where there is none."""
+    try:
+        made = postgres.Postgres()
+    except FileNotFoundError as missing:
+        pytest.skip(f"Postgres: {missing}")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def store(request):
+    """Each of the two stores: the general_settings that choose it."""
+    return {"database_url": request.getfixturevalue("database").url} if request.param == "postgres" else {}

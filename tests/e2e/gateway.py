@@ -53,6 +53,30 @@ def config(*entries, general=None, litellm=None, router=None, **sections):
     return made
 
 
+def admin(server, path, body, status=200, key=KEY):
+    """POSTs to the management API and reads the answer."""
+    answer = server.post(path, body, key=key)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def get(server, path, by=KEY, status=200, **query):
+    """GETs from the management API and reads the answer."""
+    answer = server.client.get(path, params=query, headers={"authorization": f"Bearer {by}"})
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def error(answer):
+    """The error of an answer."""
+    return answer.json()["error"]
+
+
+def new_key(server, **fields):
+    """What /key/generate answers."""
+    return admin(server, "/key/generate", fields)
+
+
 class Gateway:
     """One running gateway."""
 

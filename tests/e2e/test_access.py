@@ -5,24 +5,12 @@ import time
 
 import pytest
 
-import postgres
-from gateway import KEY, config, entry
+from gateway import KEY, admin, config, entry
 
 
-@pytest.fixture(scope="module")
-def database():
-    try:
-        made = postgres.Postgres()
-    except FileNotFoundError as missing:
-        pytest.skip(f"Postgres: {missing}")
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def start(request, gateway, upstream):
+@pytest.fixture
+def start(store, gateway, upstream):
     """start(**general): a gateway on this store; `entries`, `litellm`, `env` are taken out."""
-    store = {"database_url": request.getfixturevalue("database").url} if request.param == "postgres" else {}
 
     def made(entries=None, litellm=None, env=None, master=KEY, **general):
         settings = {**store, **({"master_key": master} if master else {}), **general}
@@ -30,12 +18,6 @@ def start(request, gateway, upstream):
         return gateway(config(*entries, general=settings, litellm=litellm), env=env or {})
 
     return made
-
-
-def admin(server, path, body, status=200, key=KEY):
-    answer = server.post(path, body, key=key)
-    assert answer.status_code == status, answer.text
-    return answer.json()
 
 
 def says(answer, status, text):

@@ -9,22 +9,11 @@ import httpx
 import pytest
 
 import canned
-import postgres
 import redis_server
 from gateway import KEY, config, entry
 from mock import Answer
 
 PRICE = 0.001
-
-
-@pytest.fixture(scope="module")
-def database():
-    try:
-        made = postgres.Postgres()
-    except FileNotFoundError as missing:
-        pytest.skip(f"Postgres: {missing}")
-    yield made
-    made.close()
 
 
 def served(make):

@@ -5,56 +5,22 @@ import time
 
 import pytest
 
-import postgres
-from gateway import KEY, config, entry
+from gateway import KEY, admin, config, entry, error, get, new_key
 
 
 @pytest.fixture(scope="module")
-def database():
-    try:
-        made = postgres.Postgres()
-    except FileNotFoundError as missing:
-        pytest.skip(f"Postgres: {missing}")
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def server(request, shared_upstream, shared_gateway):
-    general = {"master_key": KEY}
-    if request.param == "postgres":
-        general["database_url"] = request.getfixturevalue("database").url
+def server(store, shared_upstream, shared_gateway):
     return shared_gateway(config(
         entry("m", shared_upstream), entry("other", shared_upstream),
         entry("beta-1", shared_upstream, info={"access_groups": ["beta"]}),
         entry("openai/*", shared_upstream, model="openai/*"),
-        general=general))
+        general={"master_key": KEY, **store}))
 
 
 @pytest.fixture
 def upstream(shared_upstream):
     shared_upstream.reset()
     return shared_upstream
-
-
-def admin(server, path, body, status=200, key=KEY):
-    answer = server.post(path, body, key=key)
-    assert answer.status_code == status, answer.text
-    return answer.json()
-
-
-def new_key(server, **fields):
-    return admin(server, "/key/generate", fields)
-
-
-def get(server, path, by=KEY, status=200, **query):
-    answer = server.client.get(path, params=query, headers={"authorization": f"Bearer {by}"})
-    assert answer.status_code == status, answer.text
-    return answer.json()
-
-
-def error(answer):
-    return answer.json()["error"]
 
 
 def test_key_generate_and_use(server, upstream):

@@ -8,48 +8,19 @@ import time
 
 import pytest
 
-import postgres
-from gateway import BINARY, CLEAN, KEY, config, entry
+from gateway import BINARY, CLEAN, KEY, admin, config, entry, error, get
 
 DAY = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
 
 
-@pytest.fixture(scope="module")
-def database():
-    try:
-        made = postgres.Postgres()
-    except FileNotFoundError as missing:
-        pytest.skip(f"Postgres: {missing}")
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def start(request, upstream, gateway):
+@pytest.fixture
+def start(store, upstream, gateway):
     def run(*entries, **more):
-        general = {"master_key": KEY, **more.pop("general", {})}
-        if request.param == "postgres":
-            general.setdefault("database_url", request.getfixturevalue("database").url)
+        general = {"master_key": KEY, **store, **more.pop("general", {})}
         return gateway(config(*(entries or [entry("m", upstream)]), general=general, **more))
 
-    run.kind = request.param
+    run.kind = "postgres" if store else "sqlite"
     return run
-
-
-def admin(server, path, body, status=200, key=KEY):
-    answer = server.post(path, body, key=key)
-    assert answer.status_code == status, answer.text
-    return answer.json()
-
-
-def get(server, path, by=KEY, status=200, **query):
-    answer = server.client.get(path, params=query, headers={"authorization": f"Bearer {by}"})
-    assert answer.status_code == status, answer.text
-    return answer.json()
-
-
-def error(answer):
-    return answer.json()["error"]
 
 
 def priced(upstream, name="m"):
@@ -137,7 +108,7 @@ def test_stored_models_survive_a_restart(upstream, gateway):
     assert two.terminate() == 0
     other = gateway(made, env={"LITELLM_SALT_KEY": "another salt"})
     assert other.chat("kept", key=KEY).status_code == 400
-    assert "LITELLM_SALT_KEY" in other.log
+    other.wait_log("LITELLM_SALT_KEY")
 
 
 def test_models_are_those_of_the_key(start, upstream):

@@ -6,38 +6,16 @@ import time
 import pytest
 
 import postgres
-from gateway import KEY, config, entry
+from gateway import KEY, admin, config, entry, error
 
 
-@pytest.fixture(scope="module")
-def database():
-    try:
-        made = postgres.Postgres()
-    except FileNotFoundError as missing:
-        pytest.skip(f"Postgres: {missing}")
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def start(request, upstream, gateway):
+@pytest.fixture
+def start(store, upstream, gateway):
     def run(**more):
-        general = {"master_key": KEY, **more.pop("general", {})}
-        if request.param == "postgres":
-            general["database_url"] = request.getfixturevalue("database").url
+        general = {"master_key": KEY, **store, **more.pop("general", {})}
         return gateway(config(entry("m", upstream), entry("other", upstream), general=general, **more))
 
     return run
-
-
-def admin(server, path, body, status=200):
-    answer = server.post(path, body, key=KEY)
-    assert answer.status_code == status, answer.text
-    return answer.json()
-
-
-def error(answer):
-    return answer.json()["error"]
 
 
 def test_end_user_blocked_and_over_budget(start):

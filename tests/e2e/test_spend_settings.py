@@ -16,22 +16,10 @@ from mock import Answer
 PRICE = 0.001
 
 
-@pytest.fixture(scope="module")
-def database():
-    try:
-        made = postgres.Postgres()
-    except FileNotFoundError as missing:
-        pytest.skip(f"Postgres: {missing}")
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def start(request, upstream, gateway):
+@pytest.fixture
+def start(store, upstream, gateway):
     def run(**general):
-        general = {"master_key": KEY, "proxy_batch_write_at": 0.1, **general}
-        if request.param == "postgres":
-            general["database_url"] = request.getfixturevalue("database").url
+        general = {"master_key": KEY, "proxy_batch_write_at": 0.1, **store, **general}
         made = entry("m", upstream, input_cost_per_token=PRICE, output_cost_per_token=PRICE)
         return gateway(config(made, general=general))
 

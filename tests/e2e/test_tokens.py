@@ -5,8 +5,7 @@ import time
 
 import pytest
 
-import postgres
-from gateway import KEY, config, entry
+from gateway import KEY, admin, config, entry, get
 from idp import ALL, Idp, hs
 
 SECRET = "a secret that both sides share"
@@ -19,22 +18,10 @@ def idp():
     made.stop()
 
 
-@pytest.fixture(scope="module")
-def database():
-    try:
-        made = postgres.Postgres()
-    except FileNotFoundError as missing:
-        pytest.skip(f"Postgres: {missing}")
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def start(request, gateway, upstream):
+@pytest.fixture
+def start(store, gateway, upstream):
     """start({litellm_jwtauth}, **general): a gateway on this store."""
-    general = {"master_key": KEY}
-    if request.param == "postgres":
-        general["database_url"] = request.getfixturevalue("database").url
+    general = {"master_key": KEY, **store}
 
     def made(jwt=None, env=None, **more):
         settings = {**general, **more}
@@ -43,18 +30,6 @@ def start(request, gateway, upstream):
         return gateway(config(entry("m", upstream), entry("other", upstream), general=settings), env=env or {})
 
     return made
-
-
-def admin(server, path, body, status=200, key=KEY):
-    answer = server.post(path, body, key=key)
-    assert answer.status_code == status, answer.text
-    return answer.json()
-
-
-def get(server, path, key=KEY, status=200, **query):
-    answer = server.client.get(path, params=query, headers={"authorization": f"Bearer {key}"})
-    assert answer.status_code == status, answer.text
-    return answer.json()
 
 
 def says(answer, status, text):
@@ -161,8 +136,8 @@ def test_tokens_are_told_apart_by_all_of_them(start, idp):
     mate = idp.token("HS256", a="x" * 200, sub=f"mate-{id(server)}")
     assert boss[:200] == mate[:200]
     assert server.chat(key=boss).status_code == 200 and server.chat(key=mate).status_code == 200
-    get(server, "/user/list", key=boss)
-    get(server, "/user/list", key=mate, status=401)
+    get(server, "/user/list", by=boss)
+    get(server, "/user/list", by=mate, status=401)
 
 
 def test_admin_jwt_scope_and_admin_allowed_routes(start, idp):
@@ -224,7 +199,7 @@ def test_team_allowed_routes(start, idp):
     assert server.post("/key/generate", {"team_id": "routes"}, key=token).status_code == 403
     server = start({**jwt, "team_allowed_routes": ["info_routes"]})
     assert server.chat(key=token).status_code == 403
-    get(server, "/v1/models", key=token)
+    get(server, "/v1/models", by=token)
 
 
 def test_user_id_jwt_field_and_user_id_upsert(start, idp):
@@ -356,8 +331,8 @@ def test_enable_oauth2_auth(start, idp):
         assert server.chat(key="opaque-1").status_code == 200
     assert len(idp.asked) <= asked + 1, "remembered by each shard"
     says(server.chat(key="opaque-9"), 401, "refuses the token")
-    get(server, "/user/list", key="opaque-2")
-    get(server, "/user/list", key="opaque-1", status=401)
+    get(server, "/user/list", by="opaque-2")
+    get(server, "/user/list", by="opaque-1", status=401)
     env = {"OAUTH_TOKEN_INFO_ENDPOINT": idp.url + "/introspect", "OAUTH_CLIENT_ID": "us", "OAUTH_CLIENT_SECRET": "hush",
            "OAUTH_USER_ID_FIELD_NAME": "uid", "OAUTH_USER_TEAM_ID_FIELD_NAME": "group"}
     server = start(env=env, enable_oauth2_auth=True)

@@ -148,9 +148,9 @@ const ROWS: &[Row] = &[
         "`/model/new`, `/model/update` and `/model/delete` are kept in the database and reach \
          every instance.")
         .example("true"),
-    row(Later, "supported_db_objects", List(&Text), Unset,
-        "What is read from the database.")
-        .example("[models, mcp]"),
+    row(InForce, "supported_db_objects", List(&Text), Unset,
+        "What is read from the database: `models`, `credentials`; all of it where it is not set.")
+        .example("[models]"),
     row(Later, "store_prompts_in_spend_logs", Bool, OFF,
         "Messages and answers are stored in the request's row."),
     row(InForce, "maximum_spend_logs_retention_period", Period, Unset,

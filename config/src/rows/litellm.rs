@@ -39,7 +39,7 @@ const ROWS: &[Row] = &[
     row(Later, "audit_log_callbacks", Many(&Known(CALLBACKS)), Texts(&[]),
         "Integrations that hear of changes by administrators.")
         .example("[s3]"),
-    row(Later, "store_audit_logs", Bool, OFF,
+    row(InForce, "store_audit_logs", Bool, OFF,
         "Changes by administrators are kept in the database."),
     row(Later, "turn_off_message_logging", Bool, OFF,
         "No text of prompts or answers leaves through any callback."),

@@ -48,7 +48,7 @@ const ROOT_ROWS: &[Row] = &[
     row(InForce, "router_settings", In(&ROUTER_SETTINGS), Inner,
         "Routing, retries, fallbacks, cooldowns. Where a name is also in another section, this one \
          wins."),
-    row(Later, "credential_list", List(&Any), Unset,
+    row(InForce, "credential_list", List(&Any), Unset,
         "Named credentials that `litellm_params.litellm_credential_name` refers to.")
         .example("[{credential_name: azure-eu, credential_values: {api_key: \
          os.environ/AZURE_API_KEY}}]"),

@@ -79,7 +79,7 @@ const PARAMS: &[Row] = &[
     row(InForce, "extra_body", Map(&Any), Unset,
         "Fields added to the upstream body.")
         .example("{}"),
-    row(Later, "litellm_credential_name", Text, Unset,
+    row(InForce, "litellm_credential_name", Text, Unset,
         "The entry of `credential_list` to take credentials from.")
         .example("azure-eu"),
     row(InForce, "azure_ad_token", Secret, Unset,

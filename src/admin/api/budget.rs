@@ -1,14 +1,15 @@
 //! `/budget/*`: budgets that keys, members, end users, tags and organizations share.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use crate::admin::desk::{
-    Answer, Asker, Desk, Fields, Refusal, budget_fields, pick, put, required, reset_at, shown,
-    shown_all, texts_of,
+    Answer, Asker, Desk, Fields, Refusal, budget_fields, everything, found, pick, put, required,
+    reset_at, shown, shown_all, texts_of,
 };
 use crate::admin::routes::Routes;
 use crate::directory::{Change, text};
@@ -133,24 +134,28 @@ async fn list(State(desk): Shared, Extension(asker): Extension<Asker>) -> Answer
     if !asker.sees_all() {
         asker.must_be_admin("/budget/list")?;
     }
-    let list = Command::List {
-        table: Table::BUDGETS,
-        filter: Row::new(),
-        newest: true,
-        limit: 10_000,
-        offset: 0,
-    };
     Ok(Json(shown_all(
         Table::BUDGETS,
-        desk.directory.store.rows(list).await?,
+        everything(&desk, Table::BUDGETS, true).await?,
     )))
 }
 
-async fn settings(Extension(asker): Extension<Asker>) -> Answer {
+async fn settings(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer {
     asker.must_be_admin("/budget/settings")?;
+    let row = match query.get("budget_id") {
+        None => Row::new(),
+        Some(id) => {
+            let missing = || format!("budget_id={id} not found");
+            found(&desk, Table::BUDGETS, id, missing).await?
+        }
+    };
     let field = |name: &str, kind: &str, description: &str| {
         json!({"field_name": name, "field_type": kind, "field_description": description,
-            "field_value": null, "stored_in_db": true, "field_default_value": null})
+            "field_value": row.get(name), "stored_in_db": true, "field_default_value": null})
     };
     Ok(Json(json!([
         field("max_parallel_requests", "Integer", "Calls at once."),

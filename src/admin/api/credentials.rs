@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 
 use crate::admin::desk::{Answer, Asker, Desk, Fields, Refusal, put, required};
 use crate::admin::routes::Routes;
+use crate::coordinator::Control;
 use crate::directory::{Change, text};
 use crate::store::secret::uuid;
 use crate::store::{Command, Row, Table};
 
-type Shared = State<Arc<Desk>>;
+type Shared = State<Arc<Control>>;
 
 /// The routes.
-pub fn routes() -> Routes<Arc<Desk>> {
+pub fn routes() -> Routes<Arc<Control>> {
     Routes::new()
         .get(
             "/credentials",
@@ -29,6 +30,11 @@ pub fn routes() -> Routes<Arc<Desk>> {
             "/credentials/by_name/{name}",
             by_name,
             "A credential by its name, masked.",
+        )
+        .get(
+            "/credentials/by_model/{model_id}",
+            by_model,
+            "The credential of a stored model, masked.",
         )
         .delete("/credentials/{name}", remove, "Deletes a credential.")
         .patch("/credentials/{name}", update, "Changes a credential.")
@@ -99,13 +105,14 @@ fn sealed(desk: &Desk, fields: &Row) -> Result<Option<Value>, Refusal> {
 }
 
 async fn new(
-    State(desk): Shared,
+    State(control): Shared,
     Extension(asker): Extension<Asker>,
     Fields(fields): Fields,
 ) -> Answer {
+    let desk = control.desk();
     asker.must_be_admin("/credentials")?;
     let name = required(&fields, "credential_name")?;
-    let values = sealed(&desk, &fields)?
+    let values = sealed(desk, &fields)?
         .ok_or_else(|| Refusal::bad("credential_values must be given").at("credential_values"))?;
     let mut row = Row::new();
     put(&mut row, "credential_id", uuid());
@@ -124,13 +131,14 @@ async fn new(
         .row(Command::Insert(Table::CREDENTIALS, row))
         .await?;
     stored.ok_or_else(|| Refusal::bad(format!("credential {name} already exists")))?;
-    desk.directory.changed(Change::Models).await;
+    lend(&control).await?;
     Ok(Json(
         json!({"success": true, "message": "Credential created successfully"}),
     ))
 }
 
-async fn list(State(desk): Shared, Extension(asker): Extension<Asker>) -> Answer {
+async fn list(State(control): Shared, Extension(asker): Extension<Asker>) -> Answer {
+    let desk = control.desk();
     asker.must_be_admin("/credentials")?;
     let list = Command::List {
         table: Table::CREDENTIALS,
@@ -140,29 +148,31 @@ async fn list(State(desk): Shared, Extension(asker): Extension<Asker>) -> Answer
         offset: 0,
     };
     let rows = desk.directory.store.rows(list).await?;
-    let shown: Result<Vec<Value>, Refusal> = rows.iter().map(|row| masked(&desk, row)).collect();
+    let shown: Result<Vec<Value>, Refusal> = rows.iter().map(|row| masked(desk, row)).collect();
     Ok(Json(json!({"success": true, "credentials": shown?})))
 }
 
 async fn by_name(
-    State(desk): Shared,
+    State(control): Shared,
     Extension(asker): Extension<Asker>,
     Path(name): Path<String>,
 ) -> Answer {
+    let desk = control.desk();
     asker.must_be_admin("/credentials")?;
-    Ok(Json(masked(&desk, &found(&desk, &name).await?)?))
+    Ok(Json(masked(desk, &found(desk, &name).await?)?))
 }
 
 async fn update(
-    State(desk): Shared,
+    State(control): Shared,
     Extension(asker): Extension<Asker>,
     Path(name): Path<String>,
     Fields(fields): Fields,
 ) -> Answer {
+    let desk = control.desk();
     asker.must_be_admin("/credentials")?;
-    let before = found(&desk, &name).await?;
+    let before = found(desk, &name).await?;
     let mut changes = Row::new();
-    if let Some(Value::Object(new)) = sealed(&desk, &fields)? {
+    if let Some(Value::Object(new)) = sealed(desk, &fields)? {
         let old = before.get("credential_values").and_then(Value::as_object);
         let mut values = old.cloned().unwrap_or_default();
         values.extend(new);
@@ -177,25 +187,81 @@ async fn update(
         .store
         .rows(Command::Update(Table::CREDENTIALS, vec![id], changes))
         .await?;
-    desk.directory.changed(Change::Models).await;
+    lend(&control).await?;
     Ok(Json(
         json!({"success": true, "message": "Credential updated successfully"}),
     ))
 }
 
 async fn remove(
-    State(desk): Shared,
+    State(control): Shared,
     Extension(asker): Extension<Asker>,
     Path(name): Path<String>,
 ) -> Answer {
+    let desk = control.desk();
     asker.must_be_admin("/credentials")?;
-    let id = text(&found(&desk, &name).await?, "credential_id").unwrap_or_default();
+    let id = text(&found(desk, &name).await?, "credential_id").unwrap_or_default();
     desk.directory
         .store
         .rows(Command::Delete(Table::CREDENTIALS, vec![id]))
         .await?;
-    desk.directory.changed(Change::Models).await;
+    lend(&control).await?;
     Ok(Json(
         json!({"success": true, "message": "Credential deleted successfully"}),
     ))
+}
+
+/// Models that name the credential use it from now on, here and on the other instances.
+async fn lend(control: &Control) -> Result<(), Refusal> {
+    if control.desk().rules().store_models {
+        control
+            .reload()
+            .await
+            .map_err(|errors| Refusal::bad(errors.join("; ")))?;
+    }
+    control.desk().directory.changed(Change::Models).await;
+    Ok(())
+}
+
+/// Parameters of a model that belong to a credential.
+const LENT: [&str; 11] = [
+    "api_key",
+    "api_base",
+    "api_version",
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_region_name",
+    "vertex_project",
+    "vertex_location",
+    "vertex_credentials",
+    "watsonx_region_name",
+    "region_name",
+];
+
+async fn by_model(
+    State(control): Shared,
+    Extension(asker): Extension<Asker>,
+    Path(id): Path<String>,
+) -> Answer {
+    let desk = control.desk();
+    asker.must_be_admin("/credentials")?;
+    let row = desk.directory.store.get(Table::MODELS, &[&id]).await?;
+    let row =
+        row.ok_or_else(|| Refusal::not_found(format!("Model with id={id} not found in db")))?;
+    let mut params = row
+        .get("litellm_params")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    params.retain(|name, _| LENT.contains(&name.as_str()));
+    let name = text(&row, "model_name").unwrap_or_default();
+    let row = Row::from_iter([
+        (
+            "credential_name".to_owned(),
+            json!(format!("{name}-credential-{id}")),
+        ),
+        ("credential_values".to_owned(), Value::Object(params)),
+        ("credential_info".to_owned(), json!({})),
+    ]);
+    masked(desk, &row).map(Json)
 }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::budget;
 use crate::admin::desk::{
-    Answer, Asker, Desk, Fields, Refusal, pick, put, required, shown, shown_all, texts_of,
+    Answer, Asker, Desk, Fields, Refusal, everything, pick, put, required, shown_all, texts_of,
+    with_budget,
 };
 use crate::admin::routes::Routes;
 use crate::directory::{Change, text};
@@ -79,20 +80,6 @@ async fn own_budget(desk: &Desk, asker: &Asker, fields: &Row) -> Result<Option<S
     budget::insert(desk, asker, fields).await.map(Some)
 }
 
-async fn told(desk: &Desk, row: Row) -> Result<Row, Refusal> {
-    let budget = match text(&row, "budget_id") {
-        Some(id) => desk.directory.store.get(Table::BUDGETS, &[&id]).await?,
-        None => None,
-    };
-    let mut answer = shown(Table::END_USERS, row);
-    put(
-        &mut answer,
-        "litellm_budget_table",
-        budget.map(|row| shown(Table::BUDGETS, row)),
-    );
-    Ok(answer)
-}
-
 async fn new(
     State(desk): Shared,
     Extension(asker): Extension<Asker>,
@@ -116,7 +103,9 @@ async fn new(
         ))
     })?;
     desk.directory.changed(Change::EndUser(id)).await;
-    Ok(Json(Value::Object(told(&desk, stored).await?)))
+    Ok(Json(Value::Object(
+        with_budget(&desk, Table::END_USERS, stored).await?,
+    )))
 }
 
 async fn update(
@@ -135,7 +124,9 @@ async fn update(
     let stored = stored
         .ok_or_else(|| Refusal::not_found(format!("End User Id={id} does not exist in db")))?;
     desk.directory.changed(Change::EndUser(id)).await;
-    Ok(Json(Value::Object(told(&desk, stored).await?)))
+    Ok(Json(Value::Object(
+        with_budget(&desk, Table::END_USERS, stored).await?,
+    )))
 }
 
 async fn delete(
@@ -174,23 +165,18 @@ async fn info(
     let row = desk.directory.store.get(Table::END_USERS, &[&id]).await?;
     let row =
         row.ok_or_else(|| Refusal::not_found(format!("End User Id={id} does not exist in db")))?;
-    Ok(Json(Value::Object(told(&desk, row).await?)))
+    Ok(Json(Value::Object(
+        with_budget(&desk, Table::END_USERS, row).await?,
+    )))
 }
 
 async fn list(State(desk): Shared, Extension(asker): Extension<Asker>) -> Answer {
     if !asker.sees_all() {
         asker.must_be_admin("/customer/list")?;
     }
-    let list = Command::List {
-        table: Table::END_USERS,
-        filter: Row::new(),
-        newest: false,
-        limit: 10_000,
-        offset: 0,
-    };
     Ok(Json(shown_all(
         Table::END_USERS,
-        desk.directory.store.rows(list).await?,
+        everything(&desk, Table::END_USERS, false).await?,
     )))
 }
 
@@ -222,8 +208,12 @@ async fn unblock(
 
 /// Blocks or unblocks; an end user that was never seen is made, so that it stays blocked.
 async fn set_blocked(desk: &Desk, fields: &Row, blocked: bool) -> Result<Vec<Row>, Refusal> {
+    let ids = texts_of(fields, "user_ids");
+    if ids.is_empty() {
+        return Err(Refusal::bad("user_ids must be given").at("user_ids"));
+    }
     let mut rows = Vec::new();
-    for id in texts_of(fields, "user_ids") {
+    for id in ids {
         let mut changes = Row::new();
         put(&mut changes, "blocked", blocked);
         let update = Command::Update(Table::END_USERS, vec![id.clone()], changes.clone());

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::key_rules::{self, Grant};
 use crate::admin::desk::{
     Answer, Asker, Desk, Fields, Refusal, budget_fields, expiry, fold_metadata, page, pages, pick,
-    put, required, reset_at, shown, texts_of,
+    put, required, reset_at, shown, texts_of, with_budget,
 };
 use crate::admin::routes::Routes;
 use crate::directory::{Change, text};
@@ -388,17 +388,8 @@ async fn info(
 
 /// A key's row for `/key/info`: without its name, with its budget.
 async fn told(desk: &Desk, row: Row) -> Result<Row, Refusal> {
-    let budget = match text(&row, "budget_id") {
-        Some(id) => desk.directory.store.get(Table::BUDGETS, &[&id]).await?,
-        None => None,
-    };
-    let mut row = shown(Table::KEYS, row);
+    let mut row = with_budget(desk, Table::KEYS, row).await?;
     row.remove("token");
-    put(
-        &mut row,
-        "litellm_budget_table",
-        budget.map(|budget| shown(Table::BUDGETS, budget)),
-    );
     Ok(row)
 }
 
@@ -425,7 +416,8 @@ async fn update(
     change(&desk, &asker, fields).await.map(Json)
 }
 
-async fn change(desk: &Desk, asker: &Asker, fields: Row) -> Result<Value, Refusal> {
+/// Changes a key as `/key/update` does.
+pub(super) async fn change(desk: &Desk, asker: &Asker, fields: Row) -> Result<Value, Refusal> {
     let key = required(&fields, "key")?;
     let before = row(desk, &key).await?;
     key_rules::may_change(desk, asker, &before).await?;
@@ -496,9 +488,7 @@ async fn bulk_update(
         let key = one.get("key").cloned().unwrap_or_default();
         match change(&desk, &asker, one.clone()).await {
             Ok(info) => done.push(json!({"key": key, "key_info": info})),
-            Err(refusal) => {
-                failed.push(json!({"key": key, "failed_reason": format!("{refusal:?}")}))
-            }
+            Err(refusal) => failed.push(json!({"key": key, "failed_reason": refusal.text()})),
         }
     }
     Ok(Json(json!({

@@ -1,5 +1,8 @@
 //! One file per family of routes.
 
+pub mod access_group;
+pub mod activity;
+pub mod audit;
 pub mod budget;
 pub mod config;
 pub mod credentials;
@@ -7,16 +10,20 @@ pub mod customer;
 pub mod document;
 pub mod health;
 pub mod inspection;
+pub mod invitation;
 pub mod key;
 mod key_rules;
+pub mod membership;
 pub mod model;
 pub mod models;
 pub mod organization;
 pub mod router;
+pub mod settings;
 pub mod spend;
 mod spend_sums;
 pub mod tag;
 pub mod team;
+pub mod team_logging;
 mod team_member;
 pub mod user;
 
@@ -31,11 +38,21 @@ pub fn served() -> Routes<Arc<Control>> {
     Routes::new()
         .merge(document::routes())
         .merge(models::routes())
-        .merge(model::routes())
         .merge(health::routes())
-        .merge(config::routes())
+        .merge(config::reloading())
         .merge(router::routes())
         .merge(inspection::routes())
+}
+
+/// The routes that change the configuration in force, which need somebody who asks.
+pub fn governed() -> Routes<Arc<Control>> {
+    Routes::new()
+        .merge(model::routes())
+        .merge(config::routes())
+        .merge(credentials::routes())
+        .merge(activity::of_providers())
+        .merge(access_group::routes())
+        .merge(settings::routes())
 }
 
 /// The routes that work on the store.
@@ -48,6 +65,10 @@ pub fn management() -> Routes<Arc<Desk>> {
         .merge(customer::routes())
         .merge(budget::routes())
         .merge(tag::routes())
-        .merge(credentials::routes())
         .merge(spend::routes())
+        .merge(activity::routes())
+        .merge(invitation::routes())
+        .merge(audit::routes())
+        .merge(team_logging::routes())
+        .merge(membership::routes())
 }

@@ -35,22 +35,30 @@ pub fn routes() -> Routes<Arc<Control>> {
             "Changes the stored model in the path.",
         )
         .fields(&["model_name", "litellm_params", "model_info"])
+        .post(
+            "/model/block",
+            block,
+            "Serves a stored model no longer, until it is unblocked.",
+        )
+        .fields(&["model_id"])
+        .needs(&["model_id"])
+        .post("/model/unblock", unblock, "Serves a blocked model again.")
+        .fields(&["model_id"])
+        .needs(&["model_id"])
         .post("/model/delete", delete, "Deletes a stored model.")
         .fields(&["id"])
         .needs(&["id"])
 }
 
-fn allowed(control: &Control, asker: Option<&Extension<Asker>>) -> Result<Asker, Refusal> {
-    let asker = asker.map(|Extension(asker)| asker.clone()).ok_or_else(|| {
-        Refusal::unauthorized("admin routes need general_settings.master_key to be set")
-    })?;
-    asker.must_be_admin("/model/new")?;
+/// Refuses all but admins, and everybody without `store_model_in_db`.
+pub(super) fn may_store(control: &Control, asker: &Asker, path: &str) -> Result<(), Refusal> {
+    asker.must_be_admin(path)?;
     if !control.desk().rules().store_models {
         return Err(Refusal::bad(
             "models are kept in the database only with general_settings.store_model_in_db: true",
         ));
     }
-    Ok(asker)
+    Ok(())
 }
 
 /// Refuses what the file would refuse.
@@ -61,7 +69,7 @@ fn checked(name: &str, params: &Value, info: &Value) -> Result<(), Refusal> {
 }
 
 /// Tells every shard and every other instance.
-async fn publish(control: &Control) -> Result<(), Refusal> {
+pub(super) async fn publish(control: &Control) -> Result<(), Refusal> {
     control
         .reload()
         .await
@@ -72,10 +80,10 @@ async fn publish(control: &Control) -> Result<(), Refusal> {
 
 async fn new(
     State(control): Shared,
-    asker: Option<Extension<Asker>>,
+    Extension(asker): Extension<Asker>,
     Fields(fields): Fields,
 ) -> Answer {
-    let asker = allowed(&control, asker.as_ref())?;
+    may_store(&control, &asker, "/model")?;
     let name = required(&fields, "model_name")?;
     let params = fields
         .get("litellm_params")
@@ -120,7 +128,7 @@ async fn new(
 
 async fn update_named(
     state: Shared,
-    asker: Option<Extension<Asker>>,
+    Extension(asker): Extension<Asker>,
     Path(id): Path<String>,
     Fields(mut fields): Fields,
 ) -> Answer {
@@ -131,15 +139,15 @@ async fn update_named(
         .unwrap_or_default();
     put(&mut info, "id", id);
     put(&mut fields, "model_info", info);
-    update(state, asker, Fields(fields)).await
+    update(state, Extension(asker), Fields(fields)).await
 }
 
 async fn update(
     State(control): Shared,
-    asker: Option<Extension<Asker>>,
+    Extension(asker): Extension<Asker>,
     Fields(fields): Fields,
 ) -> Answer {
-    let asker = allowed(&control, asker.as_ref())?;
+    may_store(&control, &asker, "/model")?;
     let given = fields
         .get("model_info")
         .and_then(Value::as_object)
@@ -182,12 +190,37 @@ async fn update(
     Ok(Json(Value::Object(stored)))
 }
 
+async fn block(control: Shared, asker: Extension<Asker>, fields: Fields) -> Answer {
+    set_blocked(control, asker, fields, true).await
+}
+
+async fn unblock(control: Shared, asker: Extension<Asker>, fields: Fields) -> Answer {
+    set_blocked(control, asker, fields, false).await
+}
+
+async fn set_blocked(
+    State(control): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+    blocked: bool,
+) -> Answer {
+    may_store(&control, &asker, "/model/block")?;
+    let id = required(&fields, "model_id")?;
+    let changes = Row::from_iter([("blocked".to_owned(), Value::from(blocked))]);
+    let update = Command::Update(Table::MODELS, vec![id.clone()], changes);
+    let stored = control.desk().directory.store.row(update).await?;
+    let stored =
+        stored.ok_or_else(|| Refusal::not_found(format!("Model with id={id} not found in db")))?;
+    publish(&control).await?;
+    Ok(Json(Value::Object(stored)))
+}
+
 async fn delete(
     State(control): Shared,
-    asker: Option<Extension<Asker>>,
+    Extension(asker): Extension<Asker>,
     Fields(fields): Fields,
 ) -> Answer {
-    allowed(&control, asker.as_ref())?;
+    may_store(&control, &asker, "/model/delete")?;
     let id = required(&fields, "id")?;
     let store = &control.desk().directory.store;
     let gone = store

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::budget;
 use crate::admin::desk::{
     Answer, Asker, Desk, Fields, Refusal, budget_fields, fold_metadata, pick, put, required, shown,
-    shown_all, texts_of,
+    shown_all, texts_of, with_budget,
 };
 use crate::admin::routes::Routes;
 use crate::directory::{Change, text};
@@ -152,20 +152,11 @@ async fn new(
 async fn told(desk: &Desk, row: Row) -> Result<Row, Refusal> {
     let store = &desk.directory.store;
     let id = text(&row, "organization_id").unwrap_or_default();
-    let budget = match text(&row, "budget_id") {
-        Some(budget) => store.get(Table::BUDGETS, &[&budget]).await?,
-        None => None,
-    };
     let members = store
         .find(Table::ORGANIZATION_MEMBERS, "organization_id", &id)
         .await?;
     let teams = store.find(Table::TEAMS, "organization_id", &id).await?;
-    let mut answer = shown(Table::ORGANIZATIONS, row);
-    put(
-        &mut answer,
-        "litellm_budget_table",
-        budget.map(|row| shown(Table::BUDGETS, row)),
-    );
+    let mut answer = with_budget(desk, Table::ORGANIZATIONS, row).await?;
     put(
         &mut answer,
         "members",

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::budget;
 use crate::admin::desk::{
-    Answer, Asker, Desk, Fields, Refusal, pick, put, required, shown, texts_of,
+    Answer, Asker, Desk, Fields, Refusal, everything, pick, put, required, texts_of, with_budget,
 };
 use crate::admin::routes::Routes;
-use crate::directory::{Change, text};
+use crate::directory::Change;
 use crate::store::{Command, Row, Table};
 
 type Shared = State<Arc<Desk>>;
@@ -37,18 +37,9 @@ pub fn routes() -> Routes<Arc<Desk>> {
 }
 
 async fn told(desk: &Desk, row: Row) -> Result<Row, Refusal> {
-    let budget = match text(&row, "budget_id") {
-        Some(id) => desk.directory.store.get(Table::BUDGETS, &[&id]).await?,
-        None => None,
-    };
-    let mut answer = shown(Table::TAGS, row);
+    let mut answer = with_budget(desk, Table::TAGS, row).await?;
     let name = answer.remove("tag_name").unwrap_or_default();
     put(&mut answer, "name", name);
-    put(
-        &mut answer,
-        "litellm_budget_table",
-        budget.map(|row| shown(Table::BUDGETS, row)),
-    );
     Ok(answer)
 }
 
@@ -128,15 +119,8 @@ async fn list(State(desk): Shared, Extension(asker): Extension<Asker>) -> Answer
     if !asker.sees_all() {
         asker.must_be_admin("/tag/list")?;
     }
-    let list = Command::List {
-        table: Table::TAGS,
-        filter: Row::new(),
-        newest: false,
-        limit: 10_000,
-        offset: 0,
-    };
     let mut answer = Vec::new();
-    for row in desk.directory.store.rows(list).await? {
+    for row in everything(&desk, Table::TAGS, false).await? {
         answer.push(told(&desk, row).await?);
     }
     Ok(Json(json!(answer)))

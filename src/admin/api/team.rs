@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::team_member;
 use crate::admin::desk::{
     Answer, Asker, Desk, Fields, Refusal, budget_fields, fold_metadata, page, pages, pick, put,
-    required, reset_at, shown, shown_all, texts_of,
+    required, reset_at, shown, shown_all, texts_of, with_budget,
 };
 use crate::admin::routes::Routes;
 use crate::directory::{Change, text};
@@ -50,6 +50,13 @@ pub fn routes() -> Routes<Arc<Desk>> {
         .row(Table::TEAMS)
         .fields(FIELDS)
         .needs(&["team_id"])
+        .patch(
+            "/team/{team_id}",
+            update_named,
+            "Changes the team in the path.",
+        )
+        .row(Table::TEAMS)
+        .fields(FIELDS)
         .post(
             "/team/delete",
             delete,
@@ -259,6 +266,16 @@ async fn aliases(desk: &Desk, asker: &Asker, fields: &Row) -> Result<Option<Valu
     Ok(stored.and_then(|row| row.get("id").cloned()))
 }
 
+async fn update_named(
+    desk: Shared,
+    asker: Extension<Asker>,
+    Path(id): Path<String>,
+    Fields(mut fields): Fields,
+) -> Answer {
+    put(&mut fields, "team_id", id);
+    update(desk, asker, Fields(fields)).await
+}
+
 async fn update(
     State(desk): Shared,
     Extension(asker): Extension<Asker>,
@@ -375,17 +392,9 @@ async fn info(
     if asker.must_manage_team(&desk, &team).await.is_err() && !asker.sees_all() {
         keys.retain(|key| text(key, "user_id").as_deref() == asker.user_id());
     }
-    let mut memberships = store.find(Table::TEAM_MEMBERS, "team_id", &id).await?;
-    for member in &mut memberships {
-        let budget = match text(member, "budget_id") {
-            Some(budget) => store.get(Table::BUDGETS, &[&budget]).await?,
-            None => None,
-        };
-        put(
-            member,
-            "litellm_budget_table",
-            budget.map(|row| shown(Table::BUDGETS, row)),
-        );
+    let mut memberships = Vec::new();
+    for member in store.find(Table::TEAM_MEMBERS, "team_id", &id).await? {
+        memberships.push(with_budget(&desk, Table::TEAM_MEMBERS, member).await?);
     }
     Ok(Json(json!({
         "team_id": id,
@@ -580,6 +589,19 @@ async fn permissions(
     })))
 }
 
+/// Refuses names that are no permissions of members.
+pub(super) fn are_permissions(names: &[String]) -> Result<(), Refusal> {
+    match names
+        .iter()
+        .find(|name| !PERMISSIONS.contains(&name.as_str()))
+    {
+        None => Ok(()),
+        Some(wrong) => Err(Refusal::bad(format!(
+            "{wrong} is no permission of members: {PERMISSIONS:?}"
+        ))),
+    }
+}
+
 async fn set_permissions(
     State(desk): Shared,
     Extension(asker): Extension<Asker>,
@@ -589,14 +611,7 @@ async fn set_permissions(
     let team = row(&desk, &id).await?;
     asker.must_manage_team(&desk, &team).await?;
     let permitted = texts_of(&fields, "team_member_permissions");
-    if let Some(wrong) = permitted
-        .iter()
-        .find(|name| !PERMISSIONS.contains(&name.as_str()))
-    {
-        return Err(Refusal::bad(format!(
-            "{wrong} is no permission of members: {PERMISSIONS:?}"
-        )));
-    }
+    are_permissions(&permitted)?;
     let changes = Row::from_iter([("team_member_permissions".to_owned(), Value::from(permitted))]);
     Ok(Json(Value::Object(shown(
         Table::TEAMS,

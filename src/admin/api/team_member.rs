@@ -73,6 +73,14 @@ pub(super) fn is_member(team: &Row, user: &str) -> bool {
     members(team).iter().any(|member| is_user(member, user))
 }
 
+/// The user's role in the team, `admin` or `user`; `None` when it is no member.
+pub(super) fn role(team: &Row, user: &str) -> Option<String> {
+    let members = members(team);
+    let member = members.iter().find(|member| is_user(member, user))?;
+    let role = member.get("role").and_then(Value::as_str);
+    Some(role.unwrap_or("user").to_owned())
+}
+
 /// Puts a user into a team; `budget` is the row that limits it there.
 pub(super) async fn join(
     desk: &Desk,
@@ -353,25 +361,35 @@ async fn update(
     Fields(fields): Fields,
 ) -> Answer {
     let id = required(&fields, "team_id")?;
-    let team = team::row(&desk, &id).await?;
-    asker.must_manage_team(&desk, &team).await?;
-    let user = found(&team, &fields)?;
+    change(&desk, &asker, &id, &fields).await.map(Json)
+}
+
+/// Changes a member's role and limits, as `/team/member_update` does.
+pub(super) async fn change(
+    desk: &Desk,
+    asker: &Asker,
+    id: &str,
+    fields: &Row,
+) -> Result<Value, Refusal> {
+    let team = team::row(desk, id).await?;
+    asker.must_manage_team(desk, &team).await?;
+    let user = found(&team, fields)?;
     if let Some(role) = fields.get("role").and_then(Value::as_str) {
         let mut list = members(&team);
         for member in list.iter_mut().filter(|member| is_user(member, &user)) {
             member["role"] = Value::from(role);
         }
         let changes = Row::from_iter([("members_with_roles".to_owned(), Value::from(list))]);
-        team::write(&desk, &id, changes).await?;
+        team::write(desk, id, changes).await?;
     }
-    if let Some(budget) = member_budget(&desk, &asker, &fields).await? {
+    if let Some(budget) = member_budget(desk, asker, fields).await? {
         let changes = Row::from_iter([("budget_id".to_owned(), Value::from(budget))]);
-        let key = vec![user.clone(), id.clone()];
+        let key = vec![user.clone(), id.to_owned()];
         let update = Command::Update(Table::TEAM_MEMBERS, key, changes.clone());
         if desk.directory.store.row(update).await?.is_none() {
             let mut row = changes;
             put(&mut row, "user_id", user.clone());
-            put(&mut row, "team_id", id.clone());
+            put(&mut row, "team_id", id);
             desk.directory
                 .store
                 .rows(Command::Insert(Table::TEAM_MEMBERS, row))
@@ -379,11 +397,11 @@ async fn update(
         }
     }
     desk.directory.changed(Change::User(user.clone())).await;
-    Ok(Json(json!({
+    Ok(json!({
         "team_id": id, "user_id": user, "user_email": fields.get("user_email"),
         "max_budget_in_team": fields.get("max_budget_in_team"),
         "tpm_limit": fields.get("tpm_limit"), "rpm_limit": fields.get("rpm_limit"),
-    })))
+    }))
 }
 
 async fn delete(
@@ -394,19 +412,29 @@ async fn delete(
     let id = required(&fields, "team_id")?;
     let before = team::row(&desk, &id).await?;
     asker.must_manage_team(&desk, &before).await?;
-    let user = found(&before, &fields)?;
-    leave(&desk, &id, &user).await?;
-    let keys = desk
-        .directory
-        .store
-        .find(Table::KEYS, "team_id", &id)
-        .await?;
-    let own = keys
-        .into_iter()
-        .filter(|key| text(key, "user_id").as_deref() == Some(&user));
-    super::key::remove(&desk, &asker, own.collect()).await?;
+    dismiss(&desk, &asker, &id, &fields).await?;
     Ok(Json(Value::Object(shown(
         Table::TEAMS,
         team::row(&desk, &id).await?,
     ))))
+}
+
+/// Takes a member out of a team, with its keys there.
+pub(super) async fn dismiss(
+    desk: &Desk,
+    asker: &Asker,
+    id: &str,
+    fields: &Row,
+) -> Result<(), Refusal> {
+    let user = found(&team::row(desk, id).await?, fields)?;
+    leave(desk, id, &user).await?;
+    let keys = desk
+        .directory
+        .store
+        .find(Table::KEYS, "team_id", id)
+        .await?;
+    let own = keys
+        .into_iter()
+        .filter(|key| text(key, "user_id").as_deref() == Some(&user));
+    super::key::remove(desk, asker, own.collect()).await
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::key;
 use crate::admin::desk::{
-    Answer, Asker, Desk, Fields, Refusal, budget_fields, fold_metadata, page, pages, pick, put,
-    reset_at, shown, shown_all, texts_of,
+    Answer, Asker, Desk, Fields, Refusal, budget_fields, everything, fold_metadata, page, pages,
+    pick, put, reset_at, shown, shown_all, texts_of,
 };
 use crate::admin::routes::Routes;
 use crate::auth::caller::Role;
@@ -51,6 +51,12 @@ pub fn routes() -> Routes<Arc<Desk>> {
         )
         .row(Table::USERS)
         .fields(&["user_id"])
+        .post(
+            "/user/bulk_update",
+            bulk_update,
+            "Changes several users, or all; each by itself.",
+        )
+        .fields(&["users", "all_users", "user_updates"])
         .post(
             "/user/delete",
             delete,
@@ -282,6 +288,56 @@ async fn update(
     Extension(asker): Extension<Asker>,
     Fields(fields): Fields,
 ) -> Answer {
+    change(&desk, &asker, fields).await.map(Json)
+}
+
+/// Changes each user by itself: `users`, or all of them by `user_updates`.
+async fn bulk_update(
+    State(desk): Shared,
+    Extension(asker): Extension<Asker>,
+    Fields(fields): Fields,
+) -> Answer {
+    const USERS_MAX: usize = 500;
+    asker.must_be_admin("/user/bulk_update")?;
+    let all = fields.get("all_users").and_then(Value::as_bool) == Some(true);
+    let updates = fields.get("user_updates").and_then(Value::as_object);
+    let wanted: Vec<Row> = match (all, updates, fields.get("users").and_then(Value::as_array)) {
+        (true, Some(updates), _) => {
+            let users = everything(&desk, Table::USERS, false).await?;
+            let ids = users.iter().filter_map(|user| user.get("user_id").cloned());
+            let one = |id: Value| {
+                let mut one = updates.clone();
+                put(&mut one, "user_id", id);
+                one
+            };
+            ids.map(one).collect()
+        }
+        (_, _, Some(users)) if (1..=USERS_MAX).contains(&users.len()) => {
+            users.iter().filter_map(Value::as_object).cloned().collect()
+        }
+        _ => {
+            let text =
+                format!("users must list 1 to {USERS_MAX} users, or all_users with user_updates");
+            return Err(Refusal::bad(text).at("users"));
+        }
+    };
+    let mut results = Vec::with_capacity(wanted.len());
+    for one in wanted {
+        let (id, address) = (one.get("user_id").cloned(), one.get("user_email").cloned());
+        let done = change(&desk, &asker, one).await;
+        results.push(
+            json!({"user_id": id, "user_email": address, "success": done.is_ok(),
+            "error": done.as_ref().err().map(Refusal::text), "updated_user": done.ok()}),
+        );
+    }
+    let failed = results.iter().filter(|one| one["success"] == false).count();
+    Ok(Json(
+        json!({"total_requested": results.len(), "successful_updates": results.len() - failed,
+        "failed_updates": failed, "results": results}),
+    ))
+}
+
+async fn change(desk: &Desk, asker: &Asker, fields: Row) -> Result<Value, Refusal> {
     let id = match (text(&fields, "user_id"), text(&fields, "user_email")) {
         (Some(id), _) => id,
         (None, Some(address)) => {
@@ -295,16 +351,14 @@ async fn update(
         }
         (None, None) => return Err(Refusal::bad("user_id or user_email must be given")),
     };
-    own_contact_only(&asker, &fields, &id)?;
+    own_contact_only(asker, &fields, &id)?;
     role_is_known(&fields)?;
     budget_fields(&fields)?;
-    address_is_free(&desk, &fields, &id).await?;
+    address_is_free(desk, &fields, &id).await?;
     let Some(before) = desk.directory.store.get(Table::USERS, &[&id]).await? else {
         asker.must_be_admin("/user/update")?;
-        let stored = insert(&desk, &fields, &id).await?;
-        return Ok(Json(
-            json!({"user_id": id, "data": hidden(shown(Table::USERS, stored))}),
-        ));
+        let stored = insert(desk, &fields, &id).await?;
+        return Ok(json!({"user_id": id, "data": hidden(shown(Table::USERS, stored))}));
     };
     let mut changes = pick(Table::USERS, &fields);
     changes.remove("password");
@@ -325,9 +379,7 @@ async fn update(
         desk.directory.restart(&format!("user:{id}"));
     }
     desk.directory.changed(Change::User(id.clone())).await;
-    Ok(Json(
-        json!({"user_id": id, "data": hidden(shown(Table::USERS, stored))}),
-    ))
+    Ok(json!({"user_id": id, "data": hidden(shown(Table::USERS, stored))}))
 }
 
 /// Who is no admin may change its own address and name, and nothing else.

@@ -5,8 +5,10 @@ mod answer;
 mod asker;
 mod fields;
 mod identify;
+mod rows;
 mod rules;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use answer::{Answer, Fields, Refusal, shown, shown_all};
@@ -15,6 +17,7 @@ pub use fields::{
     budget_fields, expiry, fold_metadata, page, pages, pick, put, required, reset_at, texts_of,
 };
 pub use identify::{askers_only, identify};
+pub use rows::{everything, found, with_budget};
 pub use rules::Rules;
 
 use crate::directory::Directory;
@@ -24,13 +27,17 @@ pub struct Desk {
     /// Rows and accounts.
     pub directory: Arc<Directory>,
     rules: RwLock<Arc<Rules>>,
+    /// Whether changes are written down.
+    audit: Arc<AtomicBool>,
 }
 
 impl Desk {
-    /// A desk over a directory.
-    pub fn new(directory: Arc<Directory>, rules: Rules) -> Desk {
+    /// A desk over a directory; `audit` switches the writing down of changes.
+    pub fn new(directory: Arc<Directory>, rules: Rules, audit: Arc<AtomicBool>) -> Desk {
+        audit.store(rules.audit, Ordering::Relaxed);
         Desk {
             directory,
+            audit,
             rules: RwLock::new(Arc::new(rules)),
         }
     }
@@ -45,6 +52,7 @@ impl Desk {
 
     /// New rules, after a reload.
     pub fn set_rules(&self, rules: Rules) {
+        self.audit.store(rules.audit, Ordering::Relaxed);
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 }

@@ -16,6 +16,8 @@ pub struct Rules {
     pub custom_generate: bool,
     /// `enable_key_alias_format_validation`
     pub check_aliases: bool,
+    /// `store_audit_logs`
+    pub audit: bool,
     /// `store_model_in_db`
     pub store_models: bool,
     /// `default_key_generate_params`
@@ -68,6 +70,7 @@ impl Rules {
             hide_master_token: general.disable_adding_master_key_hash_to_db,
             custom_generate: general.custom_key_generate.is_some(),
             check_aliases: litellm.enable_key_alias_format_validation,
+            audit: litellm.store_audit_logs,
             store_models: general.store_model_in_db,
             key_defaults: params(litellm.default_key_generate_params.as_ref()),
             key_bounds: params(litellm.upperbound_key_generate_params.as_ref()),

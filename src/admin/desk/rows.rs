@@ -1,0 +1,49 @@
+//! What several families of routes do with rows alike: find one, list all, show one with its budget.
+
+use super::{Desk, Refusal, put, shown};
+use crate::directory::text;
+use crate::store::{Command, Row, StoreError, Table};
+
+/// The row with this key.
+///
+/// # Errors
+/// 404 that says `missing`.
+pub async fn found(
+    desk: &Desk,
+    table: Table,
+    key: &str,
+    missing: impl FnOnce() -> String,
+) -> Result<Row, Refusal> {
+    let row = desk.directory.store.get(table, &[key]).await?;
+    row.ok_or_else(|| Refusal::not_found(missing()))
+}
+
+/// All rows, at most 10,000; the newest first, or by key.
+///
+/// # Errors
+/// The store's.
+pub async fn everything(desk: &Desk, table: Table, newest: bool) -> Result<Vec<Row>, StoreError> {
+    let list = Command::List {
+        table,
+        filter: Row::new(),
+        newest,
+        limit: 10_000,
+        offset: 0,
+    };
+    desk.directory.store.rows(list).await
+}
+
+/// A row as an answer shows it, with the budget that it refers to in `litellm_budget_table`.
+///
+/// # Errors
+/// The store's.
+pub async fn with_budget(desk: &Desk, table: Table, row: Row) -> Result<Row, StoreError> {
+    let budget = match text(&row, "budget_id") {
+        Some(id) => desk.directory.store.get(Table::BUDGETS, &[&id]).await?,
+        None => None,
+    };
+    let mut answer = shown(table, row);
+    let budget = budget.map(|row| shown(Table::BUDGETS, row));
+    put(&mut answer, "litellm_budget_table", budget);
+    Ok(answer)
+}
