@@ -34,8 +34,9 @@ pub struct Meter {
     max: AtomicI64,
     /// Everything that was settled in this process.
     settled: AtomicI64,
-    /// What is leased and not held; without meaning as long as nothing is leased.
-    lease: AtomicI64,
+    /// What was leased and is not spent: what running calls hold of it, and what is left. Without
+    /// meaning as long as nothing is leased.
+    own: AtomicI64,
     /// How it is shared with other instances.
     pub terms: Terms,
 }
@@ -57,21 +58,8 @@ impl Meter {
     /// # Errors
     /// The sum of spent and held, when that has reached `budget`.
     pub fn hold(&self, budget: Nano, worst: Nano) -> Result<(), Nano> {
-        let is_leased = self.terms.mode() == Mode::Leased && budget != Nano::MAX;
-        // Who has leased all that is left has it for the last call of all, whatever that may cost.
-        let rest = budget.saturating_sub(self.committed());
-        let took = self
-            .lease
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |lease| {
-                let is_there = !is_leased || lease > 0 && lease >= worst.min(rest);
-                is_there.then(|| lease.saturating_sub(worst))
-            });
-        if took.is_err() {
-            return Err(self.committed());
-        }
-        if is_leased {
-            self.held.fetch_add(worst, Ordering::AcqRel);
-            return Ok(());
+        if budget != Nano::MAX && self.terms.mode() == Mode::Leased {
+            return self.hold_leased(budget, worst);
         }
         let budget = match Nano::try_from(self.terms.limit(budget.unsigned_abs())) {
             Ok(here) if budget != Nano::MAX => here,
@@ -85,8 +73,33 @@ impl Meter {
             return Ok(());
         }
         self.held.fetch_sub(worst, Ordering::AcqRel);
-        self.lease.fetch_add(worst, Ordering::AcqRel);
         Err(committed)
+    }
+
+    /// The same of what is leased. Who has leased all that is left has it for the last call of all,
+    /// whatever that may cost.
+    fn hold_leased(&self, budget: Nano, worst: Nano) -> Result<(), Nano> {
+        loop {
+            let held = self.held.load(Ordering::Acquire);
+            let committed = self.spent().saturating_add(held);
+            let enough = worst.min(budget.saturating_sub(committed)).max(1);
+            let is_there = || self.own().saturating_sub(held) >= enough;
+            if !is_there() {
+                return Err(committed);
+            }
+            let after = held.saturating_add(worst);
+            let taken =
+                self.held
+                    .compare_exchange(held, after, Ordering::AcqRel, Ordering::Acquire);
+            if taken.is_err() {
+                continue;
+            }
+            // Between the look and the taking all of it may have been given back.
+            if is_there() {
+                return Ok(());
+            }
+            self.held.fetch_sub(worst, Ordering::AcqRel);
+        }
     }
 
     /// There was not enough for a call; answers whether it is worth waiting a moment.
@@ -95,12 +108,12 @@ impl Meter {
         self.terms.mode() == Mode::Leased && self.terms.miss(wanted, now).soon
     }
 
-    /// Replaces what a call held by what it cost.
+    /// Replaces what a call held by what it cost. In this order: who looks in between sees too much
+    /// rather than too little ([`Meter::leased`], then [`Meter::settled`], then [`Meter::spent`]).
     pub fn settle(&self, worst: Nano, cost: Nano) {
         self.spent.fetch_add(cost, Ordering::AcqRel);
         self.settled.fetch_add(cost, Ordering::AcqRel);
-        self.lease
-            .fetch_add(worst.saturating_sub(cost), Ordering::AcqRel);
+        self.own.fetch_sub(cost, Ordering::AcqRel);
         self.held.fetch_sub(worst, Ordering::AcqRel);
     }
 
@@ -124,24 +137,52 @@ impl Meter {
         self.settled.load(Ordering::Acquire)
     }
 
-    /// What is leased: held and not held.
+    fn own(&self) -> Nano {
+        self.own.load(Ordering::Acquire)
+    }
+
+    /// What was leased and is not spent, and what running calls hold. The second is the larger one
+    /// while the last call of a budget runs, and where calls run that were let in without a lease.
     pub fn leased(&self) -> (Nano, Nano) {
-        let (held, lease) = (&self.held, &self.lease);
-        (held.load(Ordering::Acquire), lease.load(Ordering::Acquire))
+        let own = self.own();
+        (own, self.held.load(Ordering::Acquire))
     }
 
     /// Takes what is leased and not held out again.
     pub fn reclaim(&self) {
-        let _ = self
-            .lease
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |lease| {
-                (lease > 0).then_some(0)
-            });
+        loop {
+            let held = self.held.load(Ordering::Acquire);
+            let spare = self.own().saturating_sub(held);
+            if spare <= 0 {
+                return;
+            }
+            // Held as if by a call, so that none takes it meanwhile.
+            let after = held.saturating_add(spare);
+            let taken =
+                self.held
+                    .compare_exchange(held, after, Ordering::AcqRel, Ordering::Acquire);
+            if taken.is_ok() {
+                self.own.fetch_sub(spare, Ordering::AcqRel);
+                self.held.fetch_sub(spare, Ordering::AcqRel);
+                return;
+            }
+        }
     }
 
-    /// Adds to what is leased; less than nothing takes from it.
+    /// Adds to what is leased.
     pub fn lease(&self, more: Nano) {
-        self.lease.fetch_add(more, Ordering::AcqRel);
+        self.own.fetch_add(more, Ordering::AcqRel);
+    }
+
+    /// Leasing begins: nothing is leased but what running calls hold.
+    pub fn begin_lease(&self) {
+        let held = self.held.load(Ordering::Acquire);
+        self.own.store(held, Ordering::Release);
+    }
+
+    /// What was spent above the lease is among what was settled, and owed no longer.
+    pub fn forgive(&self) {
+        self.own.fetch_max(0, Ordering::AcqRel);
     }
 
     /// What all instances together are known to have spent.
@@ -190,8 +231,49 @@ mod tests {
         assert_eq!(meter.hold(100, 500), Ok(()));
         assert!(meter.hold(100, 500).is_err(), "one at a time");
         meter.settle(500, 10);
-        assert_eq!((meter.spent(), meter.leased()), (50, (0, 50)));
+        assert_eq!((meter.spent(), meter.leased()), (50, (50, 0)));
         assert_eq!(meter.hold(100, 500), Ok(()));
+    }
+
+    #[test]
+    fn what_is_given_back_is_not_held() {
+        let meter = Meter::default();
+        meter.terms.go_leased();
+        meter.lease(100);
+        assert_eq!(meter.hold(1000, 60), Ok(()));
+        meter.reclaim();
+        assert_eq!(meter.leased(), (60, 60));
+        assert!(meter.hold(1000, 1).is_err());
+        meter.settle(60, 80);
+        assert_eq!(meter.leased(), (-20, 0), "it cost more than its worst case");
+        meter.forgive();
+        meter.lease(10);
+        assert_eq!(meter.hold(1000, 10), Ok(()));
+    }
+
+    #[test]
+    fn threads_never_hold_more_than_is_leased() {
+        let meter = Meter::default();
+        meter.terms.go_leased();
+        meter.lease(1_000);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        if meter.hold(1_000_000, 7).is_ok() {
+                            meter.settle(7, 0);
+                        }
+                    }
+                });
+            }
+            for _ in 0..20_000 {
+                meter.reclaim();
+                let (own, _) = meter.leased();
+                assert!((0..=1_000).contains(&own), "{own}");
+                meter.lease(1_000 - own);
+            }
+        });
+        assert_eq!(meter.leased(), (1_000, 0));
     }
 
     #[test]

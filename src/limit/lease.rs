@@ -53,6 +53,17 @@ pub struct Miss {
     pub soon: bool,
 }
 
+/// What was wanted and not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// In all.
+    pub all: u64,
+    /// By the request that wanted most.
+    pub most: u64,
+    /// By the one that wanted least.
+    pub least: u64,
+}
+
 /// One counter's part in the sharing.
 #[derive(Debug, Default)]
 pub struct Terms {
@@ -61,8 +72,12 @@ pub struct Terms {
     wanted: AtomicU64,
     /// The most that one request wanted.
     need: AtomicU64,
-    /// Until when all instances together have nothing left, as was heard last.
+    /// The least that one request wanted; 0 for none.
+    least: AtomicU64,
+    /// Until when all instances together have too little, as was heard last, for whoever wants more
+    /// than `room`.
     exhausted_until: AtomicU64,
+    room: AtomicU64,
     /// Units that no instance has, as was heard last.
     free: AtomicU64,
     rung: AtomicBool,
@@ -115,6 +130,10 @@ impl Terms {
         let amount = amount.max(1);
         self.wanted.fetch_add(amount, Ordering::AcqRel);
         self.need.fetch_max(amount, Ordering::AcqRel);
+        let lower = |least: u64| (least == 0 || amount < least).then_some(amount);
+        let _ = self
+            .least
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, lower);
         if !self.rung.swap(true, Ordering::AcqRel)
             && let Some((bell, number)) = self.bell.get()
             && bell.0.push(*number).is_err()
@@ -122,7 +141,7 @@ impl Terms {
             self.rung.store(false, Ordering::Release);
         }
         let until = self.exhausted_until();
-        match until > now {
+        match until > now && amount > self.room.load(Ordering::Acquire) {
             true => Miss { until, soon: false },
             false => Miss {
                 until: now.plus(SOON),
@@ -131,21 +150,26 @@ impl Terms {
         }
     }
 
-    /// What was wanted and not there since the last call: in all, and at once.
-    pub fn wanted(&self) -> (u64, u64) {
+    /// What was wanted and not there since the last call.
+    pub fn wanted(&self) -> Wanted {
         self.rung.store(false, Ordering::Release);
-        let wanted = self.wanted.swap(0, Ordering::AcqRel);
-        (wanted, self.need.swap(0, Ordering::AcqRel))
+        Wanted {
+            all: self.wanted.swap(0, Ordering::AcqRel),
+            most: self.need.swap(0, Ordering::AcqRel),
+            least: self.least.swap(0, Ordering::AcqRel),
+        }
     }
 
-    /// All instances together have `free` units left; if none, until then.
-    pub fn heard(&self, free: u64, until: Micros) {
-        let until = if free == 0 { until.0 } else { 0 };
+    /// All instances together have `free` units that nobody has leased. More than `exhausted.1` will
+    /// not be had before `exhausted.0`, where that is known.
+    pub fn heard(&self, free: u64, exhausted: Option<(Micros, u64)>) {
+        let (until, room) = exhausted.unwrap_or((Micros(0), u64::MAX));
         self.free.store(free, Ordering::Release);
-        self.exhausted_until.store(until, Ordering::Release);
+        self.room.store(room, Ordering::Release);
+        self.exhausted_until.store(until.0, Ordering::Release);
     }
 
-    /// Until when nobody has anything left; in the past otherwise.
+    /// Until when somebody will not find what he wants; in the past otherwise.
     pub fn exhausted_until(&self) -> Micros {
         Micros(self.exhausted_until.load(Ordering::Acquire))
     }

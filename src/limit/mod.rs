@@ -12,7 +12,7 @@ mod time;
 mod window;
 
 pub use budget::{Meter, Nano, dollars, nano};
-pub use lease::{Bell, Miss, Mode, Terms};
+pub use lease::{Bell, Miss, Mode, Terms, Wanted};
 pub use padded::Padded;
 pub use roll::{Counter, Roll, share_at_once};
 pub use semaphore::Semaphore;

@@ -5,12 +5,14 @@
 -- again from the next calls. While that may be so (the settling time) nobody is given anything.
 --
 -- KEYS: the slot's own hash, then a key per counter.
--- ARGV: instance, settling ms, life of an instance ms; then eight per counter:
---   kind, limit, held, want, need, mark, ms, known.
---     w (window): held units, mark of the window they are of ("0": none that is known here), its ms left
---     p (calls at once): held
---     m (money): held, mark of the epoch, ms is what was spent since, known the total
--- Answer: settling (1 or 0), members; then five per counter: granted, free, scarce, mark, ms.
+-- ARGV: instance, settling ms, life of an instance ms; then ten per counter:
+--   kind, limit, held, busy (of that, in use), want, need and least (the most and the least that one
+--   request lacked), mark, ms, known.
+--     w (window): mark of the window that the units are of ("0": none that is known here), its ms left
+--     p (calls at once)
+--     m (money): mark of the epoch, ms is what was spent since, known the total before
+-- Answer: settling (1 or 0), members; then seven per counter: granted, free, room (free when all have given
+-- back what they do not use), calm (1 where the others use nothing), scarce, mark, ms.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local me = ARGV[1]
@@ -44,10 +46,12 @@ local answer = { settling and 1 or 0, members }
 local at = 4
 for i = 2, #KEYS do
   local key, kind = KEYS[i], ARGV[at]
-  local limit, held, want, need = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-  local mark, ms, known = ARGV[at + 5], tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
-  at = at + 8
+  local limit, held, busy = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local want, need, least = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
+  local mark, ms, known = ARGV[at + 7], tonumber(ARGV[at + 8]), tonumber(ARGV[at + 9])
+  at = at + 10
   local found, total, free, granted = map(key), 0, 0, 0
+  local others, others_idle = 0, 0
   local is_new = next(found) == nil
   if kind == 'w' then
     if is_new and (want > 0 or held > 0) then
@@ -68,7 +72,7 @@ for i = 2, #KEYS do
       local whose, who = string.sub(field, 1, 2), string.sub(field, 3)
       if whose == 's:' then total = total + tonumber(value) end
       if whose == 'h:' and not alive[who] and not settling then
-        redis.call('HDEL', key, field)
+        redis.call('HDEL', key, field, 'i:' .. who)
         found[field] = nil
       end
     end
@@ -89,20 +93,31 @@ for i = 2, #KEYS do
     local whose, who = string.sub(field, 1, 2), string.sub(field, 3)
     if whose == 'h:' and who ~= me then
       if kind == 'p' and not alive[who] and not settling then
-        redis.call('HDEL', key, field)
+        redis.call('HDEL', key, field, 'i:' .. who)
       else
-        total = total + tonumber(value)
+        others = others + tonumber(value)
+        if alive[who] then others_idle = others_idle + tonumber(found['i:' .. who] or '0') end
       end
     end
   end
-  free = limit - total - held
+  free = limit - total - others - held
+  local idle = math.max(held - busy, 0)
+  local room = free + idle + others_idle
   if free > 0 and want > 0 and not settling then
-    granted = math.min(want, free, math.max(math.ceil(free / members), need))
+    -- What one request lacks beside what is idle here; less would serve nobody, unless another lacks less.
+    local lacks, fair = math.max(need - idle, 0), math.ceil(free / members)
+    if free < lacks then lacks = math.max(least - idle, 0) end
+    if free >= lacks then
+      granted = math.min(want, free, math.max(fair, lacks))
+    elseif kind == 'm' and others == 0 then
+      -- All that is left, for the last call.
+      granted = free
+    end
   end
   if held + granted ~= 0 then
-    redis.call('HSET', key, 'h:' .. me, text(held + granted))
+    redis.call('HSET', key, 'h:' .. me, text(held + granted), 'i:' .. me, text(idle + granted))
   elseif found['h:' .. me] then
-    redis.call('HDEL', key, 'h:' .. me)
+    redis.call('HDEL', key, 'h:' .. me, 'i:' .. me)
   end
   local scarce = tonumber(found['scarce'] or '0')
   if granted < want and not settling then
@@ -113,6 +128,8 @@ for i = 2, #KEYS do
   free = math.max(free - granted, 0)
   answer[#answer + 1] = text(granted)
   answer[#answer + 1] = text(free)
+  answer[#answer + 1] = text(room)
+  answer[#answer + 1] = others == others_idle and '1' or '0'
   answer[#answer + 1] = now - scarce < 200 and '1' or '0'
   answer[#answer + 1] = mark
   answer[#answer + 1] = text(ms)

@@ -8,6 +8,8 @@
 mod link;
 mod news;
 mod part;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -295,8 +297,10 @@ impl Keeper {
                 .arg(report.kind)
                 .arg(report.limit)
                 .arg(report.held)
+                .arg(report.busy)
                 .arg(report.want)
                 .arg(report.need)
+                .arg(report.least)
                 .arg(&report.mark)
                 .arg(report.ms)
                 .arg(report.known);
@@ -311,14 +315,16 @@ impl Keeper {
         };
         let settling = number(settling) == 1;
         self.members = number(members).max(1).unsigned_abs();
-        for ((part, _, report), reply) in reports.iter().zip(replies.chunks(5)) {
-            let [granted, free, scarce, mark, ms] = reply else {
+        for ((part, _, report), reply) in reports.iter().zip(replies.chunks(7)) {
+            let [granted, free, room, calm, scarce, mark, ms] = reply else {
                 continue;
             };
             let reply = Reply {
                 settling,
                 granted: number(granted).max(0).unsigned_abs(),
                 free: number(free).max(0).unsigned_abs(),
+                room: number(room),
+                calm: number(calm) == 1,
                 scarce: number(scarce) == 1,
                 mark: text(mark),
                 ms: number(ms),

@@ -27,8 +27,12 @@ pub(super) struct Report {
     pub(super) kind: &'static str,
     pub(super) limit: i64,
     pub(super) held: i64,
+    /// Of what is held, what is in use: the rest could be given back.
+    pub(super) busy: i64,
     pub(super) want: u64,
+    /// The most and the least that one request lacked.
     pub(super) need: u64,
+    pub(super) least: u64,
     pub(super) mark: String,
     pub(super) ms: i64,
     pub(super) known: i64,
@@ -41,6 +45,10 @@ pub(super) struct Reply {
     pub(super) settling: bool,
     pub(super) granted: u64,
     pub(super) free: u64,
+    /// What is free when all have given back what they do not use.
+    pub(super) room: i64,
+    /// Others use nothing: who has all that is left has the rest.
+    pub(super) calm: bool,
     pub(super) scarce: bool,
     pub(super) mark: String,
     pub(super) ms: i64,
@@ -60,10 +68,14 @@ pub(super) struct Part {
     seen: i64,
     /// Settled before the epoch was joined.
     joined: Nano,
+    /// Settled as of the last report that the others have.
+    agreed: Nano,
+    /// What all together had spent, as was heard last.
+    common: Nano,
     period: i64,
     scarce: bool,
-    /// Since when nothing was granted that was wanted.
-    starved: Option<Micros>,
+    /// Since when nothing was granted that was wanted, and when it was wanted last.
+    starved: Option<(Micros, Micros)>,
     idle: u32,
     since_report: u32,
     reported: (i64, i64),
@@ -79,6 +91,8 @@ impl Part {
             granted: 0,
             seen: 0,
             joined: 0,
+            agreed: 0,
+            common: 0,
             period: 0,
             scarce: false,
             starved: None,
@@ -174,7 +188,7 @@ impl Part {
     }
 
     fn of_window(&mut self, window: &Window, now: Micros) -> Report {
-        let (wanted, need) = window.terms.wanted();
+        let wanted = window.terms.wanted();
         let is_leased = window.terms.mode() == Mode::Leased;
         let (mut stock, mut used) = (0, 0);
         let mut ms = WINDOW;
@@ -192,9 +206,11 @@ impl Part {
                 used = self.granted.saturating_sub(left);
                 let lately = used.saturating_sub(self.seen.unsigned_abs());
                 self.seen = i64::try_from(used).unwrap_or(i64::MAX);
-                self.note_use(lately > 0 || wanted > 0);
+                self.note_use(lately > 0 || wanted.all > 0);
                 let keep = match (self.scarce, self.idle >= IDLE_TICKS) {
                     (_, true) => 0,
+                    // What is too little for a call may be what another instance's call lacks.
+                    (true, _) if wanted.most > left => 0,
                     (true, _) => lately,
                     (false, _) => u64::MAX,
                 };
@@ -208,14 +224,16 @@ impl Part {
             }
         }
         if self.start == 0 {
-            self.note_use(wanted > 0);
+            self.note_use(wanted.all > 0);
         }
         Report {
             kind: "w",
             limit: i64::try_from(window.limit()).unwrap_or(i64::MAX),
             held: i64::try_from(if is_leased { self.granted } else { used }).unwrap_or(i64::MAX),
-            want: if is_leased { wanted + stock } else { 0 },
-            need,
+            busy: i64::try_from(used).unwrap_or(i64::MAX),
+            want: if is_leased { wanted.all + stock } else { 0 },
+            need: wanted.most,
+            least: wanted.least,
             mark: self.mark.clone(),
             ms: i64::try_from(ms.as_millis()).unwrap_or(i64::MAX).max(1),
             known: 0,
@@ -223,12 +241,16 @@ impl Part {
     }
 
     fn of_semaphore(&mut self, semaphore: &Semaphore) -> Report {
-        let (wanted, need) = semaphore.terms.wanted();
+        let wanted = semaphore.terms.wanted();
         let is_leased = semaphore.terms.mode() == Mode::Leased;
         let before = self.granted;
         let (lease, in_use) = (semaphore.leased(), semaphore.in_use());
-        self.note_use(wanted > 0 || in_use > 0);
-        if is_leased && lease > in_use && wanted == 0 && (self.scarce || self.idle >= IDLE_TICKS) {
+        self.note_use(wanted.all > 0 || in_use > 0);
+        if is_leased
+            && lease > in_use
+            && wanted.all == 0
+            && (self.scarce || self.idle >= IDLE_TICKS)
+        {
             semaphore.set_leased(in_use);
         }
         self.granted = u64::from(semaphore.leased());
@@ -242,8 +264,10 @@ impl Part {
             kind: "p",
             limit: i64::try_from(limit).unwrap_or(i64::MAX),
             held: i64::try_from(held).unwrap_or(i64::MAX),
-            want: if is_leased { wanted.min(limit) } else { 0 },
-            need: need.min(1),
+            busy: i64::from(in_use),
+            want: if is_leased { wanted.all.min(limit) } else { 0 },
+            need: wanted.most.min(1),
+            least: wanted.least.min(1),
             mark: "0".to_owned(),
             ms: 0,
             known: 0,
@@ -251,68 +275,74 @@ impl Part {
     }
 
     fn of_meter(&mut self, meter: &Meter) -> Report {
-        let (wanted, need) = meter.terms.wanted();
+        let wanted = meter.terms.wanted();
         let is_leased = meter.terms.mode() == Mode::Leased;
-        let settled = meter.settled();
         if self.period != meter.period() {
             self.period = meter.period();
             self.mark = "0".to_owned();
+            self.common = 0;
         }
-        if self.mark == "0" {
-            self.joined = settled;
+        let is_known = self.mark != "0";
+        if is_known {
+            meter.forgive();
+        } else {
+            meter.begin_lease();
         }
-        let (held, lease) = meter.leased();
-        let lately = settled.saturating_sub(self.seen).max(0).unsigned_abs();
-        self.seen = settled;
-        self.note_use(lately > 0 || wanted > 0 || held > 0);
-        // What was spent above the lease is among what was settled.
+        let (own, held) = meter.leased();
+        let left = own.saturating_sub(held).max(0).unsigned_abs();
         // A lease that is too small for a call may be what another instance's call lacks.
-        let is_short = need > lease.max(0).unsigned_abs();
-        let gives_back = self.scarce && (wanted == 0 || is_short) || self.idle >= IDLE_TICKS;
-        if lease < 0 || self.mark == "0" {
-            meter.lease(-lease);
-        } else if gives_back {
+        let is_short = wanted.all == 0 || wanted.most > left;
+        if is_known && (self.scarce && is_short || self.idle >= IDLE_TICKS) {
             meter.reclaim();
         }
-        let (held, lease) = meter.leased();
-        let stock = (lately * STOCK_TICKS).saturating_sub(lease.max(0).unsigned_abs());
+        // In this order, so that a call that ends meanwhile is told twice rather than not at all.
+        let (own, held) = meter.leased();
+        let settled = meter.settled();
+        let known = if is_known { self.common } else { meter.spent() };
+        if !is_known {
+            (self.joined, self.agreed) = (settled, settled);
+        }
+        let lately = settled.saturating_sub(self.seen).max(0).unsigned_abs();
+        self.seen = settled;
+        self.note_use(lately > 0 || wanted.all > 0 || held > 0);
+        let left = own.saturating_sub(held).max(0).unsigned_abs();
+        let stock = (lately * STOCK_TICKS).saturating_sub(left);
         Report {
             kind: "m",
             limit: meter.max(),
-            held: held.saturating_add(lease.max(0)),
+            held: own.max(held),
+            busy: held,
             want: if is_leased {
-                wanted.saturating_add(stock)
+                wanted.all.saturating_add(stock)
             } else {
                 0
             },
-            need,
+            need: wanted.most,
+            least: wanted.least,
             mark: self.mark.clone(),
             ms: settled.saturating_sub(self.joined),
-            known: meter.spent(),
+            known,
         }
     }
 
     /// Takes what was answered to a report that was sent at `sent`.
     pub(super) fn take(&mut self, report: &Report, reply: &Reply, sent: Micros) {
+        if matches!(self.counter, Counter::Meter(_)) {
+            self.join(report, reply);
+        }
         if reply.settling {
             return;
         }
         self.scarce = reply.scarce;
-        // Less than one call needs is nothing.
-        self.starved = match reply.granted {
-            granted if granted > 0 && granted >= report.need => None,
-            _ if report.want > 0 => self.starved.or(Some(sent)),
-            _ => self.starved,
+        // As the others know it now: who gives it all back at once has to say so.
+        let granted = i64::try_from(reply.granted).unwrap_or(i64::MAX);
+        self.reported.0 = self.reported.0.saturating_add(granted);
+        let room = match &self.counter {
+            Counter::Meter(_) if reply.calm && reply.room > 0 => u64::MAX,
+            _ => reply.room.max(0).unsigned_abs(),
         };
-        let free = if reply.free < report.need {
-            0
-        } else {
-            reply.free
-        };
-        let is_starved = self
-            .starved
-            .is_some_and(|since| sent.since(since) >= STARVED);
-        let exhausted = |until: Micros| if is_starved { until } else { Micros(0) };
+        let is_exhausted = self.is_starved(report, reply, sent) || self.is_used_up(sent);
+        let exhausted = |until: Micros| is_exhausted.then_some((until, room));
         let soon = sent.plus(EXHAUSTED);
         match &self.counter.clone() {
             Counter::Window(window) => {
@@ -324,9 +354,8 @@ impl Part {
                     self.granted = self.granted.saturating_sub(unused);
                 }
                 self.put_in(window, reply, until, sent);
-                // A smaller call may still find what is left.
-                let until = if reply.free > 0 { soon } else { until };
-                window.terms.heard(free, exhausted(until));
+                let until = if room > 0 { soon } else { until };
+                window.terms.heard(reply.free, exhausted(until));
                 window.terms.go_leased();
             }
             Counter::Semaphore(semaphore) => {
@@ -337,21 +366,49 @@ impl Part {
                 }
                 semaphore.set_leased(semaphore.leased().saturating_add(granted));
                 self.granted = self.granted.max(u64::from(semaphore.leased()));
-                semaphore.terms.heard(free, exhausted(soon));
+                semaphore.terms.heard(reply.free, exhausted(soon));
                 semaphore.terms.go_leased();
             }
             Counter::Meter(meter) => {
-                if self.mark != reply.mark {
-                    // What was spent until the report is in the total that it told.
-                    self.joined = self.joined.saturating_add(report.ms);
-                    self.mark.clone_from(&reply.mark);
-                }
                 meter.lease(Nano::try_from(reply.granted).unwrap_or(Nano::MAX));
                 meter.heard(reply.ms);
-                meter.terms.heard(free, exhausted(soon));
+                meter.terms.heard(reply.free, exhausted(soon));
                 meter.terms.go_leased();
             }
         }
+    }
+
+    /// The others know what was settled until this report. In an epoch that has just begun they know
+    /// what was common before; what came since is told of the new one.
+    fn join(&mut self, report: &Report, reply: &Reply) {
+        if self.mark == reply.mark {
+            self.agreed = self.joined.saturating_add(report.ms);
+            self.common = reply.ms;
+        } else if report.mark == self.mark {
+            self.joined = self.agreed;
+            self.common = self.common.max(reply.ms);
+            self.mark.clone_from(&reply.mark);
+        }
+    }
+
+    /// Whether somebody has waited long enough for what others do not use.
+    fn is_starved(&mut self, report: &Report, reply: &Reply, sent: Micros) -> bool {
+        // Less than one call lacks is nothing.
+        let is_short = report.want > 0 && (reply.granted == 0 || reply.granted < report.least);
+        self.starved = match self.starved {
+            _ if !is_short => None,
+            Some((since, last)) if sent.since(last) < STARVED => Some((since, sent)),
+            _ => Some((sent, sent)),
+        };
+        self.starved
+            .is_some_and(|(since, _)| sent.since(since) >= STARVED)
+    }
+
+    /// Whether a window of requests is known to be used up: no request gives its unit back.
+    fn is_used_up(&self, now: Micros) -> bool {
+        let is_requests = self.name.ends_with(":rpm");
+        matches!(&self.counter, Counter::Window(window)
+            if is_requests && window.terms.exhausted_until() > now)
     }
 
     fn put_in(&mut self, window: &Arc<Window>, reply: &Reply, until: Micros, now: Micros) {
