@@ -21,6 +21,9 @@ const PATIENCE_MS: u64 = 2000;
 /// So long there must have been room for a call before its refusal is wrong.
 const TICKS_FEW_MS: u64 = 100;
 
+/// A call is refused within so long when nothing is left.
+const SOON_MS: u64 = 300;
+
 struct Random(u64);
 
 impl Random {
@@ -421,6 +424,10 @@ impl Fleet {
                     "{}: {worst} refused after {waited_ms} ms, {least} were left all the time",
                     self.at()
                 );
+                // Nothing was left and nothing ran that could give some back: that is said soon.
+                let is_used_up = left <= 0 && self.quiet_ms >= waited_ms;
+                let is_late = is_used_up && waited_ms > SOON_MS;
+                assert!(!is_late, "{}: refused after {waited_ms} ms", self.at());
                 self.refused += 1;
                 true
             }
