@@ -33,6 +33,8 @@ pub enum ToShard {
         hash: KeyHash,
         /// What it is now.
         found: Found,
+        /// When that was read, as a number that grows: what was read earlier and comes later is old.
+        turn: u64,
     },
     /// Limits were leased: who waits for some looks again.
     Leased,

@@ -244,29 +244,33 @@ async fn tags(config: &Config, store: &dyn Store) -> Result<(), StoreError> {
 }
 
 fn push(log: Log, hubs: Arc<Vec<Hub>>) -> Push {
-    Box::new(move |token: &str, account: Option<Arc<Account>>| {
-        let hash = KeyHash::from_hex(token).unwrap_or_else(|| KeyHash::of(token.as_bytes()));
-        let found = account.map_or(Found::Nobody, Found::Account);
-        for (shard, hub) in hubs.iter().enumerate() {
-            let message = ToShard::Account {
-                hash,
-                found: found.clone(),
-            };
-            if hub.send(message).is_err() {
-                log!(
-                    log,
-                    Error,
-                    "change_not_delivered",
-                    shard = shard,
-                    key = token
-                );
+    Box::new(
+        move |token: &str, account: Option<Arc<Account>>, turn: u64| {
+            let hash = KeyHash::from_hex(token).unwrap_or_else(|| KeyHash::of(token.as_bytes()));
+            let found = account.map_or(Found::Nobody, Found::Account);
+            for (shard, hub) in hubs.iter().enumerate() {
+                let message = ToShard::Account {
+                    hash,
+                    found: found.clone(),
+                    turn,
+                };
+                if hub.send(message).is_err() {
+                    log!(
+                        log,
+                        Error,
+                        "change_not_delivered",
+                        shard = shard,
+                        key = token
+                    );
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 /// Tells one shard who has a key.
 pub(super) async fn look_up(control: Arc<Control>, shard: usize, hash: KeyHash) {
+    let turn = control.desk.directory.turn();
     let found = match control.desk.directory.look_up(&hash.hex()).await {
         Ok(Some(account)) => Found::Account(account),
         Ok(None) => Found::Nobody,
@@ -281,18 +285,19 @@ pub(super) async fn look_up(control: Arc<Control>, shard: usize, hash: KeyHash) 
             Found::Away
         }
     };
-    let _ = control.hubs[shard].send(ToShard::Account { hash, found });
+    let _ = control.hubs[shard].send(ToShard::Account { hash, found, turn });
 }
 
 /// Tells one shard what binds an end user or a tag.
 pub(super) async fn look_up_payer(control: Arc<Control>, shard: usize, name: String) {
     let hash = KeyHash::of(name.as_bytes());
+    let turn = control.desk.directory.turn();
     let found = match control.desk.directory.look_up_payer(&name).await {
         Ok(Some(account)) => Found::Account(account),
         Ok(None) => Found::Nobody,
         Err(_) => Found::Away,
     };
-    let _ = control.hubs[shard].send(ToShard::Account { hash, found });
+    let _ = control.hubs[shard].send(ToShard::Account { hash, found, turn });
 }
 
 /// Makes a deployment with a client's own credentials; its name is resolved before it is used.

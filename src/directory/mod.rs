@@ -12,6 +12,7 @@ mod payers;
 mod policy;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use account::{Account, Budget, Demand, Limit, Moment, Payer, Permit, Refused, WINDOW};
@@ -84,8 +85,8 @@ impl std::fmt::Display for Change {
 }
 
 /// Tells every shard what a key (by its token) or a payer (by its name) is now; `None` for what is
-/// no more.
-pub type Push = Box<dyn Fn(&str, Option<Arc<Account>>) + Send + Sync>;
+/// no more. The number is the [`Directory::turn`] from before it was read.
+pub type Push = Box<dyn Fn(&str, Option<Arc<Account>>, u64) + Send + Sync>;
 
 /// Identities of tokens that are remembered, at most.
 const VOUCHED_MAX: usize = 50_000;
@@ -103,6 +104,7 @@ pub struct Directory {
     counters: Counters,
     index: index::Index,
     push: Push,
+    turns: AtomicU64,
     /// Who tells other instances of changes, beside the store.
     crier: Option<mpsc::Sender<String>>,
 }
@@ -126,6 +128,7 @@ impl Directory {
             counters: Counters::new(shards, roll),
             index: index::Index::default(),
             push,
+            turns: AtomicU64::new(1),
             crier: None,
         }
     }
@@ -133,6 +136,12 @@ impl Directory {
     /// Changes are told to other instances by `crier` as well.
     pub fn cry_to(&mut self, crier: mpsc::Sender<String>) {
         self.crier = Some(crier);
+    }
+
+    /// A number to draw before somebody's rows are read: of two answers the one with the higher number
+    /// is as new as the other or newer, whichever comes last.
+    pub fn turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The account of a key, by the SHA-256 of the key in hexadecimal digits; read anew.
@@ -279,15 +288,17 @@ impl Directory {
             Change::Tag(name) => Some(format!("tag:{name}")),
             _ => None,
         };
+        let turn = self.turn();
         if let Some(name) = payer
             && let Ok(account) = self.look_up_payer(&name).await
         {
-            (self.push)(&name, account);
+            (self.push)(&name, account, turn);
         }
         for token in self.touched(change) {
+            let turn = self.turn();
             // With the store away everybody stays as known; shards ask again when entries grow old.
             if let Ok(account) = self.look_up(&token).await {
-                (self.push)(&token, account);
+                (self.push)(&token, account, turn);
             }
         }
     }

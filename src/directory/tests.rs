@@ -17,7 +17,7 @@ async fn directory() -> (Directory, Pushed) {
     store.migrate().await.unwrap();
     let pushed = Pushed::default();
     let log = pushed.clone();
-    let push: Push = Box::new(move |token, account| {
+    let push: Push = Box::new(move |token, account, _| {
         log.lock()
             .unwrap()
             .push((token.to_owned(), account.is_some()));

@@ -53,12 +53,14 @@ struct No {
     said: Instant,
     /// Why, where it is not just that nobody is known by that name.
     why: Option<Arc<Denied>>,
+    turn: u64,
 }
 
 struct Known {
     account: Arc<Account>,
     /// When it was last asked for.
     asked: Instant,
+    turn: u64,
 }
 
 #[derive(Default)]
@@ -68,13 +70,16 @@ struct Question {
 }
 
 impl Table {
-    /// What the coordinator says of a key, asked or not.
-    pub(super) fn heard(&self, hash: KeyHash, found: Found) {
+    /// What the coordinator says of a key, asked or not. What was read before the last thing that
+    /// was heard is not true any more.
+    pub(super) fn heard(&self, hash: KeyHash, found: Found, turn: u64) {
+        let (found, turn) = self.newer(hash, turn).unwrap_or((found, turn));
         match &found {
             Found::Account(account) => {
                 let known = Known {
                     account: account.clone(),
                     asked: Instant::now(),
+                    turn,
                 };
                 let mut all = self.known.borrow_mut();
                 if account.caller.is_vouched && all.len() >= KNOWN_MAX {
@@ -83,8 +88,8 @@ impl Table {
                 all.insert(hash, known);
                 self.nobodies.borrow_mut().remove(&hash);
             }
-            Found::Nobody => self.deny(hash, None),
-            Found::Refused(why) => self.deny(hash, Some(why.clone())),
+            Found::Nobody => self.deny(hash, None, turn),
+            Found::Refused(why) => self.deny(hash, Some(why.clone()), turn),
             // Whom we know goes on.
             Found::Away => {}
         }
@@ -95,14 +100,26 @@ impl Table {
         }
     }
 
-    fn deny(&self, hash: KeyHash, why: Option<Arc<Denied>>) {
+    /// What is known of a key from a later turn.
+    fn newer(&self, hash: KeyHash, turn: u64) -> Option<(Found, u64)> {
+        if let Some(known) = self.known.borrow().get(&hash) {
+            let account = || Found::Account(known.account.clone());
+            return (known.turn > turn).then(|| (account(), known.turn));
+        }
+        let nobodies = self.nobodies.borrow();
+        let no = nobodies.get(&hash).filter(|no| no.turn > turn)?;
+        let found = no.why.clone().map_or(Found::Nobody, Found::Refused);
+        Some((found, no.turn))
+    }
+
+    fn deny(&self, hash: KeyHash, why: Option<Arc<Denied>>, turn: u64) {
         self.known.borrow_mut().remove(&hash);
         let mut nobodies = self.nobodies.borrow_mut();
         if nobodies.len() >= NOBODIES_MAX {
             nobodies.clear();
         }
         let said = Instant::now();
-        nobodies.insert(hash, No { said, why });
+        nobodies.insert(hash, No { said, why, turn });
     }
 
     /// Other rules may hold for tokens now: they are asked for again.

@@ -198,7 +198,7 @@ async fn listen(shard: Rc<Shard>, closer: TcpListener) {
         match message {
             ToShard::Snapshot(snapshot) => shard.adopt(snapshot),
             ToShard::Ready => shard.ready.set(true),
-            ToShard::Account { hash, found } => shard.callers.heard(hash, found),
+            ToShard::Account { hash, found, turn } => shard.callers.heard(hash, found, turn),
             ToShard::Leased => shard.leases.wake(),
             ToShard::Reply { id, answer } => shard.asked.borrow_mut().answered(id, answer),
             ToShard::Drain { deadline } => {

@@ -259,12 +259,13 @@ impl Control {
 
 /// Tells one shard whose proof it was.
 pub(super) async fn answer(control: Arc<Control>, shard: usize, hash: KeyHash, proof: Proof) {
+    let turn = control.desk.directory.turn();
     let found = match control.prove(hash, &proof).await {
         Ok(Some(account)) => Found::Account(account),
         Ok(None) => Found::Away,
         Err(denied) => Found::Refused(Arc::new(denied)),
     };
-    let _ = control.hubs[shard].send(ToShard::Account { hash, found });
+    let _ = control.hubs[shard].send(ToShard::Account { hash, found, turn });
 }
 
 /// Fetches the keys of identity providers again before anybody needs them.
