@@ -95,6 +95,8 @@ pub struct Control {
     source: Source,
     lasting: Lasting,
     snapshot: Mutex<Arc<Snapshot>>,
+    /// Snapshots of before that shards may still hold.
+    retired: Mutex<Vec<Arc<Snapshot>>>,
     /// Reloads take turns.
     reloading: tokio::sync::Mutex<()>,
     hubs: Arc<Vec<Hub>>,
@@ -167,12 +169,35 @@ impl Control {
     }
 
     fn publish(&self, snapshot: Arc<Snapshot>) {
-        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
+        let old = std::mem::replace(
+            &mut *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner),
+            snapshot.clone(),
+        );
+        self.let_go(Some(old));
         for (shard, hub) in self.hubs.iter().enumerate() {
             if hub.send(ToShard::Snapshot(snapshot.clone())).is_err() {
                 log!(self.log, Error, "reload_not_delivered", shard = shard);
             }
         }
+    }
+}
+
+impl Control {
+    /// Takes an old snapshot, and drops those that no shard holds any longer. Here and nowhere else: to
+    /// take thousands of deployments apart would hold up a shard's requests, and memory that one thread
+    /// gave back for another is free only when that one looks for it.
+    fn let_go(&self, old: Option<Arc<Snapshot>>) {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.extend(old);
+        retired.retain(|held| Arc::strong_count(held) > 1);
+    }
+}
+
+async fn keep_letting_go(control: Arc<Control>) {
+    const PERIOD: Duration = Duration::from_secs(1);
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        control.let_go(None);
     }
 }
 
@@ -228,6 +253,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         source: start.source,
         lasting: start.lasting,
         snapshot: Mutex::new(start.snapshot),
+        retired: Mutex::default(),
         reloading: tokio::sync::Mutex::new(()),
         hubs,
         media: media::Media::default(),
@@ -303,6 +329,7 @@ fn keep_up(
     }
     tokio::spawn(spenders::keep(control.clone()));
     tokio::spawn(keep_resolved(control.clone()));
+    tokio::spawn(keep_letting_go(control.clone()));
 }
 
 fn bell(control: &Control, shard: usize) -> std::io::Result<tokio::net::UnixStream> {
