@@ -112,6 +112,70 @@ pub struct Wanted {
     pub found: Arc<Mutex<Option<Result<Vec<File>, GatewayError>>>>,
 }
 
+/// An answer of the Responses API that may be gone on from.
+pub struct Remembered {
+    /// Whose it is: the caller's key; empty for the master key's holder.
+    pub owner: String,
+    /// The answer that its request went on from.
+    pub previous: Option<String>,
+    /// What the request said.
+    pub input: Vec<serde_json::Value>,
+    /// The answer as the client has it.
+    pub response: Vec<u8>,
+}
+
+/// What is asked of a stored answer.
+pub struct StoredAsk {
+    /// What.
+    pub verb: StoredVerb,
+    /// Of which.
+    pub response_id: String,
+    /// By whom; none: by somebody who may see all.
+    pub owner: Option<String>,
+}
+
+/// What may be asked of a stored answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredVerb {
+    /// All that was said up to and in it, as a list of items.
+    History,
+    /// The answer.
+    Whole,
+    /// What its request said, as the API pages it by itself.
+    Items,
+    /// The same in the client's pages.
+    Page {
+        /// The oldest first.
+        ascending: bool,
+        /// So many, at most.
+        limit: usize,
+        /// Behind the one of that id.
+        after: Option<String>,
+    },
+    /// That it is forgotten.
+    Delete,
+    /// That it is made no further.
+    Cancel,
+}
+
+impl StoredVerb {
+    /// The page that a query asks for.
+    pub fn of_query<'a>(value: impl Fn(&str) -> Option<&'a [u8]>) -> Self {
+        let text = |name| {
+            let text = std::str::from_utf8(value(name)?).ok()?;
+            Some(crate::endpoint::percent_decoded(text))
+        };
+        Self::Page {
+            ascending: text("order").is_some_and(|order| order == "asc"),
+            limit: text("limit")
+                .and_then(|limit| limit.parse().ok())
+                .unwrap_or(20)
+                .clamp(1, 100),
+            after: text("after"),
+        }
+    }
+}
+
 /// Shard to coordinator.
 pub enum FromShard {
     /// Who has this key?
@@ -153,6 +217,15 @@ pub enum FromShard {
         id: u64,
         /// Which, until when, and where they are put.
         wanted: Box<Wanted>,
+    },
+    /// Keep this answer.
+    Remember(Box<Remembered>),
+    /// What is known of a stored answer?
+    Stored {
+        /// Names the answer.
+        id: u64,
+        /// What is asked, of which, by whom.
+        ask: Box<StoredAsk>,
     },
     /// Fetch this credential and keep it fresh: calls wait for it. The sender has taken the turn.
     Fetch(Arc<Credential>),

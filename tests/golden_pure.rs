@@ -309,6 +309,7 @@ impl Call<'_> {
             usage_asked: outgoing.usage_asked,
             now_unix_s: 1_741_570_000,
             fresh_id: "fresh0123456789",
+            response_id: "",
             renamed: &[],
         };
         if let Some(frames) = upstream["frames"].as_array()
@@ -681,6 +682,7 @@ fn damaged_answers_do_no_harm() {
         usage_asked: true,
         now_unix_s: 1,
         fresh_id: "id",
+        response_id: "",
         renamed: &[],
     };
     for folder_name in [

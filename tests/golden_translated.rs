@@ -270,6 +270,7 @@ impl Call<'_> {
             usage_asked: outgoing.usage_asked,
             now_unix_s: NOW,
             fresh_id: "fresh0123456789",
+            response_id: "",
             renamed: &outgoing.renamed,
         };
         if let Some(bytes) = frames(upstream).filter(|_| status < 400) {

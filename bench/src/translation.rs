@@ -28,6 +28,7 @@ const fn context() -> AnswerContext<'static> {
         usage_asked: true,
         now_unix_s: 1_764_000_000,
         fresh_id: "0123456789abcdef0123456789abcdef",
+        response_id: "",
         renamed: &[],
     }
 }

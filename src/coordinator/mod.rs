@@ -19,6 +19,7 @@ mod reload;
 mod retention;
 mod spenders;
 mod stored;
+mod turns;
 pub mod web;
 
 pub use credentials::Credentials;
@@ -104,6 +105,8 @@ pub struct Control {
     desk: Arc<Desk>,
     /// Tokens of others than us.
     proofs: Mutex<Arc<proofs::Proofs>>,
+    /// Answers that conversations go on from.
+    turns: turns::Turns,
     /// Files that requests named.
     media: media::Media,
     /// What health calls found.
@@ -256,6 +259,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         retired: Mutex::default(),
         reloading: tokio::sync::Mutex::new(()),
         hubs,
+        turns: turns::Turns::default(),
         media: media::Media::default(),
         health: health::Health::default(),
         listening: start.listening,
@@ -365,6 +369,10 @@ async fn listen(
                 }
                 FromShard::Media { id, wanted } => {
                     tokio::spawn(media::answer(control.clone(), shard, id, wanted));
+                }
+                FromShard::Remember(turn) => turns::remember(&control, turn),
+                FromShard::Stored { id, ask } => {
+                    tokio::spawn(turns::answer(control.clone(), shard, id, ask));
                 }
                 FromShard::Fetch(credential) => {
                     tokio::spawn(credentials::keep(control.clone(), credential));

@@ -76,16 +76,20 @@ pub(super) fn answer(
     let mut answer = provider.answer(&reply, &chat_context(context))?;
     let chat = answer.body.to_vec(reply.body);
     let chat = Value::read(&chat).map_err(|error| unreadable("", error))?;
-    answer.body = whole(&own(context.operation, chat, context.fresh_id));
+    answer.body = whole(&own(
+        context.operation,
+        chat,
+        (context.fresh_id, context.response_id),
+    ));
     answer.content_type = Some("application/json");
     Ok(answer)
 }
 
 /// A chat's answer in the client's dialect.
-fn own(operation: Operation, chat: Value, fresh_id: &str) -> Value {
+fn own(operation: Operation, chat: Value, (fresh_id, id): (&str, &str)) -> Value {
     match operation {
         Operation::Messages => messages::from_chat(&chat),
-        Operation::Responses => responses::from_chat(&chat, fresh_id),
+        Operation::Responses => responses::from_chat(&chat, fresh_id, id),
         Operation::GenerateContent => generate::from_chat(&chat),
         Operation::Completions => completions::from_chat(&chat),
         _ => chat,
@@ -94,7 +98,7 @@ fn own(operation: Operation, chat: Value, fresh_id: &str) -> Value {
 
 /// A canned answer in the client's dialect; `chat` is the same for a client of chats.
 pub fn canned_answer(operation: Operation, chat: Value, fresh_id: &str) -> Value {
-    own(operation, chat, fresh_id)
+    own(operation, chat, (fresh_id, ""))
 }
 
 /// The reader for a canned stream, which is one of chats; that of text completions is one of those.
@@ -221,7 +225,8 @@ impl Writer {
         let (model, fresh) = (context.requested_model, context.fresh_id);
         match context.operation {
             Operation::Responses => {
-                Self::Responses(ResponsesWriter::new(model, fresh, context.now_unix_s))
+                let writer = ResponsesWriter::new(model, fresh, context.now_unix_s);
+                Self::Responses(writer.named(context.response_id))
             }
             Operation::GenerateContent => Self::Generate(GenerateWriter::default()),
             Operation::Completions => {
@@ -350,6 +355,13 @@ impl StreamTranslator for Bridged {
         }
         self.close(out);
         StreamEnd::Complete
+    }
+
+    fn response(&mut self) -> Option<Vec<u8>> {
+        match &mut self.writer {
+            Writer::Responses(writer) => writer.take_response(),
+            _ => None,
+        }
     }
 
     fn has_content(&self) -> bool {

@@ -190,6 +190,8 @@ pub struct Outgoing {
     pub is_promise: bool,
     /// Tools that go under another name: as sent, and as the client named them.
     pub renamed: Vec<(String, String)>,
+    /// The id that a translated Responses answer gets; empty for one of our own making.
+    pub response_id: String,
 }
 
 impl Outgoing {
@@ -203,6 +205,7 @@ impl Outgoing {
             usage_asked: false,
             is_promise: false,
             renamed: Vec::new(),
+            response_id: String::new(),
         }
     }
 }
@@ -231,6 +234,8 @@ pub struct AnswerContext<'a> {
     pub now_unix_s: u64,
     /// A fresh id (letters and digits) for answers whose provider gives none.
     pub fresh_id: &'a str,
+    /// The id of a translated Responses answer; empty for one of our own making.
+    pub response_id: &'a str,
     /// Tools that went under another name: [`Outgoing::renamed`].
     pub renamed: &'a [(String, String)],
 }
@@ -281,6 +286,10 @@ pub trait StreamTranslator: Send {
     fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError>;
     /// The provider closed the stream: appends what is missing, the end mark included, and says whether it was whole.
     fn end(&mut self, out: &mut Vec<u8>) -> StreamEnd;
+    /// The whole answer at its end, where clients may ask for it again.
+    fn response(&mut self) -> Option<Vec<u8>> {
+        None
+    }
     /// Whether something of the answer itself (text, a tool call) has come out.
     fn has_content(&self) -> bool;
     /// Whether the end mark has been written and nothing more will come.

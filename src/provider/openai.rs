@@ -212,6 +212,7 @@ impl OpenAiWire {
             usage_asked: edited.usage_asked,
             is_promise: false,
             renamed: Vec::new(),
+            response_id: String::new(),
         })
     }
 

@@ -45,6 +45,8 @@ pub(super) struct Work<'a, P = Connection> {
     pub fresh_id: &'a str,
     /// Tokens of the prompt, as estimated.
     pub prompt_tokens: u64,
+    /// What a Responses answer is kept with, where the gateway keeps it.
+    pub turn: Option<Box<super::turns::Turn>>,
     /// What the client has of a stream that may go on elsewhere (`mid_stream_fallback`).
     pub sent: Option<Box<Sent>>,
     /// The upstream connection in use, where another attempt may end this one.
@@ -145,6 +147,7 @@ impl<'a> Work<'a> {
             now_unix_s: answer::unix_seconds(),
             fresh_id,
             prompt_tokens: 0,
+            turn: None,
             sent: None,
             closable: None,
         }
@@ -228,6 +231,7 @@ impl Work<'_> {
             now_unix_s: self.now_unix_s,
             fresh_id: self.fresh_id,
             prompt_tokens: self.prompt_tokens,
+            turn: None,
             sent: None,
             closable: Some(closable),
         }
@@ -430,6 +434,7 @@ impl<'a, P> Work<'a, P> {
             now_unix_s: answer::unix_seconds(),
             fresh_id,
             prompt_tokens,
+            turn: None,
             sent: None,
             closable: None,
         }

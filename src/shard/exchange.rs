@@ -14,7 +14,7 @@ use super::attempt::Work;
 use super::body::Content;
 use super::mock::{self, Magic, Mock};
 use super::relay::{self, Progress, Relay, Stop};
-use super::{admin, answer, credential, fault, media, poll, prompts};
+use super::{admin, answer, credential, fault, media, poll, prompts, turns};
 use crate::dialect::scan::Span;
 use crate::dialect::splice::Spliced;
 use crate::dialect::usage::Usage;
@@ -87,6 +87,9 @@ pub(super) async fn run(
         && let Some(bodies) = prompts::split(work, deployment).map_err(Some)?
     {
         return Box::pin(prompts::run(work, deployment, model, bodies, deadline)).await;
+    }
+    if work.asked.operation == Operation::Responses {
+        Box::pin(turns::ready(work, deployment)).await?;
     }
     if deployment.target.takes_bytes_only {
         Box::pin(media::ready(work, deployment, deadline)).await?;
@@ -186,6 +189,7 @@ fn context<'a: 'b, 'b>(work: &Work<'a, impl Party>, outgoing: &'b Outgoing) -> A
         usage_asked: outgoing.usage_asked || settings.always_include_stream_usage == Some(true),
         now_unix_s: work.now_unix_s,
         fresh_id: work.fresh_id,
+        response_id: &outgoing.response_id,
         renamed: &outgoing.renamed,
     }
 }
@@ -218,7 +222,10 @@ fn build(
         stream_usage: settings.always_include_stream_usage,
         now_unix_s: work.now_unix_s,
     };
-    let outgoing = target.request(asked.operation, incoming, &options)?;
+    let mut outgoing = target.request(asked.operation, incoming, &options)?;
+    if let Some(turn) = &work.turn {
+        outgoing.response_id.clone_from(&turn.id);
+    }
     let mut head = Buf::small();
     begin_head(work, deployment, &outgoing, &mut head)?;
     work.forwarded(target.entry.name, &mut head);

@@ -31,6 +31,7 @@ mod request;
 mod respond;
 mod several;
 mod steer;
+mod turns;
 mod waiters;
 
 use std::cell::{Cell, RefCell};

@@ -19,7 +19,7 @@ use super::call::{Call, Passed};
 use super::exchange::{self, Failed};
 use super::relay;
 use super::request::{gone, read_body, unread};
-use super::{Shard, admit, callers, credential, fault, google, ledger};
+use super::{Shard, admit, callers, credential, fault, google, ledger, turns};
 use crate::dialect::foreign::Observer;
 use crate::dialect::multipart::Multipart;
 use crate::dialect::scan::scan;
@@ -78,6 +78,9 @@ pub(super) async fn serve(
     }
     if let Err(error) = read_body(call, connection, &mut request).await {
         return unread(shard, call, connection, error).await;
+    }
+    if let Some(stored) = turns::stored(&snapshot, &path, &call.method) {
+        return turns::tell(shard, call, connection, &request, stored).await;
     }
     let parallel_max = snapshot.settings.parallel_max;
     let _place = match admit::place(&shard.shared.stats, parallel_max) {

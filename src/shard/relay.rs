@@ -131,6 +131,14 @@ impl Relay {
         event["response"]["id"].as_str().map(str::to_owned)
     }
 
+    /// The whole answer, where it may be asked for again.
+    pub(super) fn response(&mut self) -> Option<Vec<u8>> {
+        match &mut self.reader {
+            Reader::Events(_) => None,
+            Reader::Translated(translator) => translator.response(),
+        }
+    }
+
     /// Keeps a failure until what is ready has gone out.
     pub(super) fn fail_later(&mut self, error: GatewayError) {
         self.failure = Some(error);

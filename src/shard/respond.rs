@@ -14,6 +14,7 @@ use super::call::Call;
 use super::exchange::{Answered, Streaming, Whole};
 use super::ledger;
 use super::relay::{self, Progress, Stop};
+use super::turns;
 use crate::dialect::usage::Usage;
 use crate::error::{ErrorClass, GatewayError};
 use crate::spend::meter;
@@ -179,6 +180,10 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
         },
     );
     let close = answer::finish(work.call, work.connection, Length::Known(length), &mut out);
+    if work.turn.is_some() {
+        let body = answer.map_or_else(Vec::new, |answer| answer.body.to_vec(&whole.body));
+        turns::keep(work, &body);
+    }
     match answer {
         Some(answer) => answer.body.copy_into(&whole.body, &mut out),
         None => out.extend_from_slice(&whole.body),
@@ -235,6 +240,9 @@ async fn send_stream(
         let last = over || failed.is_some();
         if last {
             bill(work.call, relay.usage().as_ref(), None);
+            if let Some(response) = relay.response() {
+                turns::keep(work, &response);
+            }
             if let Some(sent) = &work.sent {
                 sent.add_to(work.call);
             }

@@ -237,8 +237,16 @@ pub(super) fn reasoning_item(id: &str, text: &str) -> Value {
     json!({"id": id, "type": "reasoning", "summary": [{"type": "summary_text", "text": text}]})
 }
 
-/// The Responses answer for the hub's; `fresh` makes its ids.
-pub fn from_chat(chat: &Value, fresh: &str) -> Value {
+/// A response's id: the one that is given, else one of our own making.
+pub(super) fn named(id: &str, fresh: &str) -> String {
+    match id.is_empty() {
+        true => format!("resp_{fresh}"),
+        false => id.to_owned(),
+    }
+}
+
+/// The Responses answer for the hub's; `fresh` makes the ids of its parts, and its own where `id` is empty.
+pub fn from_chat(chat: &Value, fresh: &str, id: &str) -> Value {
     let choice = &chat["choices"][0];
     let message = &choice["message"];
     let mut output = Vec::new();
@@ -264,13 +272,7 @@ pub fn from_chat(chat: &Value, fresh: &str) -> Value {
     }
     let reason = choice["finish_reason"].as_str().unwrap_or_default();
     let created = chat["created"].as_u64().unwrap_or(0);
-    let mut body = response(
-        &format!("resp_{fresh}"),
-        created,
-        &chat["model"],
-        output,
-        reason,
-    );
+    let mut body = response(&named(id, fresh), created, &chat["model"], output, reason);
     body["usage"] = usage(&chat["usage"]);
     body
 }

@@ -2,7 +2,7 @@
 
 use crate::dialect::value::{Value, json};
 
-use super::client::{call_item, message_item, reasoning_item, response, usage};
+use super::client::{call_item, message_item, named, reasoning_item, response, usage};
 
 /// The item that is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,10 @@ enum Open {
 #[derive(Debug)]
 pub struct Writer {
     fresh: String,
+    /// The response's id; empty for one of our own making.
+    id: String,
+    /// The whole, once it is.
+    finished: Option<Value>,
     model: Value,
     created: u64,
     sequence: u64,
@@ -35,6 +39,8 @@ impl Writer {
     pub fn new(model: &str, fresh: &str, created: u64) -> Self {
         Self {
             fresh: fresh.to_owned(),
+            id: String::new(),
+            finished: None,
             model: json!(model),
             created,
             sequence: 0,
@@ -43,6 +49,19 @@ impl Writer {
             reason: String::new(),
             usage: json!({}),
         }
+    }
+
+    /// The same with an id for the response.
+    pub fn named(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.id);
+        self
+    }
+
+    /// The whole response, once the stream has ended.
+    pub fn take_response(&mut self) -> Option<Vec<u8>> {
+        self.finished
+            .take()
+            .map(|whole| whole.to_string().into_bytes())
     }
 
     fn event(&mut self, kind: &str, mut event: Value, out: &mut Vec<u8>) {
@@ -56,7 +75,7 @@ impl Writer {
         if self.sequence > 0 {
             return;
         }
-        let id = format!("resp_{}", self.fresh);
+        let id = named(&self.id, &self.fresh);
         let mut body = response(&id, self.created, &self.model, Vec::new(), "");
         body["status"] = json!("in_progress");
         self.event("response.created", json!({"response": body}), out);
@@ -209,7 +228,7 @@ impl Writer {
     pub fn end(&mut self, out: &mut Vec<u8>) {
         self.start(out);
         self.close(out);
-        let id = format!("resp_{}", self.fresh);
+        let id = named(&self.id, &self.fresh);
         let output = std::mem::take(&mut self.output);
         let mut body = response(&id, self.created, &self.model, output, &self.reason);
         body["usage"] = usage(&self.usage);
@@ -218,6 +237,7 @@ impl Writer {
         } else {
             "response.completed"
         };
+        self.finished = Some(body.clone());
         self.event(kind, json!({"response": body}), out);
     }
 }

@@ -3,3 +3,4 @@
 
 pub mod client;
 pub mod client_stream;
+pub mod id;

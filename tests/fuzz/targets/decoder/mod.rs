@@ -51,6 +51,7 @@ fn feed(target: &Target, operation: Operation, stream: &[u8], piece: usize) -> O
         usage_asked: true,
         now_unix_s: 1_741_570_000,
         fresh_id: "abc",
+        response_id: "",
         renamed: &[],
     };
     let StreamReader::Translate(mut reader) = target.stream(&context) else {
