@@ -22,6 +22,8 @@
     reason = "a mapped file is memory that only pointers reach"
 )]
 
+pub mod calls;
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;

@@ -10,6 +10,7 @@ use shardgate_config::Config;
 use shardgate_io::mesh;
 use shardgate_io::net::{Gate, bind, raise_file_limit};
 use shardgate_io::ring::RingWriter;
+use shardgate_io::ring::calls::OpenCalls;
 use shardgate_io::shard::{Started, start, usable_cpus};
 use shardgate_io::tls::ServerTls;
 
@@ -19,6 +20,8 @@ use crate::coordinator::{self, Lasting, MAILBOX_MAX, Source};
 use crate::log;
 use crate::observe::log::Log;
 use crate::shard::{self, Shared, Stats};
+use crate::snapshot::Snapshot;
+use crate::spend::money::Money;
 
 /// Serves what the arguments say.
 pub(super) fn run(args: ServeArgs) -> ExitCode {
@@ -116,7 +119,7 @@ fn serve(
         fleet_away: Arc::default(),
     });
     let fleet_away = shared.fleet_away.clone();
-    let accounts = accounts(&read.config, shards, &log).map_err(|error| {
+    let accounts = accounts(&read.config, &snapshot, shards, &log).map_err(|error| {
         format!("the spend journal cannot be opened: {error} (SHARDGATE_LEDGER_FOLDER)")
     })?;
     let (rings, accounts) = accounts.unzip();
@@ -173,11 +176,16 @@ fn serve(
 /// `SHARDGATE_LEDGER_FOLDER` names another, `SHARDGATE_RING_BYTES` sizes each shard's ring.
 const LEDGER_FOLDER: &str = "shardgate-ledger";
 
-type Opened = (Vec<RingWriter>, (Accounts, accounts::Stop));
+type Opened = (Vec<(RingWriter, OpenCalls)>, (Accounts, accounts::Stop));
 
 /// Where calls are written down: by the store's file or database. A gateway without a master key
 /// and without a database has nobody to write down for.
-fn accounts(config: &Config, shards: usize, log: &Log) -> std::io::Result<Option<Opened>> {
+fn accounts(
+    config: &Config,
+    snapshot: &Snapshot,
+    shards: usize,
+    log: &Log,
+) -> std::io::Result<Option<Opened>> {
     let general = &config.general;
     if general.master_key.is_none() && general.database_url.is_none() {
         return Ok(None);
@@ -194,8 +202,13 @@ fn accounts(config: &Config, shards: usize, log: &Log) -> std::io::Result<Option
     options.end_users = !config.litellm.disable_end_user_cost_tracking;
     options.totals = !general.disable_spend_updates;
     let first = options.folder.clone();
+    let price = |deployment: &str, tokens| {
+        let mut all = snapshot.deployments.iter();
+        let made = all.find(|made| made.id == deployment);
+        made.map_or_else(Money::default, |made| made.meter.worst_case(tokens, 0))
+    };
     for nth in 2.. {
-        match accounts::open(options.clone(), log.clone()) {
+        match accounts::open(options.clone(), log.clone(), &price) {
             Ok((rings, accounts, stop)) => return Ok(Some((rings, (accounts, stop)))),
             // Another gateway works in this folder.
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && nth < 64 => {

@@ -16,13 +16,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use shardgate_io::journal::Place;
+use shardgate_io::ring::calls::{self, OpenCalls};
 use shardgate_io::ring::{self, RingReader, RingWriter};
 use tokio::sync::mpsc;
 
 use crate::auth::calendar;
 use crate::log;
 use crate::observe::log::Log;
+use crate::spend::begun;
 use crate::spend::ledger::{Ledger, Settings};
+use crate::spend::money::Money;
 use crate::spend::row::row;
 use crate::store::spend::{Batch, Mark};
 use crate::store::{Command, LEDGER_POSITION, Row, Store, StoreError};
@@ -31,6 +34,8 @@ use crate::store::{Command, LEDGER_POSITION, Row, Store, StoreError};
 const TICK: Duration = Duration::from_millis(10);
 /// The same where every answer waits for it.
 const TICK_STRICT: Duration = Duration::from_millis(1);
+/// Calls of one shard that may be under way and known of; 1 KiB each.
+const CALLS_MAX: u32 = 6144;
 /// Rows of one transaction.
 const ROWS_MAX: usize = 500;
 /// Between two tries while the store is away.
@@ -131,10 +136,23 @@ enum Answer {
 ///
 /// # Errors
 /// What the file system says; `WouldBlock` when another gateway uses the folder.
-pub fn open(options: Options, log: Log) -> io::Result<(Vec<RingWriter>, Accounts, Stop)> {
+pub fn open(
+    options: Options,
+    log: Log,
+    price: &Price<'_>,
+) -> io::Result<(Vec<Books>, Accounts, Stop)> {
     let folder = &options.folder;
     std::fs::create_dir_all(folder)?;
-    let (writers, rings) = open_rings(&options)?;
+    let (writers, rings, died) = open_rings(&options, price)?;
+    if died > 0 {
+        log!(
+            log,
+            Warn,
+            "spend",
+            what = "calls that an earlier run left under way are recorded as failures",
+            calls = died
+        );
+    }
     let (ledger, found) = Ledger::open(&folder.join("journal"), rings, options.ledger)?;
     if found.undelivered > 0 || found.torn_bytes > 0 {
         log!(
@@ -179,20 +197,60 @@ pub fn open(options: Options, log: Log) -> io::Result<(Vec<RingWriter>, Accounts
     ))
 }
 
-/// One ring per shard, and those that a run with more shards has left.
-fn open_rings(options: &Options) -> io::Result<(Vec<RingWriter>, Vec<RingReader>)> {
-    let (mut writers, mut readers) = (Vec::new(), Vec::new());
+/// A shard's ring, and what it has under way.
+pub type Books = (RingWriter, OpenCalls);
+/// What so many tokens of a prompt cost at a deployment.
+pub type Price<'a> = dyn Fn(&str, u64) -> Money + 'a;
+
+/// One ring per shard, and those that a run with more shards has left; and how many calls a process
+/// that died has left under way.
+fn open_rings(
+    options: &Options,
+    price: &Price<'_>,
+) -> io::Result<(Vec<Books>, Vec<RingReader>, usize)> {
+    let (mut writers, mut readers, mut died) = (Vec::new(), Vec::new(), 0);
+    let machine = machine();
     let path = |shard: usize| options.folder.join(format!("shard-{shard}.ring"));
     let mut shard = 0;
     while shard < options.shards || path(shard).exists() {
-        let (writer, reader, _) = ring::open(&path(shard), options.ring_bytes, random())?;
+        let (mut writer, reader, _) = ring::open(&path(shard), options.ring_bytes, random())?;
+        let path = path(shard).with_extension("calls");
+        let (mut open, left) = calls::open(&path, CALLS_MAX, machine, &writer)?;
+        died += left.len();
+        for (place, bytes) in left {
+            // Without room it is told at the next start.
+            let Ok(slot) = writer.reserve() else { break };
+            let mut record = Vec::new();
+            match begun::record(&bytes, price) {
+                Some(found) => found.encode(&mut record),
+                None => {
+                    writer.cancel(slot);
+                    open.free(place);
+                    continue;
+                }
+            }
+            open.end(&place, &writer);
+            writer.push(slot, &record);
+            open.free(place);
+        }
         if shard < options.shards {
-            writers.push(writer);
+            writers.push((writer, open));
         }
         readers.push(reader);
         shard += 1;
     }
-    Ok((writers, readers))
+    Ok((writers, readers, died))
+}
+
+/// Names the machine's run: 0 where it has no name.
+fn machine() -> u64 {
+    let name = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = name
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(16)
+        .collect();
+    u64::from_str_radix(&digits, 16).unwrap_or(0)
 }
 
 /// Names this folder's journal in the store, for as long as the folder lives.

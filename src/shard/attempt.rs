@@ -289,6 +289,7 @@ impl Work<'_> {
             }
             deployment = &dressed;
         }
+        super::ledger::begin(self.shard, self.call);
         let heard_by = attempt
             .answer_within
             .map_or(deadline, |w| deadline.min(began + w));

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use shardgate_io::driver::sleep_until;
+use shardgate_io::ring::calls::{OpenCalls, Place};
 use shardgate_io::ring::{Full, RingWriter, Slot};
 
 use super::Shard;
@@ -12,17 +13,23 @@ use super::body::Asked;
 use super::call::Call;
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::Operation;
+use crate::spend::begun::Begun;
 use crate::spend::record::{CallRecord, Outcome};
 
 /// One shard's ring.
 pub(super) struct Ledger {
     ring: RefCell<RingWriter>,
+    /// What is under way, should the process die.
+    open: RefCell<OpenCalls>,
     buffer: RefCell<Vec<u8>>,
 }
 
 /// What a record needs of the request, kept from admission to the end.
 pub(super) struct Note {
     slot: Slot,
+    /// Taken when the call goes to an upstream for the first time.
+    place: Option<Place>,
+    prompt_tokens: u64,
     call_type: &'static str,
     stream: bool,
     end_user: String,
@@ -32,10 +39,31 @@ pub(super) struct Note {
 }
 
 impl Ledger {
-    pub(super) fn new(ring: RingWriter) -> Ledger {
+    pub(super) fn new((ring, open): (RingWriter, OpenCalls)) -> Ledger {
         Ledger {
             ring: RefCell::new(ring),
+            open: RefCell::new(open),
             buffer: RefCell::default(),
+        }
+    }
+
+    /// Publishes a record; its call is under way no longer.
+    fn push(&self, note: Note, record: &[u8]) -> u64 {
+        let (mut ring, mut open) = (self.ring.borrow_mut(), self.open.borrow_mut());
+        if let Some(place) = &note.place {
+            open.end(place, &ring);
+        }
+        let position = ring.push(note.slot, record);
+        if let Some(place) = note.place {
+            open.free(place);
+        }
+        position
+    }
+
+    fn cancel(&self, note: Note) {
+        self.ring.borrow_mut().cancel(note.slot);
+        if let Some(place) = note.place {
+            self.open.borrow_mut().free(place);
         }
     }
 }
@@ -51,6 +79,8 @@ pub(super) fn reserve(shard: &Shard, call: &mut Call, asked: &Asked) -> Result<(
     let slot = ledger.ring.borrow_mut().reserve().map_err(|Full| full())?;
     call.note = Some(Box::new(Note {
         slot,
+        place: None,
+        prompt_tokens: asked.facts.input_tokens,
         call_type: call_type(asked.operation),
         stream: asked.stream,
         end_user: asked.end_user.clone().unwrap_or_default(),
@@ -58,6 +88,47 @@ pub(super) fn reserve(shard: &Shard, call: &mut Call, asked: &Asked) -> Result<(
         session: asked.facts.session.clone().unwrap_or_default(),
     }));
     Ok(())
+}
+
+/// The call goes to an upstream now. Should the process die before its end, its record is made of
+/// what is written here; the first deployment it goes to stands in it.
+pub(super) fn begin(shard: &Shard, call: &mut Call) {
+    let (Some(ledger), Some(note)) = (&shard.ledger, &mut call.note) else {
+        return;
+    };
+    if note.place.is_some() {
+        return;
+    }
+    let (id, snapshot) = (call.id.bytes(), &call.snapshot);
+    let mut begun = Begun {
+        started_us: crate::store::now_us(),
+        prompt_tokens: note.prompt_tokens,
+        id: &id,
+        api_key: &snapshot.settings.master_key_name,
+        user: "default_user_id",
+        end_user: &note.end_user,
+        call_type: note.call_type,
+        group: &call.route.group,
+        tags: &note.tags,
+        ..Begun::default()
+    };
+    if let Some(account) = &call.account {
+        let caller = &account.caller;
+        begun.api_key = &caller.token;
+        begun.user = caller.user_id.as_deref().unwrap_or_default();
+        begun.team = caller.team_id.as_deref().unwrap_or_default();
+        begun.organization = caller.organization_id.as_deref().unwrap_or_default();
+    }
+    if let Some(passed) = &call.passed {
+        (begun.model, begun.provider) = (&passed.model, &passed.provider);
+    } else if let Some(at) = call.route.deployment {
+        let deployment = &snapshot.deployments[at];
+        begun.model = &deployment.full_model;
+        begun.deployment = &deployment.id;
+        begun.provider = deployment.target.entry.name;
+    }
+    // More than there are places for: those beyond leave no trace of a death.
+    note.place = ledger.open.borrow_mut().begin(|out| begun.encode(out));
 }
 
 /// A call that is refused before it is begun leaves a row too, where there is room for one. Callers
@@ -72,6 +143,8 @@ pub(super) fn refused(shard: &Shard, call: &mut Call) {
     if let Ok(slot) = ledger.ring.borrow_mut().reserve() {
         call.note = Some(Box::new(Note {
             slot,
+            place: None,
+            prompt_tokens: 0,
             call_type: call_type(operation),
             stream: false,
             end_user: String::new(),
@@ -92,7 +165,7 @@ fn full() -> GatewayError {
 /// Gives back the room of a call that is not begun after all.
 pub(super) fn cancel(shard: &Shard, call: &mut Call) {
     if let (Some(ledger), Some(note)) = (&shard.ledger, call.note.take()) {
-        ledger.ring.borrow_mut().cancel(note.slot);
+        ledger.cancel(*note);
     }
 }
 
@@ -130,7 +203,7 @@ async fn durable(shard: &Shard, position: u64) -> bool {
 fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) -> Option<u64> {
     let (ledger, note) = (shard.ledger.as_ref()?, call.note.take()?);
     if outcome == Outcome::Failure && !call.snapshot.settings.error_rows {
-        ledger.ring.borrow_mut().cancel(note.slot);
+        ledger.cancel(*note);
         return None;
     }
     let (id, shown, client) = (call.id.text(), call.shown_id(), call.client.to_string());
@@ -191,7 +264,7 @@ fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) -> Option<u64> {
     record.set_cost(&call.bill.cost);
     let mut buffer = ledger.buffer.borrow_mut();
     record.encode(&mut buffer);
-    Some(ledger.ring.borrow_mut().push(note.slot, &buffer))
+    Some(ledger.push(*note, &buffer))
 }
 
 /// The end of a call: its record, if the answer did not publish it.

@@ -50,6 +50,7 @@ use shardgate_io::mesh::{Mailbox, ShardEnd};
 use shardgate_io::net::{Gate, Listener, Stream, stop};
 use shardgate_io::pool::Pool;
 use shardgate_io::ring::RingWriter;
+use shardgate_io::ring::calls::OpenCalls;
 use shardgate_io::tls::ServerTls;
 
 use crate::id::{RequestId, RequestIds};
@@ -124,7 +125,7 @@ pub async fn run(
     snapshot: Arc<Snapshot>,
     shared: Arc<Shared>,
     seed: u64,
-    ring: Option<RingWriter>,
+    ring: Option<(RingWriter, OpenCalls)>,
 ) {
     let started = Listener::new(listener).and_then(|listener| {
         let closer = listener.closer()?;

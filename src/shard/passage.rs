@@ -404,6 +404,7 @@ async fn answered(
         credential::ready(work, deployment, fetched, deadline).await?;
     }
     let lease = exchange::lease(work, deployment, false, deadline).await?;
+    ledger::begin(work.shard, work.call);
     let reused = lease.reused;
     let sendable = sendable(work, found).map_err(Some)?;
     match exchange::send_and_wait(work, lease, sendable, deadline).await {

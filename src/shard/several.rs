@@ -350,6 +350,7 @@ async fn one(
         .answer_within
         .map_or(deadline, |within| deadline.min(began + within));
     let model = journey.upstream_model(router, attempt.deployment);
+    ledger::begin(shard, work.call);
     let found = Box::pin(exchange::run(work, deployment, &model, heard_by)).await;
     work.call.route.upstream += began.elapsed();
     match found {

@@ -3,6 +3,7 @@
 //! Everything here that decides is a function of bytes and numbers: it knows no socket, clock or
 //! configuration type. Only [`ledger`] touches files, on the coordinator's side of the ring.
 
+pub mod begun;
 pub mod cost;
 pub mod ledger;
 pub mod meter;

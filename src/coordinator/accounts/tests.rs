@@ -74,6 +74,10 @@ impl Store for Shaky {
     }
 }
 
+fn free(_: &str, _: u64) -> Money {
+    Money::default()
+}
+
 fn push(writer: &mut RingWriter, id: &str) {
     let record = CallRecord {
         request_id: id,
@@ -127,11 +131,15 @@ fn calls_reach_the_store_once_over_restarts() {
         let (folder, store) = (Folder::new("once"), store().await);
         let (log, _writer) = Log::start(false).unwrap();
         for (round, shards) in [3, 1, 2].into_iter().enumerate() {
-            let (mut writers, accounts, stop) = open(folder.options(shards), log.clone()).unwrap();
+            let (mut writers, accounts, stop) =
+                open(folder.options(shards), log.clone(), &|_, _| {
+                    Money::default()
+                })
+                .unwrap();
             assert_eq!(writers.len(), shards);
             for (shard, writer) in writers.iter_mut().enumerate() {
                 for n in 0..10 {
-                    push(writer, &format!("{round}-{shard}-{n}"));
+                    push(&mut writer.0, &format!("{round}-{shard}-{n}"));
                 }
             }
             stop.stop();
@@ -146,8 +154,17 @@ fn a_process_that_dies_leaves_its_records_to_the_next() {
     run(async {
         let (folder, store) = (Folder::new("dies"), store().await);
         let (log, _writer) = Log::start(false).unwrap();
-        let (mut writers, accounts, _stop) = open(folder.options(2), log.clone()).unwrap();
-        push(&mut writers[1], "left");
+        let (mut writers, accounts, _stop) = open(folder.options(2), log.clone(), &free).unwrap();
+        push(&mut writers[1].0, "left");
+        let begun = begun::Begun {
+            id: b"cut",
+            api_key: "k",
+            prompt_tokens: 8,
+            ..begun::Begun::default()
+        };
+        let _under_way = writers[0].1.begin(|out| begun.encode(out)).unwrap();
+        let over = writers[1].1.begin(|out| begun.encode(out)).unwrap();
+        writers[1].1.free(over);
         // The coordinator is gone before it wrote anything.
         let Accounts {
             thread,
@@ -158,10 +175,15 @@ fn a_process_that_dies_leaves_its_records_to_the_next() {
         drop((answers, work));
         thread.join().unwrap();
         drop(writers);
-        let (_writers, accounts, stop) = open(folder.options(1), log.clone()).unwrap();
+        let price = |_: &str, tokens| Money::parse("0.125").unwrap().times(tokens);
+        let (_writers, accounts, stop) = open(folder.options(1), log.clone(), &price).unwrap();
         stop.stop();
         accounts.run(Arc::clone(&store), log).await;
-        assert_eq!(rows(store.as_ref()).await, (1, 0.25));
+        assert_eq!(
+            rows(store.as_ref()).await,
+            (2, 1.25),
+            "one cut call of 8 tokens"
+        );
     });
 }
 
@@ -184,9 +206,9 @@ fn a_store_that_is_away_or_loses_its_answer_counts_once() {
             inner,
             calls: AtomicU32::new(0),
         });
-        let (mut writers, accounts, stop) = open(folder.options(1), log.clone()).unwrap();
+        let (mut writers, accounts, stop) = open(folder.options(1), log.clone(), &free).unwrap();
         for n in 0..5 {
-            push(&mut writers[0], &n.to_string());
+            push(&mut writers[0].0, &n.to_string());
         }
         stop.stop();
         accounts.run(Arc::clone(&store), log).await;
@@ -198,8 +220,8 @@ fn a_store_that_is_away_or_loses_its_answer_counts_once() {
 fn one_gateway_a_folder() {
     let folder = Folder::new("shared");
     let (log, _writer) = Log::start(false).unwrap();
-    let held = open(folder.options(1), log.clone()).unwrap();
-    let error = open(folder.options(1), log).unwrap_err();
+    let held = open(folder.options(1), log.clone(), &free).unwrap();
+    let error = open(folder.options(1), log, &free).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     drop(held);
 }
