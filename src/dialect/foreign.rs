@@ -93,7 +93,7 @@ impl Observer {
             .usage
             .get("tokens")
             .or_else(|| self.usage.get("billed_units"));
-        let bytes = inner.unwrap_or(&whole).to_string().into_bytes();
+        let bytes = inner.unwrap_or(&whole).to_vec();
         Usage::read(&bytes, Span::new(0, bytes.len()))
     }
 }

@@ -96,7 +96,7 @@ fn push_spaced(out: &mut Vec<u8>, value: &Value) {
             out.push(b']');
         }
         Value::String(text) => push_json_string(out, text),
-        other => out.extend_from_slice(other.to_string().as_bytes()),
+        other => other.write(out),
     }
 }
 
@@ -337,7 +337,9 @@ impl ChunkWriter {
             push_json_string(out, reasoning);
         }
         if let Some(thinking) = &delta.thinking {
-            out.extend_from_slice(format!(",\"thinking_blocks\":[{thinking}]").as_bytes());
+            out.extend_from_slice(b",\"thinking_blocks\":[");
+            thinking.write(out);
+            out.push(b']');
         }
         if !delta.tools.is_empty() {
             out.extend_from_slice(b",\"tool_calls\":");
@@ -348,7 +350,8 @@ impl ChunkWriter {
             out.push(b']');
         }
         if let Some(vendor) = &delta.vendor {
-            out.extend_from_slice(format!(",\"provider_specific_fields\":{vendor}").as_bytes());
+            out.extend_from_slice(b",\"provider_specific_fields\":");
+            vendor.write(out);
         }
         // Each member brought the comma in front of it; the first one's is in the way.
         if out.get(start) == Some(&b',') {
@@ -390,7 +393,9 @@ impl ChunkWriter {
             return;
         }
         out.extend_from_slice(&self.head);
-        out.extend_from_slice(format!("],\"usage\":{usage}}}\n\n").as_bytes());
+        out.extend_from_slice(b"],\"usage\":");
+        usage.write(out);
+        out.extend_from_slice(b"}\n\n");
     }
 }
 

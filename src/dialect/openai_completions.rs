@@ -187,14 +187,18 @@ pub fn events(whole: &Value, usage_asked: bool) -> Vec<u8> {
             "id": whole["id"], "object": "text_completion", "created": whole["created"], "model": whole["model"],
             "choices": [choice],
         });
-        out.extend_from_slice(format!("data: {event}\n\n").as_bytes());
+        out.extend_from_slice(b"data: ");
+        event.write(&mut out);
+        out.extend_from_slice(b"\n\n");
     }
     if usage_asked {
         let event = json!({
             "id": whole["id"], "object": "text_completion", "created": whole["created"], "model": whole["model"],
             "choices": [], "usage": whole["usage"],
         });
-        out.extend_from_slice(format!("data: {event}\n\n").as_bytes());
+        out.extend_from_slice(b"data: ");
+        event.write(&mut out);
+        out.extend_from_slice(b"\n\n");
     }
     out.extend_from_slice(super::hub::DONE);
     out
@@ -249,7 +253,8 @@ impl Writer {
         }
         out.push(b']');
         if let Some(usage) = usage {
-            out.extend_from_slice(format!(",\"usage\":{usage}").as_bytes());
+            out.extend_from_slice(b",\"usage\":");
+            usage.write(out);
         }
         out.extend_from_slice(b"}\n\n");
     }

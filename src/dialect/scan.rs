@@ -133,12 +133,12 @@ impl ScanError {
 
 /// Hears of every value that the pass meets, in the order of the body.
 pub(super) trait Sink {
-    /// The name of the member whose value is next.
-    fn key(&mut self, key: Span);
+    /// The name of the member whose value is next, and whether it has escapes.
+    fn key(&mut self, key: Span, escaped: bool);
     /// A value starts at this byte.
     fn begin(&mut self, at: usize);
-    /// The value that began last is no container and ends before this byte.
-    fn end(&mut self, at: usize);
+    /// The value that began last is no container and ends before this byte; whether it is a string with escapes.
+    fn end(&mut self, at: usize, escaped: bool);
     /// The value that began last is a container; what begins now stands in it.
     fn enter(&mut self);
     /// The innermost open container ends before this byte.
@@ -148,11 +148,11 @@ pub(super) trait Sink {
 /// Nobody listens.
 impl Sink for () {
     #[inline]
-    fn key(&mut self, _: Span) {}
+    fn key(&mut self, _: Span, _: bool) {}
     #[inline]
     fn begin(&mut self, _: usize) {}
     #[inline]
-    fn end(&mut self, _: usize) {}
+    fn end(&mut self, _: usize, _: bool) {}
     #[inline]
     fn enter(&mut self) {}
     #[inline]
@@ -166,7 +166,7 @@ pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
 
 /// The same, and `sink` hears of everything below.
 pub(super) fn scan_into(body: &[u8], sink: &mut impl Sink) -> Result<Scan, ScanError> {
-    let mut reader = Reader::new(body)?;
+    let mut reader = Reader::new(checked(body)?);
     match reader.peek() {
         None => Err(reader.error(ScanErrorKind::Empty)),
         Some(b'{') => {
@@ -182,9 +182,19 @@ pub(super) fn scan_into(body: &[u8], sink: &mut impl Sink) -> Result<Scan, ScanE
     }
 }
 
+/// The bytes as text, if they are and spans can say where in it something stands.
+pub(super) fn checked(body: &[u8]) -> Result<&str, ScanError> {
+    let error = |kind, at| ScanError { kind, at };
+    if u32::try_from(body.len()).is_err() {
+        return Err(error(ScanErrorKind::TooLarge, 0));
+    }
+    simdutf8::compat::from_utf8(body)
+        .map_err(|found| error(ScanErrorKind::Utf8, found.valid_up_to()))
+}
+
 /// Checks that `body` is one JSON value of any kind; `sink` hears of it and of everything below.
-pub(super) fn values_into(body: &[u8], sink: &mut impl Sink) -> Result<(), ScanError> {
-    let mut reader = Reader::new(body)?;
+pub(super) fn values_into(body: &str, sink: &mut impl Sink) -> Result<(), ScanError> {
+    let mut reader = Reader::new(body);
     if reader.peek().is_none() {
         return Err(reader.error(ScanErrorKind::Empty));
     }
@@ -284,12 +294,13 @@ pub fn decode_string(raw: &[u8]) -> Option<Cow<'_, str>> {
     if memchr::memchr(b'\\', inner).is_none() {
         return std::str::from_utf8(inner).ok().map(Cow::Borrowed);
     }
-    match String::from_utf8(unescape(inner)) {
-        Ok(text) => Some(Cow::Owned(text)),
-        Err(error) => Some(Cow::Owned(
-            String::from_utf8_lossy(error.as_bytes()).into_owned(),
-        )),
-    }
+    Some(Cow::Owned(unescaped(inner)))
+}
+
+/// Decodes the inside of a valid JSON string. A lone surrogate becomes U+FFFD.
+pub(super) fn unescaped(inner: &[u8]) -> String {
+    String::from_utf8(unescape(inner))
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Decodes the inside of a valid JSON string. Lone surrogates become their three bytes, so that two different ones stay
@@ -371,22 +382,13 @@ struct Reader<'b> {
 
 impl<'b> Reader<'b> {
     /// A cursor on the first byte that is no space.
-    fn new(bytes: &'b [u8]) -> Result<Self, ScanError> {
-        if u32::try_from(bytes.len()).is_err() {
-            return Err(ScanError {
-                kind: ScanErrorKind::TooLarge,
-                at: 0,
-            });
-        }
-        if let Err(error) = simdutf8::compat::from_utf8(bytes) {
-            return Err(ScanError {
-                kind: ScanErrorKind::Utf8,
-                at: error.valid_up_to(),
-            });
-        }
-        let mut reader = Reader { bytes, at: 0 };
+    fn new(text: &'b str) -> Self {
+        let mut reader = Reader {
+            bytes: text.as_bytes(),
+            at: 0,
+        };
         reader.skip_space();
-        Ok(reader)
+        reader
     }
 
     #[inline]
@@ -447,7 +449,7 @@ impl<'b> Reader<'b> {
                 let escaped = self.key()?;
                 let key = Span::new(key_start, self.colon()?);
                 let value_start = self.at;
-                sink.key(key);
+                sink.key(key, escaped);
                 self.value(1, sink)?;
                 let field = Field {
                     key,
@@ -523,9 +525,9 @@ impl<'b> Reader<'b> {
     #[inline]
     fn name(&mut self, sink: &mut impl Sink) -> Result<(), ScanError> {
         let start = self.at;
-        self.key()?;
+        let escaped = self.key()?;
         let end = self.colon()?;
-        sink.key(Span::new(start, end));
+        sink.key(Span::new(start, end), escaped);
         Ok(())
     }
 
@@ -548,8 +550,8 @@ impl<'b> Reader<'b> {
             sink.begin(self.at);
             match self.peek() {
                 Some(b'"') => {
-                    self.string()?;
-                    sink.end(self.at);
+                    let escaped = self.string()?;
+                    sink.end(self.at, escaped);
                 }
                 Some(open @ (b'{' | b'[')) => {
                     if depth + outer >= NESTING_MAX {
@@ -564,11 +566,11 @@ impl<'b> Reader<'b> {
                 }
                 Some(b'-' | b'0'..=b'9') => {
                     self.number()?;
-                    sink.end(self.at);
+                    sink.end(self.at, false);
                 }
                 _ => {
                     self.literal()?;
-                    sink.end(self.at);
+                    sink.end(self.at, false);
                 }
             }
             if !self.leave(&mut objects, &mut depth, sink)? {
@@ -769,6 +771,17 @@ fn find_special_long(bytes: &[u8], mut at: usize) -> usize {
 
 fn find_special_tail(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
+    // Less than eight bytes are left: the last eight, with those that were looked at pushed out by spaces.
+    if let Some(last) = bytes.len().checked_sub(8).and_then(|at| word_at(bytes, at)) {
+        let spaces = LANES * b' ' as u64;
+        let seen = 64 - 8 * rest.len() as u32;
+        let word = last.checked_shr(seen).unwrap_or(0) | spaces.checked_shl(64 - seen).unwrap_or(0);
+        let lanes = special_lanes(word);
+        return match lanes {
+            0 => bytes.len(),
+            _ => at + lanes.trailing_zeros() as usize / 8,
+        };
+    }
     at + rest
         .iter()
         .position(|&byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))

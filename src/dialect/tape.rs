@@ -97,7 +97,7 @@ impl Tape {
 
 impl Sink for Tape {
     #[inline]
-    fn key(&mut self, key: Span) {
+    fn key(&mut self, key: Span, _: bool) {
         if self.depth < LEVELS {
             self.key = key;
         }
@@ -115,7 +115,7 @@ impl Sink for Tape {
     }
 
     #[inline]
-    fn end(&mut self, at: usize) {
+    fn end(&mut self, at: usize, _: bool) {
         if self.depth < LEVELS {
             let next = self.nodes.len() as u32;
             match self.nodes.last_mut() {

@@ -253,9 +253,9 @@ impl EventReader for Native {
         out.extend_from_slice(name);
         out.extend_from_slice(b"\ndata: ");
         if name == b"message_start" {
-            let mut event: Value = Value::read(data).unwrap_or_default();
+            let mut event = Value::read(data).unwrap_or_default();
             event["message"]["model"] = json!(self.stamp.model);
-            out.extend_from_slice(event.to_string().as_bytes());
+            event.write(out);
         } else {
             out.extend_from_slice(data);
         }

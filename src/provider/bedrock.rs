@@ -365,7 +365,7 @@ impl EventReader for Chunks {
         if let Some(kind) = name.strip_prefix(EXCEPTION) {
             return Err(error::in_stream(kind, data));
         }
-        let event: Value = Value::read(data).map_err(|error| unreadable("Bedrock", error))?;
+        let event = Value::read(data).map_err(|error| unreadable("Bedrock", error))?;
         let Some(bytes) = event["bytes"].as_str() else {
             return Ok(());
         };

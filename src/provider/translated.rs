@@ -241,7 +241,7 @@ fn strings(value: Option<&Value>) -> Vec<String> {
 
 /// A JSON body of our own.
 pub(super) fn whole(body: &Value) -> Spliced {
-    Spliced::Whole(body.to_string().into_bytes())
+    Spliced::Whole(body.to_vec())
 }
 
 /// An answer of our own, with what is known of it.

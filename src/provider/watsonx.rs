@@ -335,7 +335,7 @@ impl EventReader for Events {
         if data == b"[DONE]" {
             return Ok(());
         }
-        let event: Value = Value::read(data).map_err(|error| unreadable("Watsonx", error))?;
+        let event = Value::read(data).map_err(|error| unreadable("Watsonx", error))?;
         if event["errors"].is_array() {
             return Err(unreadable("Watsonx", &event["errors"]));
         }

@@ -41,7 +41,9 @@ impl Writer {
     }
 
     fn event(out: &mut Vec<u8>, kind: &str, event: &Value) {
-        out.extend_from_slice(format!("event: {kind}\ndata: {event}\n\n").as_bytes());
+        out.extend_from_slice(format!("event: {kind}\ndata: ").as_bytes());
+        event.write(out);
+        out.extend_from_slice(b"\n\n");
     }
 
     fn start(&mut self, out: &mut Vec<u8>) {

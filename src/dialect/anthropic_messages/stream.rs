@@ -61,7 +61,7 @@ impl Events {
 
     /// Takes the data of one event.
     pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        let event: Value = Value::read(data).map_err(|error| unreadable(self.label, error))?;
+        let event = Value::read(data).map_err(|error| unreadable(self.label, error))?;
         match event["type"].as_str().unwrap_or_default() {
             "message_start" => self.count(&event["message"]["usage"]),
             "content_block_start" => self.start(&event["content_block"], out),

@@ -57,7 +57,7 @@ pub fn read(status: u16, text: &str) -> (ErrorClass, u16, String) {
 
 /// The error that an exception in a stream means.
 pub fn in_stream(kind: &str, payload: &[u8]) -> GatewayError {
-    let said: Value = Value::read(payload).unwrap_or_default();
+    let said = Value::read(payload).unwrap_or_default();
     let status = match said["originalStatusCode"].as_u64() {
         Some(status) => status as u16,
         None => match kind {

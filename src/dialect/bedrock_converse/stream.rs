@@ -58,7 +58,7 @@ impl Events {
         if let Some(kind) = name.strip_prefix(EXCEPTION) {
             return Err(error::in_stream(kind, data));
         }
-        let event: Value = Value::read(data).map_err(|error| unreadable("Bedrock", error))?;
+        let event = Value::read(data).map_err(|error| unreadable("Bedrock", error))?;
         match name.as_ref() {
             "contentBlockStart" => self.start(&event["start"], out),
             "contentBlockDelta" => self.delta(&event["delta"], out),

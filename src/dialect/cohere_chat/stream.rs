@@ -33,7 +33,7 @@ impl Events {
         if data == b"[DONE]" {
             return Ok(());
         }
-        let event: Value = Value::read(data).map_err(|error| unreadable("Cohere", error))?;
+        let event = Value::read(data).map_err(|error| unreadable("Cohere", error))?;
         let message = &event["delta"]["message"];
         match event["type"].as_str().unwrap_or_default() {
             "content-start" | "content-delta" => {

@@ -324,7 +324,9 @@ impl Default for Writer {
 
 impl Writer {
     fn event(event: &Value, out: &mut Vec<u8>) {
-        out.extend_from_slice(format!("data: {event}\n\n").as_bytes());
+        out.extend_from_slice(b"data: ");
+        event.write(out);
+        out.extend_from_slice(b"\n\n");
     }
 
     /// Takes a chunk.

@@ -42,7 +42,7 @@ impl Events {
 
     /// Takes the data of one event.
     pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        let event: Value = Value::read(data).map_err(|error| unreadable(self.label, error))?;
+        let event = Value::read(data).map_err(|error| unreadable(self.label, error))?;
         if let Some(error) = event.get("error") {
             return Err(error::in_stream(error));
         }

@@ -33,7 +33,7 @@ impl Events {
 
     /// Takes a line.
     pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        let event: Value = Value::read(data).map_err(|error| unreadable("Ollama", error))?;
+        let event = Value::read(data).map_err(|error| unreadable("Ollama", error))?;
         if let Some(error) = event.get("error") {
             return Err(unreadable("Ollama", error));
         }

@@ -68,7 +68,9 @@ impl Writer {
         event["type"] = json!(kind);
         event["sequence_number"] = json!(self.sequence);
         self.sequence += 1;
-        out.extend_from_slice(format!("event: {kind}\ndata: {event}\n\n").as_bytes());
+        out.extend_from_slice(format!("event: {kind}\ndata: ").as_bytes());
+        event.write(out);
+        out.extend_from_slice(b"\n\n");
     }
 
     fn start(&mut self, out: &mut Vec<u8>) {

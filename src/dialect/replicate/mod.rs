@@ -137,8 +137,7 @@ impl Looks {
 
     /// Takes one look.
     pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        let prediction: Value =
-            Value::read(data).map_err(|error| unreadable("Replicate", error))?;
+        let prediction = Value::read(data).map_err(|error| unreadable("Replicate", error))?;
         let standing = standing(&prediction);
         if standing == Standing::Failed {
             return Err(failed(&prediction));

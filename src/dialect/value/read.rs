@@ -1,7 +1,10 @@
 //! From bytes to values, in the pass of [`scan`](crate::dialect::scan) that checks them.
 
 use super::{Map, Number, Text, Value};
-use crate::dialect::scan::{ScanError, Sink, Span, decode_string, values_into};
+use crate::dialect::scan::{ScanError, Sink, Span, checked, unescaped, values_into};
+
+/// Containers in containers that most bodies have.
+const DEPTH: usize = 6;
 
 impl Value {
     /// Reads one JSON value. Of two members with the same name the second counts.
@@ -9,11 +12,12 @@ impl Value {
     /// # Errors
     /// What [`scan`](crate::dialect::scan::scan) refuses, except that any value will do.
     pub fn read(body: &[u8]) -> Result<Self, ScanError> {
+        let body = checked(body)?;
         let mut builder = Builder {
             body,
             start: 0,
             name: Text::default(),
-            open: Vec::new(),
+            open: Vec::with_capacity(DEPTH),
             whole: Self::Null,
         };
         values_into(body, &mut builder)?;
@@ -36,7 +40,7 @@ impl Map {
 
 /// Puts values where they belong as the pass meets them.
 struct Builder<'b> {
-    body: &'b [u8],
+    body: &'b str,
     /// Where the value that began last starts.
     start: usize,
     /// The name of the next member.
@@ -54,25 +58,44 @@ impl Builder<'_> {
             _ => self.whole = value,
         }
     }
+
+    /// The string that stands there with its quotes.
+    fn text(&self, start: usize, end: usize, escaped: bool) -> Text {
+        let inner = self.body.get(start + 1..end - 1).unwrap_or_default();
+        if escaped {
+            unescaped(inner.as_bytes()).into()
+        } else {
+            inner.into()
+        }
+    }
 }
 
 impl Sink for Builder<'_> {
-    fn key(&mut self, key: Span) {
-        self.name = text(key.of(self.body));
+    #[inline]
+    fn key(&mut self, key: Span, escaped: bool) {
+        self.name = self.text(key.start as usize, key.end as usize, escaped);
     }
 
+    #[inline]
     fn begin(&mut self, at: usize) {
         self.start = at;
     }
 
-    fn end(&mut self, at: usize) {
-        let value = leaf(self.body.get(self.start..at).unwrap_or_default());
+    fn end(&mut self, at: usize, escaped: bool) {
+        let raw = self.body.get(self.start..at).unwrap_or_default();
+        let value = match raw.as_bytes().first() {
+            Some(b'"') => Value::String(self.text(self.start, at, escaped)),
+            Some(b't') => Value::Bool(true),
+            Some(b'f') => Value::Bool(false),
+            Some(b'n') | None => Value::Null,
+            Some(_) => Value::Number(number(raw)),
+        };
         let name = std::mem::take(&mut self.name);
         self.add(name, value);
     }
 
     fn enter(&mut self) {
-        let container = match self.body.get(self.start) {
+        let container = match self.body.as_bytes().get(self.start) {
             Some(b'{') => Value::Object(Map::new()),
             _ => Value::Array(Vec::new()),
         };
@@ -86,23 +109,7 @@ impl Sink for Builder<'_> {
     }
 }
 
-/// A value that is no container.
-fn leaf(raw: &[u8]) -> Value {
-    match raw.first() {
-        Some(b'"') => Value::String(text(raw)),
-        Some(b't') => Value::Bool(true),
-        Some(b'f') => Value::Bool(false),
-        Some(b'n') | None => Value::Null,
-        Some(_) => Value::Number(number(raw)),
-    }
-}
-
-fn text(raw: &[u8]) -> Text {
-    decode_string(raw).map_or_else(Text::default, Text::from)
-}
-
-fn number(raw: &[u8]) -> Number {
-    let digits = std::str::from_utf8(raw).unwrap_or_default();
+fn number(digits: &str) -> Number {
     match digits.parse() {
         Ok(number) => Number::Unsigned(number),
         Err(_) => Number::Written(digits.into()),

@@ -162,7 +162,7 @@ impl TextEvents {
 
     /// Takes an event.
     pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        let event: Value = Value::read(data).map_err(|error| unreadable("Watsonx", error))?;
+        let event = Value::read(data).map_err(|error| unreadable("Watsonx", error))?;
         if event["errors"].is_array() {
             return Err(unreadable("Watsonx", &event["errors"]));
         }
