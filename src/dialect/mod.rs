@@ -5,6 +5,7 @@ pub mod anthropic_messages;
 pub mod aws_events;
 pub mod bedrock_converse;
 pub mod cohere_chat;
+pub mod events;
 pub mod foreign;
 pub mod frames;
 pub mod gemini;

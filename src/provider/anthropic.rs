@@ -2,13 +2,14 @@
 
 use crate::dialect::value::{Map, Value, json};
 
-use super::translated::{Common, EventReader, Progress, Translator, answer, upstream_error, whole};
+use super::translated::{Common, Translator, answer, upstream_error, whole};
 use super::{
     Answer, AnswerContext, Incoming, Operation, Outgoing, Provider, Reply, RequestOptions, Route,
     Setup, StreamReader, openai,
 };
 use crate::dialect::anthropic_messages::stream::Events;
 use crate::dialect::anthropic_messages::{error, request, response, usage};
+use crate::dialect::events::{EventReader, Progress};
 use crate::dialect::frames::Sse;
 use crate::dialect::hub::{Stamp, unreadable};
 use crate::dialect::openai_chat::params::Param;
@@ -220,25 +221,6 @@ pub(super) fn claude_stream(common: &Common, context: &AnswerContext<'_>) -> Str
     })
 }
 
-impl EventReader for Events {
-    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        Events::event(self, data, out)
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        Events::finish(self, out);
-    }
-
-    fn progress(&self) -> Progress {
-        Progress {
-            has_content: self.has_content(),
-            is_whole: self.is_whole(),
-            usage: self.usage(),
-            finish_reason: self.finish_reason().map(str::to_owned),
-        }
-    }
-}
-
 /// The provider's events for a client of its own dialect. They are read for what is in them.
 struct Native {
     events: Events,
@@ -248,7 +230,7 @@ struct Native {
 impl EventReader for Native {
     fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
         let mut unused = Vec::new();
-        self.events.event(data, &mut unused)?;
+        self.events.event(name, data, &mut unused)?;
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(name);
         out.extend_from_slice(b"\ndata: ");
@@ -265,7 +247,7 @@ impl EventReader for Native {
 
     fn finish(&mut self, _out: &mut Vec<u8>) {}
 
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> Progress<'_> {
         self.events.progress()
     }
 

@@ -8,8 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::anthropic::{self, claude_answer};
 use super::sigv4::{self, Credentials};
 use super::translated::{
-    Common, EventReader, Progress, Translator, answer, json as reply_json, segment, upstream_error,
-    whole,
+    Common, Translator, answer, json as reply_json, segment, upstream_error, whole,
 };
 use super::{
     Answer, AnswerContext, Grant, Incoming, Moment, Operation, Outgoing, Provider, Reply,
@@ -20,6 +19,7 @@ use crate::dialect::aws_events::{AwsEvents, EXCEPTION};
 use crate::dialect::bedrock_converse::invoke::{self, TextFamily};
 use crate::dialect::bedrock_converse::stream::Events;
 use crate::dialect::bedrock_converse::{embed, error, request, response};
+use crate::dialect::events::{EventReader, Progress};
 use crate::dialect::hub::unreadable;
 use crate::dialect::openai_chat::params::Param;
 use crate::error::{ErrorClass, GatewayError};
@@ -337,25 +337,6 @@ impl Provider for Bedrock {
     }
 }
 
-impl EventReader for Events {
-    fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        Events::event(self, name, data, out)
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        Events::finish(self, out);
-    }
-
-    fn progress(&self) -> Progress {
-        Progress {
-            has_content: self.has_content(),
-            is_whole: self.is_whole(),
-            usage: self.usage(),
-            finish_reason: self.finish_reason().map(str::to_owned),
-        }
-    }
-}
-
 /// A Claude model's own events, each in a `chunk` of base64.
 struct Chunks(ClaudeEvents);
 
@@ -372,14 +353,14 @@ impl EventReader for Chunks {
         let bytes = STANDARD
             .decode(bytes)
             .map_err(|error| unreadable("Bedrock", error))?;
-        self.0.event(&bytes, out)
+        self.0.event(b"", &bytes, out)
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
         self.0.finish(out);
     }
 
-    fn progress(&self) -> Progress {
-        EventReader::progress(&self.0)
+    fn progress(&self) -> Progress<'_> {
+        self.0.progress()
     }
 }

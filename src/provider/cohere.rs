@@ -2,9 +2,7 @@
 
 use crate::dialect::value::Value;
 
-use super::translated::{
-    Common, EventReader, Progress, Translator, answer, json, plain_error, whole,
-};
+use super::translated::{Common, Translator, answer, json, plain_error, whole};
 use super::{
     Answer, AnswerContext, Base, Incoming, Operation, Outgoing, Provider, Reply, RequestOptions,
     Route, Setup, StreamReader, openai,
@@ -141,24 +139,5 @@ impl Provider for Cohere {
             "Cohere"
         };
         plain_error(label, reply)
-    }
-}
-
-impl EventReader for Events {
-    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        Events::event(self, data, out)
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        Events::finish(self, out);
-    }
-
-    fn progress(&self) -> Progress {
-        Progress {
-            has_content: self.has_content(),
-            is_whole: self.finish_reason().is_some(),
-            usage: self.usage(),
-            finish_reason: self.finish_reason().map(str::to_owned),
-        }
     }
 }

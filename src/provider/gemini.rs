@@ -2,13 +2,12 @@
 
 use crate::dialect::value::Value;
 
-use super::translated::{
-    Common, EventReader, Progress, Translator, answer, json, upstream_error, whole,
-};
+use super::translated::{Common, Translator, answer, json, upstream_error, whole};
 use super::{
     Answer, AnswerContext, Incoming, Operation, Outgoing, Provider, Reply, RequestOptions, Route,
     Setup, StreamReader, openai,
 };
+use crate::dialect::events::{EventReader, Progress};
 use crate::dialect::frames::Sse;
 use crate::dialect::gemini::stream::Events;
 use crate::dialect::gemini::{embed, error, request, response, usage};
@@ -229,7 +228,7 @@ struct Native(Events);
 impl EventReader for Native {
     fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
         let mut unused = Vec::new();
-        self.0.event(data, &mut unused)?;
+        self.0.event(b"", data, &mut unused)?;
         out.extend_from_slice(b"data: ");
         out.extend_from_slice(data);
         out.extend_from_slice(b"\n\n");
@@ -238,7 +237,7 @@ impl EventReader for Native {
 
     fn finish(&mut self, _out: &mut Vec<u8>) {}
 
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> Progress<'_> {
         self.0.progress()
     }
 
@@ -256,30 +255,6 @@ pub(super) fn google_error(common: &Common, reply: &Reply<'_>) -> GatewayError {
     let text = String::from_utf8_lossy(reply.body);
     let (class, status, message) = error::read(common.name, common.label, reply.status, &text);
     upstream_error(reply, class, status, message)
-}
-
-impl EventReader for Events {
-    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        Events::event(self, data, out)
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        Events::finish(self, out);
-    }
-
-    fn progress(&self) -> Progress {
-        Progress {
-            has_content: self.has_content(),
-            is_whole: self.finish_reason().is_some(),
-            usage: self.usage(),
-            finish_reason: self.finish_reason().map(str::to_owned),
-        }
-    }
-
-    /// Google has no end mark: more usage may follow the reason to stop.
-    fn ends_early(&self) -> bool {
-        false
-    }
 }
 
 /// Whether Google does not fetch a file itself: it does over TLS, with a media type, and what it keeps or plays itself.

@@ -2,9 +2,7 @@
 
 use crate::dialect::value::Value;
 
-use super::translated::{
-    Common, EventReader, Progress, Translator, answer, json, plain_error, whole,
-};
+use super::translated::{Common, Translator, answer, json, plain_error, whole};
 use super::{
     Answer, AnswerContext, Incoming, Operation, Outgoing, Provider, Reply, RequestOptions, Route,
     Setup, StreamReader, openai,
@@ -122,24 +120,5 @@ impl Provider for Ollama {
 
     fn error(&self, reply: &Reply<'_>) -> GatewayError {
         plain_error(self.common.label, reply)
-    }
-}
-
-impl EventReader for Events {
-    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        Events::event(self, data, out)
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        Events::finish(self, out);
-    }
-
-    fn progress(&self) -> Progress {
-        Progress {
-            has_content: self.has_content(),
-            is_whole: self.finish_reason().is_some(),
-            usage: self.usage(),
-            finish_reason: self.finish_reason().map(str::to_owned),
-        }
     }
 }

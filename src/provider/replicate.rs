@@ -5,36 +5,15 @@ use std::borrow::Cow;
 use crate::dialect::value::Value;
 
 use super::translated::{
-    Common, EventReader, Progress, Translator, answer, json, plain_error, segment, whole,
+    Common, REFUSED_BY_PROMPT, Translator, answer, json, plain_error, segment, whole,
 };
 use super::{
     Answer, AnswerContext, Incoming, Operation, Outgoing, Provider, Reply, RequestOptions, Route,
     Setup, StreamReader, openai,
 };
 use crate::dialect::frames::JsonLines;
-use crate::dialect::openai_chat::params::Param;
 use crate::dialect::replicate::{self, Looks, Standing};
 use crate::error::GatewayError;
-
-/// What no prediction takes.
-const REFUSED: &[Param] = &[
-    Param::N,
-    Param::PresencePenalty,
-    Param::FrequencyPenalty,
-    Param::LogitBias,
-    Param::Logprobs,
-    Param::TopLogprobs,
-    Param::ResponseFormat,
-    Param::Tools,
-    Param::ToolChoice,
-    Param::ParallelToolCalls,
-    Param::Modalities,
-    Param::Prediction,
-    Param::Audio,
-    Param::ServiceTier,
-    Param::Verbosity,
-    Param::WebSearchOptions,
-];
 
 struct Replicate {
     common: Common,
@@ -84,7 +63,7 @@ impl Provider for Replicate {
         if operation != Operation::Chat {
             return Err(openai::unsupported(self.common.label, operation));
         }
-        let mut call = self.common.call(incoming, options, REFUSED)?;
+        let mut call = self.common.call(incoming, options, REFUSED_BY_PROMPT)?;
         call.fields.remove("user");
         // A seed is no input of the models that are asked by prompt.
         call.fields.remove("seed");
@@ -134,25 +113,5 @@ impl Provider for Replicate {
 
     fn error(&self, reply: &Reply<'_>) -> GatewayError {
         plain_error(self.common.label, reply)
-    }
-}
-
-impl EventReader for Looks {
-    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        Looks::event(self, data, out)
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        Looks::finish(self, out);
-    }
-
-    fn progress(&self) -> Progress {
-        let is_whole = self.usage().is_some();
-        Progress {
-            has_content: self.has_content(),
-            is_whole,
-            usage: self.usage(),
-            finish_reason: is_whole.then(|| "stop".to_owned()),
-        }
     }
 }

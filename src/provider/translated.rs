@@ -8,12 +8,33 @@ use super::{
     Answer, AnswerContext, Base, Incoming, Reply, RequestOptions, Route, Setup, StreamEnd,
     StreamTranslator, retry_after,
 };
+use crate::dialect::events::EventReader;
 use crate::dialect::frames::Framing;
-use crate::dialect::hub::{Call, DONE, Stamp, unreadable};
+use crate::dialect::hub::{Call, Stamp, unreadable};
 use crate::dialect::openai_chat::params::{Param, is_gateway_field, is_gateway_setting};
 use crate::dialect::splice::Spliced;
 use crate::dialect::usage::Usage;
 use crate::error::{ErrorClass, Fault, GatewayError};
+
+/// What models that are asked by prompt do not take. Some have a word for the first.
+pub(super) const REFUSED_BY_PROMPT: &[Param] = &[
+    Param::FrequencyPenalty,
+    Param::N,
+    Param::PresencePenalty,
+    Param::LogitBias,
+    Param::Logprobs,
+    Param::TopLogprobs,
+    Param::ResponseFormat,
+    Param::Tools,
+    Param::ToolChoice,
+    Param::ParallelToolCalls,
+    Param::Modalities,
+    Param::Prediction,
+    Param::Audio,
+    Param::ServiceTier,
+    Param::Verbosity,
+    Param::WebSearchOptions,
+];
 
 /// A deployment, without its dialect.
 pub(super) struct Common {
@@ -316,43 +337,11 @@ pub(super) fn plain_error(label: &str, reply: &Reply<'_>) -> GatewayError {
     upstream_error(reply, class, status, message)
 }
 
-/// What is known of a stream so far.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    /// Some of the answer has come out.
-    pub(super) has_content: bool,
-    /// The provider said that this is all.
-    pub(super) is_whole: bool,
-    /// Tokens.
-    pub(super) usage: Option<Usage>,
-    /// Why the first choice ended.
-    pub(super) finish_reason: Option<String>,
-}
-
-/// Translates one event at a time.
-pub(super) trait EventReader: Send {
-    /// Takes an event; appends what the client gets for it.
-    fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError>;
-    /// The stream is whole: appends what stands in front of the end mark.
-    fn finish(&mut self, out: &mut Vec<u8>);
-    /// What is known so far.
-    fn progress(&self) -> Progress;
-    /// The end mark.
-    fn end_mark(&self) -> &'static [u8] {
-        DONE
-    }
-    /// Whether the end mark is written as soon as the stream is whole, without waiting for its end.
-    fn ends_early(&self) -> bool {
-        true
-    }
-}
-
 /// A stream that is cut into events and translated.
 pub(super) struct Translator<F, R> {
     framing: F,
     reader: R,
     is_done: bool,
-    finish_reason: Option<String>,
 }
 
 impl<F: Framing, R: EventReader> Translator<F, R> {
@@ -361,7 +350,6 @@ impl<F: Framing, R: EventReader> Translator<F, R> {
             framing: F::default(),
             reader,
             is_done: false,
-            finish_reason: None,
         }
     }
 
@@ -387,9 +375,7 @@ impl<F: Framing, R: EventReader> StreamTranslator for Translator<F, R> {
             }
             reader.event(name, data, out)
         });
-        let progress = self.reader.progress();
-        self.finish_reason = progress.finish_reason;
-        if progress.is_whole && self.reader.ends_early() {
+        if self.reader.ends_early() && self.reader.progress().is_whole {
             self.close(out);
             return Ok(());
         }
@@ -404,9 +390,7 @@ impl<F: Framing, R: EventReader> StreamTranslator for Translator<F, R> {
         let flushed = self
             .framing
             .flush(&mut |name, data| reader.event(name, data, out));
-        let progress = self.reader.progress();
-        self.finish_reason = progress.finish_reason;
-        if flushed.is_err() || !progress.is_whole {
+        if flushed.is_err() || !self.reader.progress().is_whole {
             return StreamEnd::Cut;
         }
         self.close(out);
@@ -426,6 +410,6 @@ impl<F: Framing, R: EventReader> StreamTranslator for Translator<F, R> {
     }
 
     fn finish_reason(&self) -> Option<&str> {
-        self.finish_reason.as_deref()
+        self.reader.progress().finish_reason
     }
 }

@@ -4,12 +4,13 @@
 use crate::dialect::value::{Map, Value, json};
 
 use super::translated::{
-    Common, EventReader, Progress, Translator, answer, json as reply_json, plain_error, whole,
+    Common, REFUSED_BY_PROMPT, Translator, answer, json as reply_json, plain_error, whole,
 };
 use super::{
     Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Provider, Reply, RequestOptions,
     Route, Secret, Setup, StreamReader, TokenSource, openai, token,
 };
+use crate::dialect::events::{EventReader, Progress};
 use crate::dialect::frames::Sse;
 use crate::dialect::hub::{Call, ChunkWriter, Delta, Stamp, ToolDelta, unreadable};
 use crate::dialect::openai_chat::params::Param;
@@ -34,24 +35,8 @@ const REFUSED: &[Param] = &[
     Param::WebSearchOptions,
 ];
 
-/// What text generation does not take.
-const REFUSED_BY_PROMPT: &[Param] = &[
-    Param::N,
-    Param::PresencePenalty,
-    Param::LogitBias,
-    Param::Logprobs,
-    Param::TopLogprobs,
-    Param::ResponseFormat,
-    Param::Tools,
-    Param::ToolChoice,
-    Param::ParallelToolCalls,
-    Param::Modalities,
-    Param::Prediction,
-    Param::Audio,
-    Param::ServiceTier,
-    Param::Verbosity,
-    Param::WebSearchOptions,
-];
+/// What text generation does not take: it has a word for a frequency penalty.
+const REFUSED_BY_TEXT: &[Param] = REFUSED_BY_PROMPT.split_at(1).1;
 
 struct Watsonx {
     common: Common,
@@ -151,7 +136,7 @@ impl Provider for Watsonx {
         }
         let refused = match (is_chat, self.by_prompt) {
             (false, _) => &[],
-            (true, true) => REFUSED_BY_PROMPT,
+            (true, true) => REFUSED_BY_TEXT,
             (true, false) => REFUSED,
         };
         let mut call = self.common.call(incoming, options, refused)?;
@@ -255,30 +240,6 @@ fn created(said: &Value) -> Option<u64> {
     text::unix_seconds(said["created_at"].as_str()?)
 }
 
-impl EventReader for TextEvents {
-    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
-        TextEvents::event(self, data, out)
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        TextEvents::finish(self, out);
-    }
-
-    fn progress(&self) -> Progress {
-        Progress {
-            has_content: self.has_content(),
-            is_whole: self.finish_reason().is_some(),
-            usage: Some(self.usage()),
-            finish_reason: self.finish_reason().map(str::to_owned),
-        }
-    }
-
-    /// There is no end mark.
-    fn ends_early(&self) -> bool {
-        false
-    }
-}
-
 /// A choice in words has a field of its own; schemas go without `additionalProperties`.
 fn tools(body: &mut Map) {
     if let Some(choice) = body.remove("tool_choice") {
@@ -375,12 +336,12 @@ impl EventReader for Events {
         self.writer.usage(&usage, out);
     }
 
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> Progress<'_> {
         Progress {
             has_content: self.writer.has_content(),
             is_whole: self.reason.is_some() && self.counted.is_some(),
             usage: self.counted,
-            finish_reason: self.reason.clone(),
+            finish_reason: self.reason.as_deref(),
         }
     }
 

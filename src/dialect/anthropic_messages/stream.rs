@@ -3,6 +3,7 @@
 use crate::dialect::value::{Value, json};
 
 use super::{JSON_TOOL, finish_reason, usage};
+use crate::dialect::events::{EventReader, Progress};
 use crate::dialect::hub::{ChunkWriter, Delta, Stamp, ToolDelta, estimate_tokens, unreadable};
 use crate::dialect::usage::Usage;
 use crate::error::GatewayError;
@@ -58,9 +59,10 @@ impl Events {
             error,
         }
     }
+}
 
-    /// Takes the data of one event.
-    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+impl EventReader for Events {
+    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
         let event = Value::read(data).map_err(|error| unreadable(self.label, error))?;
         match event["type"].as_str().unwrap_or_default() {
             "message_start" => self.count(&event["message"]["usage"]),
@@ -84,6 +86,25 @@ impl Events {
         Ok(())
     }
 
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        let reason = self.reason.get_or_insert_with(|| "stop".to_owned());
+        self.writer.finish(reason, out);
+        let (counted, usage) = usage::to_hub(&self.usage, Some(self.reasoning_tokens));
+        self.counted = Some(counted);
+        self.writer.usage(&usage, out);
+    }
+
+    fn progress(&self) -> Progress<'_> {
+        Progress {
+            has_content: self.writer.has_content(),
+            is_whole: self.is_whole,
+            usage: self.counted,
+            finish_reason: self.reason.as_deref(),
+        }
+    }
+}
+
+impl Events {
     /// Counters come in parts; what is said later counts.
     fn count(&mut self, usage: &Value) {
         for (name, value) in usage.as_object().into_iter().flatten() {
@@ -206,34 +227,5 @@ impl Events {
             self.tool(index, None, "{}", out);
         }
         self.block = Block::Other;
-    }
-
-    /// The last chunks of a whole stream.
-    pub fn finish(&mut self, out: &mut Vec<u8>) {
-        let reason = self.reason.get_or_insert_with(|| "stop".to_owned());
-        self.writer.finish(reason, out);
-        let (counted, usage) = usage::to_hub(&self.usage, Some(self.reasoning_tokens));
-        self.counted = Some(counted);
-        self.writer.usage(&usage, out);
-    }
-
-    /// Whether some of the answer has come out.
-    pub const fn has_content(&self) -> bool {
-        self.writer.has_content()
-    }
-
-    /// Whether the provider said that this is all.
-    pub const fn is_whole(&self) -> bool {
-        self.is_whole
-    }
-
-    /// Tokens so far.
-    pub const fn usage(&self) -> Option<Usage> {
-        self.counted
-    }
-
-    /// Why the answer ended.
-    pub fn finish_reason(&self) -> Option<&str> {
-        self.reason.as_deref()
     }
 }

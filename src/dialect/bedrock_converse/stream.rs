@@ -5,6 +5,7 @@ use crate::dialect::value::{Value, json};
 use super::response::usage_to_hub;
 use super::{JSON_TOOL, error, finish_reason};
 use crate::dialect::aws_events::EXCEPTION;
+use crate::dialect::events::{EventReader, Progress};
 use crate::dialect::hub::{
     ChunkWriter, Delta, Stamp, ToolDelta, asked_name, estimate_tokens, unreadable,
 };
@@ -46,14 +47,10 @@ impl Events {
             reason: None,
         }
     }
+}
 
-    /// Takes an event.
-    pub fn event(
-        &mut self,
-        name: &[u8],
-        data: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), GatewayError> {
+impl EventReader for Events {
+    fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
         let name = String::from_utf8_lossy(name);
         if let Some(kind) = name.strip_prefix(EXCEPTION) {
             return Err(error::in_stream(kind, data));
@@ -79,6 +76,25 @@ impl Events {
         Ok(())
     }
 
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        let reason = self.reason.get_or_insert_with(|| "stop".to_owned());
+        self.writer.finish(reason, out);
+        let usage = self.usage.take().unwrap_or_default();
+        let (_, usage) = usage_to_hub(&usage, Some(self.reasoning_tokens));
+        self.writer.usage(&usage, out);
+    }
+
+    fn progress(&self) -> Progress<'_> {
+        Progress {
+            has_content: self.writer.has_content(),
+            is_whole: self.reason.is_some() && self.counted.is_some(),
+            usage: self.counted,
+            finish_reason: self.reason.as_deref(),
+        }
+    }
+}
+
+impl Events {
     fn start(&mut self, start: &Value, out: &mut Vec<u8>) {
         let Some(tool) = start.get("toolUse") else {
             return;
@@ -163,34 +179,5 @@ impl Events {
         }
         self.tool = None;
         self.in_json = false;
-    }
-
-    /// The last chunks of a whole stream.
-    pub fn finish(&mut self, out: &mut Vec<u8>) {
-        let reason = self.reason.get_or_insert_with(|| "stop".to_owned());
-        self.writer.finish(reason, out);
-        let usage = self.usage.take().unwrap_or_default();
-        let (_, usage) = usage_to_hub(&usage, Some(self.reasoning_tokens));
-        self.writer.usage(&usage, out);
-    }
-
-    /// Whether some of the answer has come out.
-    pub const fn has_content(&self) -> bool {
-        self.writer.has_content()
-    }
-
-    /// Whether the stream has said why it ended and what it used.
-    pub const fn is_whole(&self) -> bool {
-        self.reason.is_some() && self.counted.is_some()
-    }
-
-    /// Tokens so far.
-    pub const fn usage(&self) -> Option<Usage> {
-        self.counted
-    }
-
-    /// Why the answer ended.
-    pub fn finish_reason(&self) -> Option<&str> {
-        self.reason.as_deref()
     }
 }

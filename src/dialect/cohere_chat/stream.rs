@@ -4,6 +4,7 @@ use crate::dialect::value::Value;
 
 use super::finish_reason;
 use super::response::usage_to_hub;
+use crate::dialect::events::{EventReader, Progress};
 use crate::dialect::hub::{ChunkWriter, Delta, Stamp, ToolDelta, unreadable};
 use crate::dialect::usage::Usage;
 use crate::error::GatewayError;
@@ -27,9 +28,10 @@ impl Events {
             reason: None,
         }
     }
+}
 
-    /// Takes the data of one event.
-    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+impl EventReader for Events {
+    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
         if data == b"[DONE]" {
             return Ok(());
         }
@@ -67,6 +69,22 @@ impl Events {
         Ok(())
     }
 
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        self.writer.finish(self.reason.unwrap_or("stop"), out);
+        self.writer.usage(&usage_to_hub(&self.usage).1, out);
+    }
+
+    fn progress(&self) -> Progress<'_> {
+        Progress {
+            has_content: self.writer.has_content(),
+            is_whole: self.reason.is_some(),
+            usage: self.counted,
+            finish_reason: self.reason,
+        }
+    }
+}
+
+impl Events {
     fn tool(&mut self, event: &Value, out: &mut Vec<u8>) {
         let call = &event["delta"]["message"]["tool_calls"];
         let function = &call["function"];
@@ -82,26 +100,5 @@ impl Events {
             ..Delta::default()
         };
         self.writer.delta(&delta, out);
-    }
-
-    /// The last chunks of a whole stream.
-    pub fn finish(&mut self, out: &mut Vec<u8>) {
-        self.writer.finish(self.reason.unwrap_or("stop"), out);
-        self.writer.usage(&usage_to_hub(&self.usage).1, out);
-    }
-
-    /// Whether some of the answer has come out.
-    pub const fn has_content(&self) -> bool {
-        self.writer.has_content()
-    }
-
-    /// Tokens so far.
-    pub const fn usage(&self) -> Option<Usage> {
-        self.counted
-    }
-
-    /// Why the answer ended; a stream that has said so is whole.
-    pub const fn finish_reason(&self) -> Option<&'static str> {
-        self.reason
     }
 }

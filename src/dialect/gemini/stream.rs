@@ -4,6 +4,7 @@ use crate::dialect::value::{Value, json};
 
 use super::response::Parts;
 use super::{error, finish_reason, usage};
+use crate::dialect::events::{EventReader, Progress};
 use crate::dialect::hub::{ChunkWriter, Delta, Stamp, ToolDelta, unreadable};
 use crate::dialect::usage::Usage;
 use crate::error::GatewayError;
@@ -39,9 +40,10 @@ impl Events {
             reason: None,
         }
     }
+}
 
-    /// Takes the data of one event.
-    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+impl EventReader for Events {
+    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
         let event = Value::read(data).map_err(|error| unreadable(self.label, error))?;
         if let Some(error) = event.get("error") {
             return Err(error::in_stream(error));
@@ -70,6 +72,33 @@ impl Events {
         Ok(())
     }
 
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        let stamp = &self.stamp;
+        let writer = self
+            .writer
+            .get_or_insert_with(|| ChunkWriter::new(stamp, ""));
+        writer.finish(self.reason.unwrap_or("stop"), out);
+        let (counted, usage) = usage::to_hub(&self.usage, self.searches);
+        self.counted = Some(counted);
+        writer.usage(&usage, out);
+    }
+
+    fn progress(&self) -> Progress<'_> {
+        Progress {
+            has_content: self.writer.as_ref().is_some_and(ChunkWriter::has_content),
+            is_whole: self.reason.is_some(),
+            usage: self.counted,
+            finish_reason: self.reason,
+        }
+    }
+
+    /// Google has no end mark: more usage may follow the reason to stop.
+    fn ends_early(&self) -> bool {
+        false
+    }
+}
+
+impl Events {
     fn candidate(&mut self, candidate: &Value, out: &mut Vec<u8>) {
         let grounding = candidate.get("groundingMetadata");
         if let Some(queries) = grounding.and_then(|data| data["webSearchQueries"].as_array()) {
@@ -108,33 +137,6 @@ impl Events {
         self.writer
             .get_or_insert_with(|| ChunkWriter::new(stamp, ""))
             .delta(&delta, out);
-    }
-
-    /// The last chunks of a whole stream.
-    pub fn finish(&mut self, out: &mut Vec<u8>) {
-        let stamp = &self.stamp;
-        let writer = self
-            .writer
-            .get_or_insert_with(|| ChunkWriter::new(stamp, ""));
-        writer.finish(self.reason.unwrap_or("stop"), out);
-        let (counted, usage) = usage::to_hub(&self.usage, self.searches);
-        self.counted = Some(counted);
-        writer.usage(&usage, out);
-    }
-
-    /// Whether some of the answer has come out.
-    pub fn has_content(&self) -> bool {
-        self.writer.as_ref().is_some_and(ChunkWriter::has_content)
-    }
-
-    /// Tokens so far.
-    pub const fn usage(&self) -> Option<Usage> {
-        self.counted
-    }
-
-    /// Why the answer ended; a stream that has said so is whole.
-    pub const fn finish_reason(&self) -> Option<&'static str> {
-        self.reason
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::dialect::value::{Value, json};
 
 use super::response::{calls_to_hub, finish_reason, usage_to_hub};
+use crate::dialect::events::{EventReader, Progress};
 use crate::dialect::hub::{ChunkWriter, Delta, Stamp, ToolDelta, unreadable};
 use crate::dialect::usage::Usage;
 use crate::error::GatewayError;
@@ -30,9 +31,10 @@ impl Events {
             reason: None,
         }
     }
+}
 
-    /// Takes a line.
-    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+impl EventReader for Events {
+    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
         let event = Value::read(data).map_err(|error| unreadable("Ollama", error))?;
         if let Some(error) = event.get("error") {
             return Err(unreadable("Ollama", error));
@@ -71,25 +73,18 @@ impl Events {
         Ok(())
     }
 
-    /// The last chunks of a whole stream.
-    pub fn finish(&mut self, out: &mut Vec<u8>) {
+    fn finish(&mut self, out: &mut Vec<u8>) {
         self.writer.finish(self.reason.unwrap_or("stop"), out);
         self.writer.usage(&self.usage, out);
     }
 
-    /// Whether some of the answer has come out.
-    pub const fn has_content(&self) -> bool {
-        self.writer.has_content()
-    }
-
-    /// Tokens so far.
-    pub const fn usage(&self) -> Option<Usage> {
-        self.counted
-    }
-
-    /// Why the answer ended; a stream that has said so is whole.
-    pub const fn finish_reason(&self) -> Option<&'static str> {
-        self.reason
+    fn progress(&self) -> Progress<'_> {
+        Progress {
+            has_content: self.writer.has_content(),
+            is_whole: self.reason.is_some(),
+            usage: self.counted,
+            finish_reason: self.reason,
+        }
     }
 }
 

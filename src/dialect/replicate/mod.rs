@@ -3,6 +3,7 @@
 use crate::dialect::value::{Map, Value, json};
 
 use crate::dialect::bedrock_converse::invoke::llama_prompt;
+use crate::dialect::events::{EventReader, Progress};
 use crate::dialect::hub::{Call, ChunkWriter, Stamp, choice, completion, text_of, unreadable};
 use crate::dialect::usage::Usage;
 use crate::error::{ErrorClass, GatewayError};
@@ -134,9 +135,10 @@ impl Looks {
             counted: None,
         }
     }
+}
 
-    /// Takes one look.
-    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+impl EventReader for Looks {
+    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
         let prediction = Value::read(data).map_err(|error| unreadable("Replicate", error))?;
         let standing = standing(&prediction);
         if standing == Standing::Failed {
@@ -153,21 +155,19 @@ impl Looks {
         Ok(())
     }
 
-    /// The last chunks of a whole stream.
-    pub fn finish(&mut self, out: &mut Vec<u8>) {
+    fn finish(&mut self, out: &mut Vec<u8>) {
         self.writer.finish("stop", out);
         let usage = usage_to_hub(&self.counted.unwrap_or_default());
         self.writer.usage(&usage, out);
     }
 
-    /// Whether some of the answer has come out.
-    pub const fn has_content(&self) -> bool {
-        self.writer.has_content()
-    }
-
-    /// Tokens, once the prediction is done.
-    pub const fn usage(&self) -> Option<Usage> {
-        self.counted
+    fn progress(&self) -> Progress<'_> {
+        Progress {
+            has_content: self.writer.has_content(),
+            is_whole: self.counted.is_some(),
+            usage: self.counted,
+            finish_reason: self.counted.map(|_| "stop"),
+        }
     }
 }
 
@@ -198,15 +198,19 @@ mod tests {
             r#"{"id":"p","status":"processing","output":["The"]}"#,
             r#"{"id":"p","status":"succeeded","output":["The"," end"],"metrics":{"input_token_count":3,"output_token_count":2}}"#,
         ] {
-            looks.event(line.as_bytes(), &mut out).unwrap();
+            looks.event(b"", line.as_bytes(), &mut out).unwrap();
         }
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.matches("data: ").count(), 2, "{text}");
         assert!(text.contains("\" end\""));
-        assert_eq!(looks.usage().unwrap().total_tokens, 5);
+        assert_eq!(looks.progress().usage.unwrap().total_tokens, 5);
         assert!(
             looks
-                .event(br#"{"status":"failed","error":"oom"}"#, &mut Vec::new())
+                .event(
+                    b"",
+                    br#"{"status":"failed","error":"oom"}"#,
+                    &mut Vec::new()
+                )
                 .is_err()
         );
     }

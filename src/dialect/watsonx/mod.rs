@@ -2,6 +2,7 @@
 
 use crate::dialect::value::{Map, Value, json};
 
+use crate::dialect::events::{EventReader, Progress};
 use crate::dialect::hub::{Call, ChunkWriter, Stamp, choice, completion, text_of, unreadable};
 use crate::dialect::usage::Usage;
 use crate::error::GatewayError;
@@ -159,9 +160,10 @@ impl TextEvents {
             reason: None,
         }
     }
+}
 
-    /// Takes an event.
-    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
+impl EventReader for TextEvents {
+    fn event(&mut self, _name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), GatewayError> {
         let event = Value::read(data).map_err(|error| unreadable("Watsonx", error))?;
         if event["errors"].is_array() {
             return Err(unreadable("Watsonx", &event["errors"]));
@@ -181,25 +183,23 @@ impl TextEvents {
         Ok(())
     }
 
-    /// The last chunks of a whole stream.
-    pub fn finish(&mut self, out: &mut Vec<u8>) {
+    fn finish(&mut self, out: &mut Vec<u8>) {
         self.writer.finish(self.reason.unwrap_or("stop"), out);
         self.writer.usage(&usage_to_hub(&self.counted), out);
     }
 
-    /// Whether some of the answer has come out.
-    pub const fn has_content(&self) -> bool {
-        self.writer.has_content()
+    fn progress(&self) -> Progress<'_> {
+        Progress {
+            has_content: self.writer.has_content(),
+            is_whole: self.reason.is_some(),
+            usage: Some(self.counted),
+            finish_reason: self.reason,
+        }
     }
 
-    /// Tokens so far.
-    pub const fn usage(&self) -> Usage {
-        self.counted
-    }
-
-    /// Why the answer ended; a stream that has said so is whole.
-    pub const fn finish_reason(&self) -> Option<&'static str> {
-        self.reason
+    /// There is no end mark.
+    fn ends_early(&self) -> bool {
+        false
     }
 }
 
@@ -226,10 +226,10 @@ mod tests {
             r#"{"results":[{"generated_text":"Par","input_token_count":5,"generated_token_count":1,"stop_reason":"not_finished"}]}"#,
             r#"{"results":[{"generated_text":"is","input_token_count":0,"generated_token_count":2,"stop_reason":"max_tokens"}]}"#,
         ] {
-            events.event(data.as_bytes(), &mut out).unwrap();
+            events.event(b"", data.as_bytes(), &mut out).unwrap();
         }
-        assert_eq!(events.finish_reason(), Some("length"));
-        assert_eq!(events.usage().total_tokens, 7);
+        assert_eq!(events.progress().finish_reason, Some("length"));
+        assert_eq!(events.counted.total_tokens, 7);
         assert!(String::from_utf8(out).unwrap().contains("\"Par\""));
     }
 }
