@@ -6,7 +6,8 @@ use std::hint::black_box;
 use std::io;
 
 use clap::{Args, ValueEnum};
-use shardgate::dialect::openai_chat::request::{Plan, PlanOptions, RequestRules};
+use shardgate::dialect::openai_chat::plan::{Plan, RequestRules};
+use shardgate::dialect::openai_chat::request::PlanOptions;
 use shardgate::dialect::openai_chat::response::ResponseRules;
 use shardgate::dialect::scan::scan;
 use shardgate::dialect::stream::{self as dialect_stream, EventAction, StreamTap};

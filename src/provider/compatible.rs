@@ -9,7 +9,7 @@ use super::errors::ErrorStyle;
 use super::openai::Rules;
 use crate::dialect::openai_chat::messages::{Flatten, MessageRules};
 use crate::dialect::openai_chat::params::{Change, Param, Rule, python_repr};
-use crate::dialect::openai_chat::request::{Plan, RequestRules, StreamUsage};
+use crate::dialect::openai_chat::plan::{Plan, RequestRules, StreamUsage};
 use crate::dialect::openai_chat::response::ResponseRules;
 use crate::dialect::scan::Span;
 use crate::dialect::splice::Edits;

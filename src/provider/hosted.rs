@@ -9,7 +9,7 @@ use super::{
     Route, Secret, Setup, StreamReader,
 };
 use crate::dialect::openai_chat::params::{Param, Rule};
-use crate::dialect::openai_chat::request::RequestRules;
+use crate::dialect::openai_chat::plan::RequestRules;
 use crate::error::GatewayError;
 use crate::provider::errors::ErrorStyle;
 

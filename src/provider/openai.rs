@@ -11,7 +11,8 @@ use super::{
 use crate::dialect::multipart::Multipart;
 use crate::dialect::openai_chat::messages::MessageRules;
 use crate::dialect::openai_chat::params::{Change, Param, Rule};
-use crate::dialect::openai_chat::request::{Plan, PlanOptions, RequestRules};
+use crate::dialect::openai_chat::plan::{Plan, RequestRules};
+use crate::dialect::openai_chat::request::PlanOptions;
 use crate::dialect::openai_chat::response::{self, ResponseRules};
 use crate::dialect::openai_other;
 use crate::dialect::scan::{Scan, Span, scan};

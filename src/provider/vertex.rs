@@ -13,7 +13,7 @@ use super::{
 };
 use crate::dialect::anthropic_messages;
 use crate::dialect::gemini::embed;
-use crate::dialect::openai_chat::request::RequestRules;
+use crate::dialect::openai_chat::plan::RequestRules;
 use crate::dialect::openai_chat::response::ResponseRules;
 use crate::dialect::splice::Spliced;
 use crate::error::GatewayError;

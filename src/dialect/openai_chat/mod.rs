@@ -3,5 +3,6 @@
 
 pub mod messages;
 pub mod params;
+pub mod plan;
 pub mod request;
 pub mod response;
