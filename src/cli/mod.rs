@@ -4,7 +4,12 @@ mod check;
 mod client;
 mod db;
 mod demo;
+mod import;
+mod keys;
+mod remote;
 mod serve;
+mod spend;
+mod teams;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,6 +48,35 @@ enum Command {
         /// What to do.
         #[command(subcommand)]
         action: db::Action,
+    },
+    /// Virtual keys of a running gateway.
+    Keys {
+        #[command(flatten)]
+        gateway: remote::Gateway,
+        /// What to do.
+        #[command(subcommand)]
+        action: keys::Action,
+    },
+    /// Teams of a running gateway.
+    Teams {
+        #[command(flatten)]
+        gateway: remote::Gateway,
+        /// What to do.
+        #[command(subcommand)]
+        action: teams::Action,
+    },
+    /// Who spent what, asked of a running gateway.
+    Spend {
+        #[command(flatten)]
+        gateway: remote::Gateway,
+        #[command(flatten)]
+        days: spend::Days,
+    },
+    /// Show what another gateway's database holds and what of it will work here. Changes nothing.
+    Import {
+        /// From where.
+        #[command(subcommand)]
+        from: import::From,
     },
     /// Print the OpenAPI document of the whole API.
     Openapi,
@@ -128,6 +162,10 @@ pub fn run() -> ExitCode {
         Some(Command::Check { file, strict }) => check::run(&file, strict),
         Some(Command::Demo(args)) => demo::run(*args),
         Some(Command::Db { action }) => db::run(&action),
+        Some(Command::Keys { gateway, action }) => keys::act(&gateway, &action),
+        Some(Command::Teams { gateway, action }) => teams::act(&gateway, &action),
+        Some(Command::Spend { gateway, days }) => spend::act(&gateway, &days),
+        Some(Command::Import { from }) => import::run(&from),
         Some(Command::Openapi) => {
             say(&format!("{:#}", crate::admin::openapi::document()));
             ExitCode::SUCCESS

@@ -75,9 +75,14 @@ pub(super) async fn account(
     (counters, policy): (&Counters, &Policy),
     token: &str,
 ) -> Result<Option<Account>, StoreError> {
-    let Some(key) = store.get(Table::KEYS, &[token]).await? else {
-        return Ok(None);
+    let key = match store.get(Table::KEYS, &[token]).await? {
+        Some(key) => key,
+        None => match replaced(store, token).await? {
+            Some(key) => key,
+            None => return Ok(None),
+        },
     };
+    let token = text(&key, "token").unwrap_or_default();
     let mut rows = read(store, key).await?;
     if object(&rows.key, "metadata").contains_key("service_account_id") {
         let over = policy.service_account.clone();
@@ -85,6 +90,27 @@ pub(super) async fn account(
     }
     let spend = counters.meter(format!("key:{token}"));
     Ok(Some(assemble(&rows, counters, spend)))
+}
+
+/// The row of the key that took the place of this one, which works on until its grace ends.
+async fn replaced(store: &dyn Store, token: &str) -> Result<Option<Row>, StoreError> {
+    let mut found = store.find(Table::OLD_KEYS, "token", token).await?;
+    let Some(old) = found.pop() else {
+        return Ok(None);
+    };
+    let time = |row: &Row, name: &str| text(row, name).and_then(|text| calendar::parse(&text));
+    let ends = time(&old, "revoke_at").unwrap_or(0);
+    if ends <= crate::store::now_us() {
+        return Ok(None);
+    }
+    let active = text(&old, "active_token_id").unwrap_or_default();
+    let key = store.get(Table::KEYS, &[&active]).await?;
+    Ok(key.map(|mut key| {
+        if time(&key, "expires").is_none_or(|expires| expires > ends) {
+            key.insert("expires".to_owned(), Value::from(calendar::text(ends)));
+        }
+        key
+    }))
 }
 
 /// Somebody without a key of its own, whom an identity provider vouches for.

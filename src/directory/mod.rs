@@ -304,24 +304,26 @@ impl Directory {
     }
 
     fn touched(&self, change: &Change) -> Vec<String> {
+        let mut own = Vec::new();
         if let Change::Key(token) = change {
             self.index.add(std::iter::once(token.as_str()));
-            return vec![token.clone()];
+            own.push(token.clone());
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let touched = known.values().filter(|account| {
+        let touched = known.iter().filter(|(name, account)| {
             let caller = &account.caller;
             match change {
+                // An old key whose place this one took.
+                Change::Key(token) => caller.token == *token && *name != token,
                 Change::Team(id) => caller.team_id.as_ref() == Some(id),
                 Change::User(id) => caller.user_id.as_ref() == Some(id),
                 Change::Organization(id) => caller.organization_id.as_ref() == Some(id),
                 Change::Budget(_) | Change::All => true,
-                Change::Key(_) | Change::EndUser(_) | Change::Tag(_) | Change::Models => false,
+                Change::EndUser(_) | Change::Tag(_) | Change::Models => false,
             }
         });
-        touched
-            .map(|account| account.caller.token.clone())
-            .collect()
+        own.extend(touched.map(|(name, _)| name.clone()));
+        own
     }
 }
 

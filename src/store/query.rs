@@ -21,10 +21,13 @@ pub static LEDGER_POSITION: Query = Query {
 /// The tokens of keys in their order, after one, so many.
 pub static TOKENS: Query = Query {
     postgres: "SELECT json_build_object('token', \"token\")::text \
-        FROM \"LiteLLM_VerificationToken\" WHERE \"token\" > $1::text \
+        FROM (SELECT \"token\" FROM \"LiteLLM_VerificationToken\" WHERE \"token\" > $1::text \
+        UNION SELECT \"token\" FROM \"LiteLLM_DeprecatedVerificationToken\" WHERE \"token\" > $1::text) t \
         ORDER BY \"token\" LIMIT $2::text::bigint",
-    sqlite: "SELECT json_object('token', token) FROM \"LiteLLM_VerificationToken\" \
-        WHERE token > ?1 ORDER BY token LIMIT ?2",
+    sqlite: "SELECT json_object('token', token) FROM \
+        (SELECT token FROM \"LiteLLM_VerificationToken\" WHERE token > ?1 \
+        UNION SELECT token FROM \"LiteLLM_DeprecatedVerificationToken\" WHERE token > ?1) \
+        ORDER BY token LIMIT ?2",
 };
 
 /// Sums of a daily table by entity, day, key, model and provider: parameters are the first and last
@@ -275,6 +278,16 @@ pub static CALL_SUMS: Query = Query {
         json_extract(metadata, '$.error_information.error_code') ORDER BY substr(startTime, 1, 10)",
 };
 
+/// How many rows LiteLLM's tables have: `{"table", "count"}`. Only Postgres can be another's.
+pub static TABLES_IN_USE: Query = Query {
+    postgres: "SELECT json_build_object('table', table_name, 'count', \
+        substring(query_to_xml(format('SELECT count(*) AS c FROM (SELECT 1 FROM %I.%I LIMIT 100000) t', \
+        table_schema, table_name), false, true, '')::text FROM '<c>([0-9]+)</c>')::bigint)::text \
+        FROM information_schema.tables WHERE table_schema = current_schema() \
+        AND table_name LIKE 'LiteLLM\\_%' AND table_name <> 'LiteLLM_SpendLogs'",
+    sqlite: "SELECT json_object('table', name) FROM sqlite_master WHERE false",
+};
+
 /// Changes that callers of the management API made, the newest first: first and last day, who, its
 /// key, the action, the table, the row (null for all), how many, how many to leave out.
 pub static AUDIT_LOGS: Query = Query {
@@ -361,7 +374,8 @@ pub static USERS_BY_SPEND: Query = Query {
 
 /// All questions, for a test that asks each of both stores.
 #[cfg(test)]
-pub(super) static EVERY: [(&Query, usize); 28] = [
+pub(super) static EVERY: [(&Query, usize); 29] = [
+    (&TABLES_IN_USE, 0),
     (&AUDIT_LOGS, 9),
     (&AUDIT_COUNT, 7),
     (&CALL_SUMS, 5),

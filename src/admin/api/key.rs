@@ -585,10 +585,27 @@ async fn renew(desk: &Desk, asker: &Asker, key: &str, fields: Row) -> Answer {
     put(&mut after, "rotation_count", count + 1);
     put(&mut after, "updated_by", asker.user_id().map(str::to_owned));
     after.remove("updated_at");
-    let commands = vec![
-        Command::Delete(Table::KEYS, vec![old.clone()]),
-        Command::Insert(Table::KEYS, after),
-    ];
+    let ends = expiry(&fields, "grace_period")?;
+    let mut commands = vec![Command::Delete(Table::KEYS, vec![old.clone()])];
+    if !ends.is_null() {
+        let mut kept = Row::new();
+        put(&mut kept, "id", uuid());
+        put(&mut kept, "token", old.clone());
+        put(&mut kept, "active_token_id", new.clone());
+        put(&mut kept, "revoke_at", ends);
+        commands.push(Command::Insert(Table::OLD_KEYS, kept));
+    }
+    // Those that work on for this one now do so for the new one.
+    for mut older in desk
+        .directory
+        .store
+        .find(Table::OLD_KEYS, "active_token_id", &old)
+        .await?
+    {
+        put(&mut older, "active_token_id", new.clone());
+        commands.push(Command::Put(Table::OLD_KEYS, older));
+    }
+    commands.push(Command::Insert(Table::KEYS, after));
     let stored = desk
         .directory
         .store
