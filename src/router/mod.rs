@@ -343,6 +343,17 @@ impl Router {
         }
     }
 
+    /// The name under which a group's answers are cached: that of its caching group's first member,
+    /// where it is in one.
+    #[must_use]
+    pub fn caching_name(&self, ix: GroupIx) -> &str {
+        let name = &*self.group(ix).name;
+        let mut groups = self.settings.caching_groups.iter();
+        let own = groups.find(|members| members.iter().any(|member| member == name));
+        own.and_then(|members| members.first())
+            .map_or(name, |first| first)
+    }
+
     /// A deployment of this router.
     #[must_use]
     pub fn deployment(&self, ix: DeploymentIx) -> &Deployment {

@@ -151,6 +151,8 @@ pub type FallbackTable = BTreeMap<String, Vec<String>>;
 pub struct RouterSettings {
     /// `routing_strategy`.
     pub strategy: String,
+    /// `caching_groups`: names of groups whose answers pass for each other's.
+    pub caching_groups: Vec<Vec<String>>,
     /// `routing_strategy_args` of latency-based routing.
     pub latency: LatencyArgs,
     /// `fallbacks`.
@@ -274,6 +276,7 @@ impl Default for RouterSettings {
             queue_max: 10_000,
             retry_budget_ratio: 0.2,
             retry_budget_floor: 10,
+            caching_groups: Vec::new(),
             hedging: false,
         }
     }

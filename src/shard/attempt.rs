@@ -19,7 +19,7 @@ use super::call::Call;
 use super::exchange;
 use super::midstream::Sent;
 use super::request::gone;
-use super::{Shard, answer, dress, explain, fault, hedge, respond};
+use super::{Shard, answer, cache, dress, explain, fault, hedge, respond};
 use crate::dialect::scan::Scan;
 use crate::error::{ErrorClass, Fault, GatewayError};
 use crate::router::affinity;
@@ -49,6 +49,8 @@ pub(super) struct Work<'a, P = Connection> {
     pub turn: Option<Box<super::turns::Turn>>,
     /// What the client has of a stream that may go on elsewhere (`mid_stream_fallback`).
     pub sent: Option<Box<Sent>>,
+    /// What the request asks of the cache of answers, where there is one.
+    pub caching: Option<Box<cache::Terms>>,
     /// The upstream connection in use, where another attempt may end this one.
     pub closable: Option<Rc<RefCell<Option<Socket>>>>,
 }
@@ -71,6 +73,21 @@ pub(super) async fn until_answered(
     {
         return gone(call);
     }
+    let mut caching = None;
+    if snapshot.settings.cache_responses {
+        caching = cache::terms(call, &asked, request.body(), &resolution);
+        let found = caching.as_ref().and_then(|terms| shard.answers.find(terms));
+        if let (Some(terms), Some(found)) = (&caching, found) {
+            return Box::pin(cache::answer(
+                shard,
+                call,
+                connection,
+                &asked,
+                (terms, &found),
+            ))
+            .await;
+        }
+    }
     let facts = std::mem::take(&mut asked.facts);
     let journey = Journey::new(router, &asked.model, resolution, facts, shard.now());
     let Some(mut journey) = journey.map(Box::new) else {
@@ -82,6 +99,7 @@ pub(super) async fn until_answered(
         shard, call, connection, *request, &asked, &fresh_id,
     ));
     work.prompt_tokens = journey.facts().input_tokens;
+    work.caching = caching;
     work.travel(&mut journey).await
 }
 
@@ -149,6 +167,7 @@ impl<'a> Work<'a> {
             prompt_tokens: 0,
             turn: None,
             sent: None,
+            caching: None,
             closable: None,
         }
     }
@@ -233,6 +252,7 @@ impl Work<'_> {
             prompt_tokens: self.prompt_tokens,
             turn: None,
             sent: None,
+            caching: None,
             closable: Some(closable),
         }
     }
@@ -437,6 +457,7 @@ impl<'a, P> Work<'a, P> {
             prompt_tokens,
             turn: None,
             sent: None,
+            caching: None,
             closable: None,
         }
     }

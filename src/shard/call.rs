@@ -80,6 +80,10 @@ pub(super) struct Bill {
     pub first_token: Duration,
     /// The answer's own id, by which its row is named.
     pub answer_id: Option<String>,
+    /// The answer's key in the response cache; empty where nothing is cached.
+    pub cache_key: String,
+    /// The answer came from there.
+    pub from_cache: bool,
     /// The class of the error that was answered; empty for none.
     pub error_class: &'static str,
 }

@@ -10,11 +10,11 @@ use shardgate_io::ring::{Full, RingWriter, Slot};
 
 use super::Shard;
 use super::body::Asked;
-use super::call::Call;
+use super::call::{Bill, Call};
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::Operation;
 use crate::spend::begun::Begun;
-use crate::spend::record::{CallRecord, Outcome};
+use crate::spend::record::{CacheUse, CallRecord, Outcome};
 
 /// One shard's ring.
 pub(super) struct Ledger {
@@ -229,6 +229,8 @@ fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) -> Option<u64> {
         tags: &note.tags,
         session: &note.session,
         error_class: call.bill.error_class,
+        cache: cache_use(&call.bill),
+        cache_key: &call.bill.cache_key,
         ..CallRecord::default()
     };
     let snapshot = call.snapshot.clone();
@@ -265,6 +267,14 @@ fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) -> Option<u64> {
     let mut buffer = ledger.buffer.borrow_mut();
     record.encode(&mut buffer);
     Some(ledger.push(*note, &buffer))
+}
+
+fn cache_use(bill: &Bill) -> CacheUse {
+    match (bill.from_cache, bill.cache_key.is_empty()) {
+        (true, _) => CacheUse::Hit,
+        (false, false) => CacheUse::Miss,
+        (false, true) => CacheUse::Off,
+    }
 }
 
 /// The end of a call: its record, if the answer did not publish it.

@@ -8,6 +8,7 @@ mod admit;
 mod answer;
 mod attempt;
 mod body;
+mod cache;
 mod call;
 mod callers;
 mod credential;
@@ -110,6 +111,8 @@ pub struct Shard {
     leases: leases::Waiting,
     /// None where nobody keeps accounts: a gateway without keys and database.
     ledger: Option<ledger::Ledger>,
+    /// Answers that are given again.
+    answers: cache::Answers,
     /// Deployments in clients' own credentials.
     dressed: RefCell<dress::Dressed>,
     drained_by: Cell<Option<Instant>>,
@@ -162,6 +165,7 @@ pub async fn run(
         callers: callers::Table::default(),
         leases: leases::Waiting::default(),
         ledger: ring.map(ledger::Ledger::new),
+        answers: cache::Answers::default(),
         dressed: RefCell::default(),
         drained_by: Cell::new(None),
         ready: Cell::new(false),
@@ -229,6 +233,7 @@ impl Shard {
     fn adopt(&self, snapshot: Arc<Snapshot>) {
         self.callers.forget_vouched();
         self.dressed.borrow_mut().clear();
+        self.answers.clear();
         self.pool.set_limits(snapshot.settings.pool);
         *self.settings.borrow_mut() = Rc::new(snapshot.settings.server);
         *self.snapshot.borrow_mut() = Rc::new(snapshot);

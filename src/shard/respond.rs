@@ -12,9 +12,9 @@ use super::answer::{self, Length};
 use super::attempt::Work;
 use super::call::Call;
 use super::exchange::{Answered, Streaming, Whole};
-use super::ledger;
 use super::relay::{self, Progress, Stop};
 use super::turns;
+use super::{cache, ledger};
 use crate::dialect::usage::Usage;
 use crate::error::{ErrorClass, GatewayError};
 use crate::spend::meter;
@@ -170,23 +170,24 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
     contract(&work.call.bill.cost, &mut out);
     let kind = answer.and_then(|answer| answer.content_type);
     let kind = kind.map_or(&*whole.content_type, str::as_bytes);
-    header(
-        &mut out,
-        "content-type",
-        if kind.is_empty() {
-            b"application/json"
-        } else {
-            kind
-        },
-    );
+    let kind = if kind.is_empty() {
+        b"application/json"
+    } else {
+        kind
+    };
+    header(&mut out, "content-type", kind);
     let close = answer::finish(work.call, work.connection, Length::Known(length), &mut out);
     if work.turn.is_some() {
         let body = answer.map_or_else(Vec::new, |answer| answer.body.to_vec(&whole.body));
         turns::keep(work, &body);
     }
+    let head = out.len();
     match answer {
         Some(answer) => answer.body.copy_into(&whole.body, &mut out),
         None => out.extend_from_slice(&whole.body),
+    }
+    if let Some(terms) = work.caching.take().filter(|_| whole.status == 200) {
+        cache::keep(work.shard, work.call, &terms, kind, &out[head..]);
     }
     let usage = answer.and_then(|answer| answer.usage);
     let outcome = match whole.status {

@@ -142,6 +142,7 @@ fn settings(config: &Config) -> RouterSettings {
     let checks = |name: &str| router.optional_pre_call_checks.iter().any(|n| n == name);
     RouterSettings {
         strategy: strategy(config),
+        caching_groups: router.caching_groups.clone(),
         latency: latency(config),
         fallbacks: table(config.fallbacks()),
         default_fallbacks: config

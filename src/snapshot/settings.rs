@@ -117,6 +117,8 @@ pub struct Settings {
     pub json_logs: bool,
     /// `set_verbose`.
     pub verbose: bool,
+    /// `router_settings.cache_responses`.
+    pub cache_responses: bool,
     /// `router_settings.debug_level: DEBUG`, or its older name.
     pub router_verbose: bool,
     /// One log line per request (`access_log`, ours).
@@ -277,6 +279,7 @@ impl Settings {
             image_generation_model: general.image_generation_model.clone(),
             json_logs: litellm.json_logs,
             verbose: litellm.set_verbose,
+            cache_responses: config.router.cache_responses,
             router_verbose: config.router.debug_level == DebugLevel::Debug
                 || config.router.set_verbose,
             access_log: general.access_log,

@@ -91,6 +91,7 @@ def test_fastest_response_passes_over_failures(gateway, upstreams):
 def test_fastest_response_of_streams(gateway, upstreams):
     (slow, quick), made = two(upstreams)
     slow.answer(Stream(canned.chat_events(), first_delay_s=5))
+    quick.answer(Stream(canned.chat_events(), first_delay_s=0.3))
     server = gateway(made)
     answer = server.chat("a,b", stream=True, fastest_response=True)
     assert answer.status_code == 200 and answer.text.endswith("data: [DONE]\n\n")

@@ -55,7 +55,7 @@ const ROWS: &[Row] = &[
         .example("10"),
     row(InForce, "polling_interval", Seconds(0.0, 60.0), Num(0.003),
         "How late a queued request may notice a free slot, at most."),
-    row(Later, "caching_groups", List(&List(&Text)), Texts(&[]),
+    row(InForce, "caching_groups", List(&List(&Text)), Texts(&[]),
         "Groups whose members share cached answers.")
         .example("[[gpt-4o, fast]]"),
     row(InForce, "assistants_config", In(&ASSISTANTS), Unset,
@@ -95,8 +95,8 @@ const ROWS: &[Row] = &[
     row(InForce, "max_upstream_connections", Integer(1, 1_000_000), Default::Integer(16_384),
         "Connections of a shard per upstream; further requests wait for one.")
         .ours(),
-    row(Later, "cache_responses", Bool, OFF,
-        "A second cache in each shard's memory, in front of the configured one."),
+    row(InForce, "cache_responses", Bool, OFF,
+        "A cache of whole answers in each shard's memory, in front of any other."),
     row(InForce, "enable_pre_call_checks", Bool, OFF,
         "Deployments whose context window the prompt exceeds are skipped."),
     row(InForce, "optional_pre_call_checks", List(&Known(PRE_CALL_CHECKS)), Texts(&[]),
