@@ -15,6 +15,7 @@ use shardgate::provider::{
     AnswerContext, Grant, Incoming, Moment, Operation, Outgoing, Reply, RequestOptions, Route,
     Secret, StreamEnd, StreamReader, Target, find,
 };
+use shardgate_io::sse::{EventSplitter, data};
 
 const STUB: &str = "http://127.0.0.1:1";
 
@@ -369,6 +370,7 @@ impl Call<'_> {
         let mut out = Vec::new();
         match self.target.stream(context) {
             StreamReader::Tap(mut tap) => {
+                self.cut_everywhere(bytes.as_bytes(), context, lines);
                 let mut part = Vec::new();
                 let mut open = true;
                 for (name, data) in events(&bytes) {
@@ -418,6 +420,72 @@ impl Call<'_> {
             }
         }
         self.compare_events(&String::from_utf8(out).unwrap(), lines);
+    }
+
+    /// Cut at each offset a stream gives the same bytes, and no part of it counts as complete before it said why it ended.
+    fn cut_everywhere(&self, bytes: &[u8], context: &AnswerContext<'_>, lines: &mut Vec<String>) {
+        const ENDS: [&str; 5] = [
+            "\"finish_reason\": \"",
+            "\"finish_reason\":\"",
+            "response.completed",
+            "response.incomplete",
+            "[DONE]",
+        ];
+        let whole = self.tapped(&[bytes], context);
+        for at in 0..bytes.len() {
+            let (before, behind) = bytes.split_at(at);
+            if self.tapped(&[before, behind], context) != whole {
+                lines.push(format!("cut at {at} it is another stream"));
+            }
+            let text = String::from_utf8_lossy(before);
+            let has_ended = ENDS.iter().any(|end| text.contains(end));
+            if !has_ended && self.tapped(&[before], context).1 == Some(true) {
+                lines.push(format!("{at} bytes of it count as complete"));
+            }
+        }
+    }
+
+    /// What the relay makes of pieces of a stream: the client's bytes, and whether it was complete; nothing behind an error.
+    fn tapped(&self, pieces: &[&[u8]], context: &AnswerContext<'_>) -> (Vec<u8>, Option<bool>) {
+        let StreamReader::Tap(mut tap) = self.target.stream(context) else {
+            panic!("not a tapped stream");
+        };
+        let (mut splitter, mut partial) = (EventSplitter::default(), Vec::new());
+        let (mut out, mut part) = (Vec::new(), Vec::new());
+        let mut take = |event: &[u8], out: &mut Vec<u8>, part: &mut Vec<u8>| {
+            let found = data(event);
+            let Some(payload) = found.payload else {
+                return true;
+            };
+            match tap.event(found.name, &payload, part) {
+                EventAction::Pass => out.extend_from_slice(event),
+                EventAction::Replace | EventAction::Done => out.extend_from_slice(part),
+                EventAction::Hide => {}
+                EventAction::Error(_) => return false,
+            }
+            true
+        };
+        for piece in pieces {
+            partial.extend_from_slice(piece);
+            let mut used = 0;
+            while let Some(event) = splitter.next(&partial[used..]) {
+                let (start, end) = (used + event.start, used + event.end);
+                used = end;
+                if !take(&partial[start..end], &mut out, &mut part) {
+                    return (out, None);
+                }
+            }
+            partial.drain(..used);
+        }
+        if !partial.is_empty() {
+            partial.extend_from_slice(b"\n\n");
+            if !take(&partial, &mut out, &mut part) {
+                return (out, None);
+            }
+        }
+        let complete = tap.ended(&mut part);
+        out.extend_from_slice(&part);
+        (out, Some(complete))
     }
 
     fn compare_events(&self, got: &str, lines: &mut Vec<String>) {

@@ -1,5 +1,5 @@
 //! Replays the recorded transcripts of the providers with a dialect of their own: what goes upstream, and what the client
-//! gets of the recorded answer. Streams are fed whole, byte by byte and cut in two, and must give the same bytes; a stream
+//! gets of the recorded answer. Streams are fed whole, byte by byte and cut in two at each offset, and must give the same bytes; a stream
 //! that is cut short must never count as complete. Where we differ on purpose, `tests/golden/TRANSLATED.md` says why; a
 //! case that differs without standing there fails, and so does one that stands there and no longer differs.
 //! `usage.cost` is the meter's and not looked for here.
@@ -329,7 +329,7 @@ impl Call<'_> {
             self.lines
                 .push("fed byte by byte it is another stream".to_owned());
         }
-        for at in (0..bytes.len()).step_by(7) {
+        for at in (0..bytes.len()).step_by(1) {
             if self.feed(&[&bytes[..at], &bytes[at..]], context) != (whole.clone(), end) {
                 self.lines.push(format!("cut at {at} it is another stream"));
             }
