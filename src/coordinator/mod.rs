@@ -318,6 +318,9 @@ fn keep_up(
     (resets, retention): (Option<budgets::Schedule>, Option<retention::Schedule>),
     fleet: Option<fleet::Fleet>,
 ) {
+    if control.snapshot().router.settings().pre_call_checks {
+        tokio::task::spawn_blocking(crate::tokens::warm);
+    }
     tokio::spawn(proofs::keep_keys(control.clone()));
     tokio::spawn(health::keep(control.clone()));
     tokio::spawn(keys::fill_index(control.clone()));

@@ -1,8 +1,12 @@
 //! What an answer used that is passed on as it is: the providers' ways to say so, told apart by their names. Looks at whole
-//! bodies and at server-sent events; changes nothing.
+//! bodies, at server-sent events and at AWS's binary ones; changes nothing.
 
 use crate::dialect::value::{Map, Value};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::aws_events::AwsEvents;
 use super::frames::{Framing, Sse};
 use super::scan::Span;
 use super::usage::Usage;
@@ -12,6 +16,7 @@ use super::{anthropic_messages, bedrock_converse, gemini};
 #[derive(Default)]
 pub struct Observer {
     events: Sse,
+    frames: Option<AwsEvents>,
     usage: Map,
     model: Option<String>,
     id: Option<String>,
@@ -20,9 +25,26 @@ pub struct Observer {
 }
 
 impl Observer {
+    /// One for AWS's binary events.
+    pub fn of_frames() -> Self {
+        Self {
+            frames: Some(AwsEvents::default()),
+            ..Self::default()
+        }
+    }
+
     /// A piece of a stream of events, cut anywhere.
     pub fn feed(&mut self, bytes: &[u8]) {
         if self.is_blind {
+            return;
+        }
+        if let Some(mut frames) = self.frames.take() {
+            let fed = frames.feed(bytes, &mut |_, data| {
+                self.frame(data);
+                Ok(())
+            });
+            self.frames = Some(frames);
+            self.is_blind = fed.is_err();
             return;
         }
         let mut events = std::mem::take(&mut self.events);
@@ -34,7 +56,22 @@ impl Observer {
         self.is_blind = fed.is_err();
     }
 
-    /// A whole answer, or one event. What is no JSON object says nothing.
+    /// A binary event: of Converse as it is, of a model that is invoked its own event in base64.
+    fn frame(&mut self, data: &[u8]) {
+        const WRAPPED: &[u8] = b"{\"bytes\"";
+        if !data.starts_with(WRAPPED) {
+            return self.whole(data);
+        }
+        let wrapped = Value::read(data).unwrap_or_default();
+        let event = wrapped["bytes"]
+            .as_str()
+            .and_then(|text| STANDARD.decode(text).ok());
+        if let Some(event) = event {
+            self.whole(&event);
+        }
+    }
+
+    /// A whole answer, or one event; of a list each item. What is no JSON object says nothing.
     pub fn whole(&mut self, body: &[u8]) {
         let names_tokens = ["sage", "okens"]
             .iter()
@@ -42,13 +79,21 @@ impl Observer {
         if !names_tokens {
             return;
         }
-        let Ok(Value::Object(whole)) = Value::read(body) else {
-            return;
-        };
+        match Value::read(body) {
+            Ok(Value::Object(whole)) => self.note(&whole),
+            Ok(Value::Array(items)) => items
+                .iter()
+                .filter_map(Value::as_object)
+                .for_each(|item| self.note(item)),
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, whole: &Map) {
         let inner = ["message", "response", "delta"]
             .iter()
             .filter_map(|name| whole.get(name)?.as_object());
-        for part in std::iter::once(&whole).chain(inner) {
+        for part in std::iter::once(whole).chain(inner) {
             for name in ["usage", "usageMetadata", "usage_metadata"] {
                 if let Some(Value::Object(usage)) = part.get(name) {
                     self.usage.extend(usage.clone());
@@ -147,6 +192,13 @@ mod tests {
         );
         check(r#"{"text":"no usage"}"#, None);
         check("[1]", None);
+    }
+
+    #[test]
+    fn a_list_is_a_stream_too() {
+        let mut observer = Observer::default();
+        observer.whole(br#"[{"text":1},{"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":4,"totalTokenCount":7}}]"#);
+        assert_eq!(observer.usage().unwrap().completion_tokens, 4);
     }
 
     #[test]

@@ -350,9 +350,15 @@ fn model_of(path: &str, body: &[u8]) -> String {
     {
         return model.into_owned();
     }
-    for mark in ["/models/", "/model/", "/deployments/"] {
+    // Google's verbs stand behind a colon, Amazon's versions too.
+    let marks: [(&str, &[char]); 3] = [
+        ("/models/", &['/', ':']),
+        ("/model/", &['/']),
+        ("/deployments/", &['/']),
+    ];
+    for (mark, ends) in marks {
         if let Some((_, rest)) = path.split_once(mark) {
-            let end = rest.find(['/', ':']).unwrap_or(rest.len());
+            let end = rest.find(ends).unwrap_or(rest.len());
             return crate::endpoint::percent_decoded(&rest[..end]);
         }
     }
@@ -389,8 +395,14 @@ async fn pass(
     if is_json {
         whole(&mut work, exchange, found, deadline).await
     } else {
-        let is_events = kind.starts_with(b"text/event-stream");
-        streamed(&mut work, exchange, found, is_events, deadline).await
+        let observer = match kind {
+            _ if kind.starts_with(b"text/event-stream") => Some(Observer::default()),
+            _ if kind.starts_with(b"application/vnd.amazon.eventstream") => {
+                Some(Observer::of_frames())
+            }
+            _ => None,
+        };
+        streamed(&mut work, exchange, found, observer, deadline).await
     }
 }
 
@@ -655,7 +667,7 @@ async fn streamed(
     work: &mut Work<'_>,
     mut exchange: Exchange,
     found: &Found<'_>,
-    is_events: bool,
+    mut observer: Option<Observer>,
     deadline: Instant,
 ) -> After {
     let status = exchange.head.status;
@@ -666,12 +678,11 @@ async fn streamed(
     let close = answer::finish(work.call, work.connection, Length::Unknown, &mut out);
     work.forget_request();
     work.call.bill.first_token = work.call.began.elapsed();
-    let mut observer = Observer::default();
     let ended = loop {
         match exchange.data() {
             Ok(Data::Run(range)) => {
                 let run = &exchange.bytes()[range];
-                if is_events {
+                if let Some(observer) = &mut observer {
                     observer.feed(run);
                 }
                 answer::push_chunk(work.call.http11, run, &mut out);
@@ -695,7 +706,7 @@ async fn streamed(
         }
     };
     exchange.finish();
-    bill(work.call, found, &observer);
+    bill(work.call, found, &observer.unwrap_or_default());
     // Without its last chunk nobody can take an answer for complete that was cut.
     let outcome = match (&ended, status) {
         (None, _) => Outcome::Cut,

@@ -303,11 +303,13 @@ impl Maker<'_> {
 
     /// The parameters of a provider's row: those of a deployment that lends its credential, else the environment's.
     fn parameters(&self, row: &Row) -> Result<Map<String, Value>, String> {
-        let prefix = format!("{}/", row.provider);
+        let is_of = |provider: &str| {
+            provider == row.provider || (row.provider, provider) == ("cohere", "cohere_chat")
+        };
         let lends = |entry: &&ModelEntry| {
+            let prefix = entry.model().split_once('/').map(|(prefix, _)| prefix);
             entry.flag("use_in_pass_through") == Some(true)
-                && (entry.model().starts_with(&prefix)
-                    || entry.custom_llm_provider() == Some(row.provider))
+                && (prefix.is_some_and(is_of) || entry.custom_llm_provider().is_some_and(is_of))
         };
         if let Some(lender) = self.config.models.iter().find(lends) {
             return Ok(lender.litellm_params.clone());
