@@ -3,6 +3,7 @@ Redis belong to other files; num_retries, timeout, stream_timeout, client_ttl an
 default_litellm_params are in test_parameters.py."""
 
 import json
+import socket
 import threading
 import time
 from collections import Counter
@@ -247,6 +248,86 @@ def test_a_call_by_deployment_id_goes_through_the_same_checks(gateway, upstreams
     assert len(named.requests) == before and not other.requests
 
 
+def test_max_queued_requests(gateway, upstream):
+    upstream.answer(slow(1.0))
+    server = gateway(config(entry("m", upstream, max_parallel_requests=1), router=settings(max_queued_requests=2)), "--num_workers", 1)
+    raws = [server.connect() for _ in range(5)]
+    for number, raw in enumerate(raws):
+        raw.send(request({"model": "m", "messages": [{"role": "user", "content": str(number)}]}))
+        if number == 0:
+            upstream.wait(1)
+        time.sleep(0.05)
+    began = time.monotonic()
+    for raw in raws[3:]:
+        status, headers, _ = raw.answer()
+        assert status == 429 and int(headers["retry-after"]) >= 1, "one runs, two wait, the others are turned away"
+    assert time.monotonic() - began < 0.5, "at once"
+    assert [raw.answer()[0] for raw in raws[:3]] == [200] * 3
+
+
+@pytest.mark.parametrize("floor, ratio, least, most", [(0, 0.0, 100, 100), (0, 0.5, 120, 160), (1000, 0.0, 400, 400)])
+def test_retry_budget_ratio_and_floor(gateway, upstream, floor, ratio, least, most):
+    upstream.answer(FAILS)
+    server = gateway(config(entry("m", upstream), router={"num_retries": 3, "retry_policy": {"InternalServerErrorRetries": 3}, "disable_cooldowns": True,
+                                                          "retry_budget_floor": floor, "retry_budget_ratio": ratio}))
+    assert many(server, 100, threads=25) == {500: 100}
+    assert least <= len(upstream.requests) <= most, len(upstream.requests)
+
+
+# Connections to upstreams
+
+def test_connect_timeout(gateway, upstream):
+    # A listener that accepts nobody: once its queue is full, nobody's SYN is answered.
+    full = socket.socket()
+    full.bind(("127.0.0.1", 0))
+    full.listen(0)
+    port = full.getsockname()[1]
+    waiting = [socket.socket() for _ in range(4)]
+    for one in waiting:
+        one.setblocking(False)
+        one.connect_ex(("127.0.0.1", port))
+    time.sleep(0.1)
+    made = config(entry("m", f"http://127.0.0.1:{port}/v1"), entry("other", upstream), router=settings(connect_timeout=0.4, fallbacks=[{"m": ["other"]}]))
+    server = gateway(made)
+    began = time.monotonic()
+    answer = server.chat()
+    took = time.monotonic() - began
+    assert answer.status_code == 200 and answer.headers["x-litellm-attempted-fallbacks"] == "1"
+    assert 0.35 < took < 2, took
+    for one in [*waiting, full]:
+        one.close()
+
+
+def wait_until(what, seconds=5):
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_upstream_idle_timeout(gateway, upstream):
+    server = gateway(config(entry("m", upstream), router=settings(upstream_idle_timeout=1)), "--num_workers", 1)
+    assert server.chat().status_code == 200 and server.chat().status_code == 200
+    assert (upstream.connections, upstream.open_connections) == (1, 1)
+    wait_until(lambda: upstream.open_connections == 0)
+
+
+def test_max_idle_connections(gateway, upstream):
+    upstream.answer(slow(0.3))
+    server = gateway(config(entry("m", upstream), router=settings(max_idle_connections=2)), "--num_workers", 1)
+    assert many(server, 6, threads=6) == {200: 6}
+    assert upstream.connections == 6
+    wait_until(lambda: upstream.open_connections == 2)
+
+
+def test_max_upstream_connections(gateway, upstream):
+    upstream.answer(slow(0.2))
+    server = gateway(config(entry("m", upstream), router=settings(max_upstream_connections=2)), "--num_workers", 1)
+    began = time.monotonic()
+    assert many(server, 6, threads=6) == {200: 6}
+    assert upstream.connections == 2 and time.monotonic() - began > 0.55, "the others wait for one of the two"
+
+
 # Filters
 
 def test_enable_pre_call_checks(gateway, upstreams):
@@ -299,6 +380,19 @@ def test_enable_tag_filtering(gateway, upstreams):
             assert server.chat(**how).status_code == 200
     assert len(paid.requests) == 15 and not free.requests
     assert server.chat(tags=["other"]).status_code == 401
+
+
+def test_tag_filtering_match_any(gateway, upstreams):
+    one, both = upstreams(), upstreams()
+    entries = [entry("m", one, tags=["a"]), entry("m", both, tags=["a", "b"])]
+    server = gateway(config(*entries, router=settings(enable_tag_filtering=True, tag_filtering_match_any=False)))
+    for _ in range(12):
+        assert server.chat(tags=["a", "b"]).status_code == 200
+    assert not one.requests and len(both.requests) == 12
+    server = gateway(config(*entries, router=settings(enable_tag_filtering=True)))
+    for _ in range(24):
+        assert server.chat(tags=["a", "b"]).status_code == 200
+    assert one.requests, "one common tag is enough by default"
 
 
 # Failures
@@ -940,7 +1034,7 @@ def test_caching_groups(gateway, upstreams):
 
 # Models that are in no group
 
-def test_pass_through_all_models(gateway, upstreams):
+def test_router_general_settings_pass_through_all_models(gateway, upstreams):
     own, groq, openai = upstreams(), upstreams(), upstreams()
     env = {"GROQ_API_KEY": "sk-groq-env", "GROQ_API_BASE": groq.url + "/v1", "OPENAI_API_KEY": "sk-openai-env",
            "OPENAI_BASE_URL": openai.url + "/v1"}
