@@ -412,7 +412,10 @@ fn is_left(
     !deployment.limited || has_room(search, deployment, tally)
 }
 
-/// When a deployment can take a call again that cools down: not before its limits have room either.
+/// When a deployment can take a call again that cools down: not before its limits have room either. Apart
+/// from the usual way, which is one piece with its caller.
+#[cold]
+#[inline(never)]
 fn returns(search: &Search<'_>, deployment: &Deployment, cooling: Micros) -> Micros {
     let (live, now) = (&deployment.live, search.now);
     let mut at = cooling;
