@@ -125,6 +125,20 @@ pub fn image_url(part: &Value) -> Option<&str> {
     image.as_str().or_else(|| image["url"].as_str())
 }
 
+/// Refuses what a model without ears would lose silently.
+pub fn refuse_audio(messages: &[Value], label: &str) -> Result<(), GatewayError> {
+    let parts = messages
+        .iter()
+        .filter_map(|message| message["content"].as_array());
+    if !parts.flatten().any(|part| part["type"] == "input_audio") {
+        return Ok(());
+    }
+    let text = format!(
+        "{label}Exception - messages: this provider's models take no `input_audio`; leave it out, or name a model that hears"
+    );
+    Err(GatewayError::refused(ErrorClass::BadRequest, text))
+}
+
 /// The media type by a URL's file extension; `image/png` for images of unknown kind is not guessed.
 pub fn media_type_of(url: &str) -> Option<&'static str> {
     let path = url.split(['?', '#']).next().unwrap_or_default();

@@ -16,6 +16,7 @@ use shardgate_io::sse::{EventSplitter, data};
 use super::fault;
 use crate::dialect::anthropic_messages::client;
 use crate::dialect::gemini::client as google;
+use crate::dialect::openai_responses::client as responses;
 use crate::dialect::stream::{EventAction, StreamTap};
 use crate::dialect::usage::Usage;
 use crate::error::{ErrorClass, GatewayError};
@@ -283,10 +284,11 @@ impl Relay {
     }
 
     /// Ends a stream that has begun with an error: LiteLLM's frame, then `[DONE]`; for clients of
-    /// Anthropic's and Google's APIs their own.
+    /// Anthropic's, Google's and the Responses API their own.
     pub(super) fn push_error(&mut self, error: &GatewayError, operation: Operation) {
         match operation {
             Operation::Messages => return self.push(&client::error_event(error)),
+            Operation::Responses => return self.push(&responses::error_event(error)),
             Operation::GenerateContent => {
                 let (before, after): (&[u8], &[u8]) = match self.is_array {
                     true => (b",\r\n", b"]"),

@@ -5,7 +5,8 @@ use crate::dialect::value::{Map, Text, Value, json};
 use super::JSON_TOOL;
 use super::model::{self, Thinking};
 use crate::dialect::hub::{
-    Call, arguments_of, calls_of, data_url, function_of, has_tool_history, image_url, spaced_json,
+    Call, arguments_of, calls_of, data_url, function_of, has_tool_history, image_url, refuse_audio,
+    spaced_json,
 };
 use crate::dialect::openai_chat::params::python_repr;
 use crate::dialect::repair::{self, Strict};
@@ -35,6 +36,7 @@ pub struct Translated {
 
 /// Translates a call. `label` is the provider's name in refusals.
 pub fn translate(mut call: Call, label: &str) -> Result<Translated, GatewayError> {
+    refuse_audio(&call.messages, label)?;
     repair::mend(&mut call, STRICT);
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(call.model));
@@ -173,7 +175,6 @@ fn block(part: &Value) -> Option<Value> {
         }
         Some("image_url") => media(image_url(part)?, part["image_url"].get("format")),
         Some("file") => file(&part["file"])?,
-        Some("input_audio") => return None,
         _ => return Some(part.clone()),
     };
     if let Some(cache) = part.get("cache_control") {

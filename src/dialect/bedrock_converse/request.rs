@@ -4,7 +4,7 @@ use crate::dialect::value::{Map, Value, json};
 
 use super::JSON_TOOL;
 use crate::dialect::hub::{
-    Call, arguments_of, calls_of, data_url, function_of, has_tool_history, image_url,
+    Call, arguments_of, calls_of, data_url, function_of, has_tool_history, image_url, refuse_audio,
 };
 use crate::dialect::repair::{self, Strict};
 use crate::error::{ErrorClass, GatewayError};
@@ -23,6 +23,7 @@ const TOOL_NAME_BYTES_MAX: usize = 64;
 /// Translates a call.
 pub fn translate(mut call: Call) -> Result<Map, GatewayError> {
     refuse_addresses(&call.messages)?;
+    refuse_audio(&call.messages, "Bedrock")?;
     let strict = Strict {
         remembers_thoughts: is_claude(&call.model),
         ..STRICT

@@ -276,3 +276,15 @@ pub fn from_chat(chat: &Value, fresh: &str, id: &str) -> Value {
     body["usage"] = usage(&chat["usage"]);
     body
 }
+
+/// The event that ends a stream with an error: as the API's own, with the object that its SDKs raise besides.
+pub fn error_event(error: &GatewayError) -> Vec<u8> {
+    let whole = error.body_openai();
+    let inner = Value::read(&whole).unwrap_or_default();
+    let inner = &inner["error"];
+    let event = json!({
+        "type": "error", "code": inner["code"], "message": error.text(), "param": inner["param"], "sequence_number": 0,
+        "error": inner,
+    });
+    format!("event: error\ndata: {event}\n\n").into_bytes()
+}
