@@ -109,7 +109,7 @@ impl Stop {
 /// A batch for the store.
 #[derive(Debug)]
 struct Work {
-    rows: Vec<Row>,
+    rows: Arc<Vec<Row>>,
     begin: Place,
     end: Place,
 }
@@ -369,7 +369,7 @@ impl Keeper {
         let is_full = batch.items.len() >= ROWS_MAX;
         // One at a time, so there is room; a closed channel shows when answers are awaited.
         let _ = self.hand_out.try_send(Work {
-            rows: batch.items,
+            rows: Arc::new(batch.items),
             begin: batch.begin,
             end: batch.end,
         });
@@ -472,9 +472,9 @@ impl Accounts {
     async fn write_singly(&mut self, store: &dyn Store, log: &Log, work: Work) {
         let mut patience = Patience::default();
         let writer = format!("{}#{}", self.writer, work.end.number());
-        for (row, position) in work.rows.into_iter().zip(1..) {
+        for (row, position) in work.rows.iter().zip(1..) {
             loop {
-                let mut batch = self.batch(vec![row.clone()], work.begin, work.end);
+                let mut batch = self.batch(Arc::new(vec![row.clone()]), work.begin, work.end);
                 batch.mark = Some(Mark {
                     writer: writer.clone(),
                     from: position - 1,
@@ -483,14 +483,14 @@ impl Accounts {
                 match store.rows(Command::Spend(batch)).await {
                     Ok(_) => break,
                     Err(StoreError::Refused(why)) => {
-                        self.set_aside(log, &row, &why);
+                        self.set_aside(log, row, &why);
                         break;
                     }
                     Err(error) => patience.wait(log, &error).await,
                 }
             }
         }
-        let done = Command::Spend(self.batch(Vec::new(), work.begin, work.end));
+        let done = Command::Spend(self.batch(Arc::default(), work.begin, work.end));
         if let Err(error) = store.rows(done).await {
             log!(
                 log,
@@ -502,7 +502,7 @@ impl Accounts {
         }
     }
 
-    fn batch(&self, rows: Vec<Row>, begin: Place, end: Place) -> Batch {
+    fn batch(&self, rows: Arc<Vec<Row>>, begin: Place, end: Place) -> Batch {
         Batch {
             rows,
             keep_rows: self.options.keep_rows,

@@ -288,7 +288,7 @@ fn spend_counts_once() {
         };
         let batch = |ids: &[(&str, f64)], mark: Option<i64>| {
             Command::Spend(spend::Batch {
-                rows: ids.iter().map(|(id, spend)| call(id, *spend)).collect(),
+                rows: Arc::new(ids.iter().map(|(id, spend)| call(id, *spend)).collect()),
                 keep_rows: true,
                 end_users: true,
                 totals: true,

@@ -14,6 +14,7 @@ mod sqlite;
 mod table;
 mod tls;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -155,21 +156,21 @@ impl dyn Store + '_ {
 }
 
 /// A row with the defaults of the columns it does not name, and nothing that is no column.
-fn completed(table: Table, mut row: Row, now: &str) -> Row {
+fn completed(table: Table, row: Row, now: &str) -> Row {
     let columns = table.shape().known().filter(|column| !column.is_serial());
     columns
-        .map(|column| {
-            let given = row.remove(&column.name);
-            let required = !column.nullable;
-            let value = match given {
-                Some(Value::Null) if required => column.default_value(now),
-                Some(value) => value,
-                None if column.name == "updated_at" => Value::from(now),
-                None => column.default_value(now),
-            };
-            (column.name.clone(), value)
-        })
+        .map(|column| (column.name.clone(), given(column, &row, now).into_owned()))
         .collect()
+}
+
+/// What a row that may leave columns out holds in one of them.
+fn given<'a>(column: &schema::Column, row: &'a Row, now: &str) -> Cow<'a, Value> {
+    match row.get(&column.name) {
+        Some(Value::Null) if !column.nullable => Cow::Owned(column.default_value(now)),
+        Some(value) => Cow::Borrowed(value),
+        None if column.name == "updated_at" => Cow::Owned(Value::from(now)),
+        None => Cow::Owned(column.default_value(now)),
+    }
 }
 
 /// The columns of `changes` that the table has, with the time of the change.

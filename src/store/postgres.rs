@@ -17,7 +17,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::migrate::{self, Dialect, Present};
 use super::spend::{Batch, ahead, effects, renamed};
-use super::{Answers, Command, Doing, Row, Store, StoreError, Table, changed, completed, now_text};
+use super::{Answers, Command, Doing, Row, Store, StoreError, Table, changed, given, now_text};
 
 /// How to reach it.
 #[derive(Clone)]
@@ -395,7 +395,7 @@ async fn execute(
             ask(
                 client,
                 &table.postgres().insert,
-                &[records(table, vec![row], now)],
+                &[records(table, std::iter::once(&row), now)],
             )
             .await
         }
@@ -403,7 +403,7 @@ async fn execute(
             ask(
                 client,
                 &table.postgres().put,
-                &[records(table, vec![row], now)],
+                &[records(table, std::iter::once(&row), now)],
             )
             .await
         }
@@ -432,11 +432,27 @@ async fn ask<T: ToSql + Sync>(
         .collect())
 }
 
-fn records(table: Table, rows: Vec<Row>, now: &str) -> String {
-    let rows = rows
-        .into_iter()
-        .map(|row| Value::Object(completed(table, row, now)));
-    Value::Array(rows.collect()).to_string()
+/// Rows as JSON, completed as they are written: nothing is copied before.
+fn records<'a>(table: Table, rows: impl Iterator<Item = &'a Row> + Clone, now: &str) -> String {
+    struct Completed<'a>(Table, &'a Row, &'a str);
+    impl serde::Serialize for Completed<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let Completed(table, row, now) = self;
+            let columns = table.shape().known().filter(|column| !column.is_serial());
+            serializer.collect_map(columns.map(|column| (&column.name, given(column, row, now))))
+        }
+    }
+    struct All<I>(I);
+    impl<I: Iterator + Clone> serde::Serialize for All<I>
+    where
+        I::Item: serde::Serialize,
+    {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(self.0.clone())
+        }
+    }
+    let rows = rows.map(|row| Completed(table, row, now));
+    serde_json::to_string(&All(rows)).unwrap_or_default()
 }
 
 async fn record(
@@ -454,7 +470,7 @@ async fn record(
     }
     let mut counted: Vec<&Row> = batch.rows.iter().collect();
     if batch.keep_rows {
-        let text = records(Table::SPEND_LOGS, batch.rows.clone(), now);
+        let text = records(Table::SPEND_LOGS, batch.rows.iter(), now);
         let rows = client.query(INSERT_CALLS.as_str(), &[&text]).await?;
         let new: HashSet<String> = rows.iter().map(|row| row.get(0)).collect();
         if batch.mark.is_none() {
@@ -464,7 +480,7 @@ async fn record(
                     .is_some_and(|id| new.contains(id))
             });
         } else if new.len() < batch.rows.len() {
-            let rest = records(Table::SPEND_LOGS, renamed(&batch.rows, new), now);
+            let rest = records(Table::SPEND_LOGS, renamed(&batch.rows, new).iter(), now);
             client.query(INSERT_CALLS.as_str(), &[&rest]).await?;
         }
     }
@@ -491,7 +507,7 @@ async fn record(
     }
     for (table, rows) in days {
         client
-            .execute(&table.postgres().add, &[&records(table, rows, now)])
+            .execute(&table.postgres().add, &[&records(table, rows.iter(), now)])
             .await?;
     }
     Ok(Vec::new())

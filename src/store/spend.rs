@@ -2,11 +2,11 @@
 //! pays, and the days' sums. Worked out here once for both stores, from the rows alone.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::{Row, Table};
-use crate::auth::calendar;
 use crate::spend::row::OWN_ID;
 
 /// Finished calls, as rows of `LiteLLM_SpendLogs` (its column names; `organization_id` may be named
@@ -14,7 +14,7 @@ use crate::spend::row::OWN_ID;
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// The rows.
-    pub rows: Vec<Row>,
+    pub rows: Arc<Vec<Row>>,
     /// False with `disable_spend_logs`: totals and days only.
     pub keep_rows: bool,
     /// False with `disable_end_user_cost_tracking`: end users get no totals.
@@ -77,27 +77,38 @@ pub(super) struct Effects {
 
 /// Sums up what `rows` change.
 pub(super) fn effects<'a>(rows: impl Iterator<Item = &'a Row>, end_users: bool) -> Effects {
-    let mut totals: BTreeMap<(Table, Vec<String>), f64> = BTreeMap::new();
-    let mut days: BTreeMap<(Table, Vec<String>), Day> = BTreeMap::new();
+    // Names are borrowed from the rows: a call would copy some forty of them.
+    let mut totals: BTreeMap<(Table, [&str; 2]), f64> = BTreeMap::new();
+    let mut days: BTreeMap<(Table, [&str; 7]), Day> = BTreeMap::new();
     for row in rows {
         let call = Call::of(row);
-        for (table, key) in call.payers(end_users) {
+        call.payers(end_users, |table, key| {
             *totals.entry((table, key)).or_default() += call.spend;
-        }
-        for (table, who) in call.sheets(end_users) {
+        });
+        let counted = call.counted();
+        call.sheets(end_users, |table, who| {
             let at = call.day_key(who);
-            days.entry((table, at)).or_default().add(&call);
-        }
+            days.entry((table, at)).or_default().add(&counted);
+        });
     }
     let additions = totals
         .into_iter()
-        .map(|((table, key), spend)| Addition { table, key, spend })
+        .map(|((table, key), spend)| Addition {
+            table,
+            key: words(key),
+            spend,
+        })
         .collect();
     let days = days
         .into_iter()
         .map(|((table, at), day)| (table, day.row(table, &at)))
         .collect();
     Effects { additions, days }
+}
+
+fn words(key: [&str; 2]) -> Vec<String> {
+    let parts = key.into_iter().filter(|part| !part.is_empty());
+    parts.map(str::to_owned).collect()
 }
 
 /// A row, read.
@@ -110,6 +121,8 @@ struct Call<'a> {
     organization: &'a str,
     end_user: &'a str,
     tags: Vec<&'a str>,
+    /// Date, model, group, provider, endpoint.
+    at: [&'a str; 5],
 }
 
 impl<'a> Call<'a> {
@@ -134,6 +147,14 @@ impl<'a> Call<'a> {
             team: text("team_id"),
             organization,
             end_user: text("end_user"),
+            at: [
+                // Times are in UTC, and a day is how they begin.
+                text("startTime").get(..10).unwrap_or(""),
+                text("model"),
+                text("model_group"),
+                text("custom_llm_provider"),
+                endpoint(text("call_type")),
+            ],
             tags: tags
                 .into_iter()
                 .flatten()
@@ -144,11 +165,10 @@ impl<'a> Call<'a> {
 
     /// Whose `spend` grows. A team's call is the team's, and its member's within the team, never
     /// its owner's personal spend.
-    fn payers(&self, end_users: bool) -> Vec<(Table, Vec<String>)> {
-        let mut payers = Vec::new();
-        let mut pays = |table: Table, key: &[&str]| {
+    fn payers(&self, end_users: bool, mut each: impl FnMut(Table, [&'a str; 2])) {
+        let mut pays = |table: Table, key: &[&'a str]| {
             if self.spend != 0.0 && key.iter().all(|part| !part.is_empty()) {
-                payers.push((table, key.iter().map(|part| (*part).to_owned()).collect()));
+                each(table, [key[0], key.get(1).copied().unwrap_or("")]);
             }
         };
         pays(Table::KEYS, &[self.key]);
@@ -167,18 +187,15 @@ impl<'a> Call<'a> {
         for tag in &self.tags {
             pays(Table::TAGS, &[tag]);
         }
-        payers
     }
 
     /// The daily tables that it counts in, and the entity there; none for the global one.
-    fn sheets(&self, end_users: bool) -> Vec<(Table, Option<&'a str>)> {
-        let mut sheets = vec![
-            (Table::DAILY_GLOBAL, None),
-            (Table::DAILY_USERS, Some(self.user)),
-        ];
+    fn sheets(&self, end_users: bool, mut each: impl FnMut(Table, Option<&'a str>)) {
+        each(Table::DAILY_GLOBAL, None);
+        each(Table::DAILY_USERS, Some(self.user));
         let mut counts = |table: Table, who: &'a str| {
             if !who.is_empty() {
-                sheets.push((table, Some(who)));
+                each(table, Some(who));
             }
         };
         counts(Table::DAILY_TEAMS, self.team);
@@ -189,7 +206,6 @@ impl<'a> Call<'a> {
         for tag in &self.tags {
             counts(Table::DAILY_TAGS, tag);
         }
-        sheets
     }
 
     fn text(&self, name: &str) -> &'a str {
@@ -201,21 +217,35 @@ impl<'a> Call<'a> {
     }
 
     /// Entity, date, key, model, group, provider, endpoint.
-    fn day_key(&self, who: Option<&str>) -> Vec<String> {
-        let start = self.text("startTime");
-        let date = calendar::parse(start)
-            .map(calendar::day_text)
-            .unwrap_or_default();
-        let parts = [
+    fn day_key(&self, who: Option<&'a str>) -> [&'a str; 7] {
+        let [date, model, group, provider, endpoint] = self.at;
+        let key = if who.is_some() { self.key } else { "" };
+        [
             who.unwrap_or(""),
-            &date,
-            if who.is_some() { self.key } else { "" },
-            self.text("model"),
-            self.text("model_group"),
-            self.text("custom_llm_provider"),
-            endpoint(self.text("call_type")),
-        ];
-        parts.into_iter().map(str::to_owned).collect()
+            date,
+            key,
+            model,
+            group,
+            provider,
+            endpoint,
+        ]
+    }
+
+    /// What it adds to a day's sums.
+    fn counted(&self) -> Day {
+        let duration_ms = self.row.get("request_duration_ms").and_then(Value::as_i64);
+        let is_failure = self.text("status") == "failure";
+        Day {
+            spend: self.spend,
+            prompt: self.number("prompt_tokens"),
+            completion: self.number("completion_tokens"),
+            cache_read: self.usage("cache_read_input_tokens"),
+            cache_creation: self.usage("cache_creation_input_tokens"),
+            succeeded: i64::from(!is_failure),
+            failed: i64::from(is_failure),
+            duration_ms: duration_ms.unwrap_or(0),
+            timed: i64::from(duration_ms.is_some()),
+        }
     }
 
     fn usage(&self, name: &str) -> i64 {
@@ -259,40 +289,33 @@ struct Day {
 }
 
 impl Day {
-    fn add(&mut self, call: &Call) {
-        self.spend += call.spend;
-        self.prompt += call.number("prompt_tokens");
-        self.completion += call.number("completion_tokens");
-        self.cache_read += call.usage("cache_read_input_tokens");
-        self.cache_creation += call.usage("cache_creation_input_tokens");
-        if call.text("status") == "failure" {
-            self.failed += 1;
-        } else {
-            self.succeeded += 1;
-        }
-        if let Some(ms) = call.row.get("request_duration_ms").and_then(Value::as_i64) {
-            self.duration_ms += ms;
-            self.timed += 1;
-        }
+    fn add(&mut self, other: &Day) {
+        self.spend += other.spend;
+        self.prompt += other.prompt;
+        self.completion += other.completion;
+        self.cache_read += other.cache_read;
+        self.cache_creation += other.cache_creation;
+        self.succeeded += other.succeeded;
+        self.failed += other.failed;
+        self.duration_ms += other.duration_ms;
+        self.timed += other.timed;
     }
 
-    fn row(&self, table: Table, at: &[String]) -> Row {
+    fn row(&self, table: Table, at: &[&str; 7]) -> Row {
         let mut row = Row::new();
         let mut put = |name: &str, value: Value| row.insert(name.to_owned(), value);
-        let [who, date, key, model, group, provider, endpoint] = at else {
-            return Row::new();
-        };
+        let [who, date, key, model, group, provider, endpoint] = *at;
         if let Some(column) = entity(table) {
-            put(column, Value::from(who.as_str()));
-            put("api_key", Value::from(key.as_str()));
+            put(column, Value::from(who));
+            put("api_key", Value::from(key));
         }
         put("id", Value::from(super::secret::uuid()));
-        put("date", Value::from(date.as_str()));
-        put("model", Value::from(model.as_str()));
-        put("model_group", Value::from(group.as_str()));
-        put("custom_llm_provider", Value::from(provider.as_str()));
+        put("date", Value::from(date));
+        put("model", Value::from(model));
+        put("model_group", Value::from(group));
+        put("custom_llm_provider", Value::from(provider));
         put("mcp_namespaced_tool_name", Value::from(""));
-        put("endpoint", Value::from(endpoint.as_str()));
+        put("endpoint", Value::from(endpoint));
         put("spend", Value::from(self.spend));
         put("prompt_tokens", Value::from(self.prompt));
         put("completion_tokens", Value::from(self.completion));

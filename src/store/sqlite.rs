@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::mpsc;
 
-use rusqlite::types::{Value as Sql, ValueRef};
+use rusqlite::types::{ToSql, ToSqlOutput, Value as Sql, ValueRef};
 use rusqlite::{Connection, Statement, params_from_iter};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -14,7 +14,9 @@ use tokio::sync::oneshot;
 use super::migrate::{self, Dialect, Present};
 use super::schema::{Column, Kind};
 use super::spend::{Addition, Batch, Mark, ahead, effects, renamed};
-use super::{Answers, Command, Doing, Row, Store, StoreError, Table, changed, completed, now_text};
+use super::{
+    Answers, Command, Doing, Row, Store, StoreError, Table, changed, completed, given, now_text,
+};
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -304,19 +306,16 @@ fn record(connection: &Connection, batch: Batch, now: &str) -> rusqlite::Result<
     {
         return Ok(ahead());
     }
-    let insert = |row: &Row| {
-        let statement = &Table::SPEND_LOGS.sqlite().insert;
-        write(connection, Table::SPEND_LOGS, statement, row.clone(), now)
-    };
+    let mut insert = connection.prepare_cached(&Table::SPEND_LOGS.sqlite().add_row)?;
     let mut counted = Vec::with_capacity(batch.rows.len());
-    for row in &batch.rows {
-        let is_new = !batch.keep_rows || !insert(row)?.is_empty();
+    for row in batch.rows.iter() {
+        let is_new = !batch.keep_rows || add_row(&mut insert, Table::SPEND_LOGS, row, now)?;
         if is_new || batch.mark.is_some() {
             counted.push(row);
         }
         if !is_new && batch.mark.is_some() {
             for renamed in renamed(std::slice::from_ref(row), HashSet::new()) {
-                insert(&renamed)?;
+                add_row(&mut insert, Table::SPEND_LOGS, &renamed, now)?;
             }
         }
     }
@@ -334,6 +333,42 @@ fn record(connection: &Connection, batch: Batch, now: &str) -> rusqlite::Result<
             .execute(params_from_iter(values(table, row)))?;
     }
     Ok(Vec::new())
+}
+
+/// Whether the row is new. Values are bound where they are, without a row of names in between.
+fn add_row(
+    statement: &mut Statement,
+    table: Table,
+    row: &Row,
+    now: &str,
+) -> rusqlite::Result<bool> {
+    let written = table.shape().known().filter(|column| !column.is_serial());
+    for (at, column) in written.enumerate() {
+        let value = given(column, row, now);
+        statement.raw_bind_parameter(at + 1, Bound(column.kind, &value))?;
+    }
+    Ok(statement.raw_execute()? == 1)
+}
+
+/// A value of a column of that kind.
+struct Bound<'a>(Kind, &'a Value);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let Bound(kind, value) = self;
+        Ok(match (kind, value) {
+            (_, Value::Null) => ToSqlOutput::Owned(Sql::Null),
+            (Kind::Json | Kind::List, value) => ToSqlOutput::Owned(Sql::from(value.to_string())),
+            (_, Value::String(text)) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            (Kind::Float, value) => ToSqlOutput::Owned(value.as_f64().map_or(Sql::Null, Sql::from)),
+            (_, Value::Bool(yes)) => ToSqlOutput::Owned(Sql::from(*yes)),
+            (_, Value::Number(number)) => ToSqlOutput::Owned(match number.as_i64() {
+                Some(whole) => Sql::from(whole),
+                None => number.as_f64().map_or(Sql::Null, Sql::from),
+            }),
+            (_, other) => ToSqlOutput::Owned(Sql::from(other.to_string())),
+        })
+    }
 }
 
 /// Whether all of the batch is new.

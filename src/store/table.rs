@@ -111,6 +111,8 @@ impl Table {
 pub(super) struct Statements {
     pub get: String,
     pub insert: String,
+    /// The same without an answer: whether there is a new row is told by their number.
+    pub add_row: String,
     /// Replaces the row with the same key.
     pub put: String,
     pub update: String,
@@ -240,6 +242,7 @@ fn postgres(shape: &Shape) -> Statements {
             by_key(shape, 1, '$')
         ),
         insert: format!("{insert} ON CONFLICT DO NOTHING RETURNING to_jsonb(t)::text"),
+        add_row: format!("{insert} ON CONFLICT DO NOTHING"),
         put: format!(
             "{insert} ON CONFLICT ({}) DO UPDATE SET {} RETURNING to_jsonb(t)::text",
             key(shape),
@@ -314,6 +317,7 @@ fn sqlite(shape: &Shape) -> Statements {
             by_key(shape, 1, '?')
         ),
         insert: format!("{insert} ON CONFLICT DO NOTHING RETURNING {back}"),
+        add_row: format!("{insert} ON CONFLICT DO NOTHING"),
         put: format!(
             "{insert} ON CONFLICT ({}) DO UPDATE SET {} RETURNING {back}",
             key(shape),
