@@ -10,6 +10,7 @@ use shardgate::auth::key::KeyHash;
 use shardgate::directory::{Account, Budget, Demand, Limit, Moment, Payer, WINDOW};
 use shardgate::limit::{Meter, Semaphore, Window, nano};
 use shardgate::router::Micros;
+use shardgate::spend::begun::Begun;
 use shardgate::spend::record::CallRecord;
 
 /// A key that a shard knows, with requests and tokens a minute, calls at once, and a budget.
@@ -45,6 +46,8 @@ pub(crate) fn account(rounds: u32) -> Option<()> {
     let table = HashMap::from([(KeyHash::of(key), Arc::new(known()))]);
     let path = std::env::temp_dir().join(format!("instructions-{}.ring", std::process::id()));
     let (mut writer, mut reader, _) = shardgate_io::ring::open(&path, 1 << 20, 1).ok()?;
+    let beside = path.with_extension("calls");
+    let (mut open, _) = shardgate_io::ring::calls::open(&beside, 64, 1, &writer).ok()?;
     let mut bytes = Vec::new();
     let mut moment = Moment {
         now: Micros(1_000_000),
@@ -63,6 +66,19 @@ pub(crate) fn account(rounds: u32) -> Option<()> {
         };
         let permit = account.admit(0, moment, demand, 422).ok()?;
         let slot = writer.reserve().ok()?;
+        let begun = Begun {
+            started_us: moment.wall_us,
+            prompt_tokens: 400,
+            id: b"01234567-89ab-cdef-0123-456789abcdef",
+            api_key: &account.caller.token,
+            call_type: "acompletion",
+            deployment: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            provider: "openai",
+            model: "openai/gpt-4o",
+            group: "gpt-4o",
+            ..Begun::default()
+        };
+        let place = open.begin(|out| begun.encode(out))?;
         let record = CallRecord {
             request_id: "chatcmpl-0123456789abcdef0123456789abcdef",
             call_id: "01234567-89ab-cdef-0123-456789abcdef",
@@ -77,7 +93,9 @@ pub(crate) fn account(rounds: u32) -> Option<()> {
             ..CallRecord::default()
         };
         record.encode(&mut bytes);
+        open.end(&place, &writer);
         black_box(writer.push(slot, &bytes));
+        open.free(place);
         permit.settle(380, 900_000);
         if round % 100 == 0 {
             // Another thread does this.
@@ -85,5 +103,6 @@ pub(crate) fn account(rounds: u32) -> Option<()> {
             reader.release();
         }
     }
+    std::fs::remove_file(&beside).ok()?;
     std::fs::remove_file(&path).ok()
 }

@@ -3,10 +3,12 @@ one of them is killed (-9) at random every few seconds. Afterwards the rows are 
 upstream's own log and every table's sums with the rows.
 
     tests/e2e/run --script durability.py --requests 100000
-    tests/e2e/run --script durability.py --requests 20000 --outage 60     (Postgres away, nothing killed)
+    tests/e2e/run --script durability.py --outage 300     (Postgres away for so long, nothing killed)
 
-A call that was cut in the middle (its gateway was killed before the answer's last byte) may have a row
-or not: nobody has its answer. All others must have exactly one."""
+Each call that the upstream has served has exactly one row. One that its gateway's death cut in the
+middle, after it had gone out and before its record was written, has the row of a failure instead
+(GatewayDied) with the cost of its estimated prompt; one that died on its way to the upstream may have
+such a row too."""
 
 import argparse
 import asyncio
@@ -31,6 +33,8 @@ from gateway import KEY, Gateway, config, entry
 
 # Dollars per token, in units of 1e-7: sums are whole numbers.
 INPUT, OUTPUT = 25, 100
+# Calls when Postgres is back.
+AFTER = 2000
 AGAIN = 50  # every so many answers repeat one id
 
 
@@ -155,17 +159,29 @@ def callers(server):
 
 def killed_postgres(database):
     """kill -9 of the postmaster and all its children, and a start that waits for them to be gone."""
-    children = subprocess.run(["pgrep", "-P", str(database.process.pid)], capture_output=True, text=True).stdout.split()
+    data = database.folder / "data"
     database.process.kill()
     database.process.wait(10)
-    for child in children:
-        try:
-            os.kill(int(child), signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+    # They work in the data folder, whoever their parent is by now.
+    until = time.monotonic() + 30
+    while left := [path for path in Path("/proc").glob("[0-9]*") if works_in(path, data)]:
+        assert time.monotonic() < until, f"{left} do not end"
+        for path in left:
+            try:
+                os.kill(int(path.name), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.1)
     time.sleep(random.uniform(0.2, 1.5))
-    (database.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+    (data / "postmaster.pid").unlink(missing_ok=True)
     database.start()
+
+
+def works_in(process, folder):
+    try:
+        return (process / "cwd").resolve() == folder and not (process / "stat").read_text().rpartition(")")[2].startswith(" Z")
+    except OSError:
+        return False
 
 
 async def chaos(load, database, redis, servers, seed):
@@ -235,6 +251,9 @@ def compare(database, load, log):
     rows = database.query('select request_id, spend, prompt_tokens, completion_tokens, metadata->>\'user_api_key\', '
                           'coalesce(team_id, \'\'), "user", end_user, request_tags::text '
                           'from "LiteLLM_SpendLogs" where status = \'success\'')
+    died = database.query('select request_id, spend, prompt_tokens, completion_tokens, metadata->>\'user_api_key\', '
+                          'coalesce(team_id, \'\'), "user", end_user, request_tags::text from "LiteLLM_SpendLogs" '
+                          'where metadata->\'error_information\'->>\'error_class\' = \'GatewayDied\'')
     served_set, findings = set(served), []
     if len(served_set) != len(served):
         findings.append("the upstream answered a number twice")
@@ -248,14 +267,24 @@ def compare(database, load, log):
         findings.append(f"{len(named - served_set)} rows were never served")
     if not again[0] <= others <= again[1]:
         findings.append(f"{others} rows of repeated ids; {again[0]} answered, {again[1]} served")
+    # Calls before the load (number 0) are in the upstream's log too.
+    unwritten = len(served) - len(rows)
+    if not 0 <= unwritten <= len(died):
+        findings.append(f"{len(served)} calls were served, {len(rows)} have rows, {len(died)} died")
+    if len(died) > len(load.cut):
+        findings.append(f"{len(died)} rows of calls that died, {len(load.cut)} were cut")
+    print(f"served {len(served)} = {len(rows)} rows and {unwritten} of {len(died)} rows of calls that died")
+    succeeded = len(rows)
+    rows = rows + died
     spent = [round(float(row[1]) * 1e7) for row in rows]
     for row, cost in zip(rows, spent):
         if cost != int(row[2]) * INPUT + int(row[3]) * OUTPUT:
             findings.append(f"row {row[0]} costs {row[1]}")
             break
     total = sum(spent)
-    exact = sum(units(number) for number in named)
-    repeated = sum(cost for row, cost in zip(rows, spent) if row[0] == "chatcmpl-again" or not row[0].startswith("chatcmpl-"))
+    exact = sum(units(number) for number in named) + sum(spent[succeeded:])
+    repeated = sum(cost for row, cost in list(zip(rows, spent))[:succeeded]
+                   if row[0] == "chatcmpl-again" or not row[0].startswith("chatcmpl-"))
     if total != exact + repeated:
         findings.append(f"rows cost {total}, their calls {exact + repeated}")
     team = sum(cost for row, cost in zip(rows, spent) if row[5])
@@ -269,7 +298,8 @@ def compare(database, load, log):
         'sum(spend) from "LiteLLM_DailyUserSpend"': total,
         'sum(spend) from "LiteLLM_DailyTeamSpend"': team,
         'sum(spend) from "LiteLLM_DailyEndUserSpend"': customers,
-        'sum(successful_requests) from "LiteLLM_DailyUserSpend"': len(rows),
+        'sum(successful_requests) from "LiteLLM_DailyUserSpend"': succeeded,
+        'sum(failed_requests) from "LiteLLM_DailyUserSpend"': len(died),
         'sum(prompt_tokens) from "LiteLLM_DailyUserSpend"': sum(int(row[2]) for row in rows),
     }
     for table, wanted_sum in tables.items():
@@ -280,7 +310,7 @@ def compare(database, load, log):
             findings.append(f"{table} is {found}, the rows' sum {wanted_sum}")
     cut_rows = len({number for number in load.cut} & named)
     print(f"answered {len(load.answered)}, refused {len(load.refused)}, cut {len(load.cut)} ({cut_rows} with a row); "
-          f"served {len(served)}, rows {len(rows)}")
+          f"served {len(served)}, rows {succeeded}")
     return findings
 
 
@@ -304,7 +334,8 @@ def main():
         for server in servers:
             for key in keys:
                 assert server.chat(key=key, content="0").status_code == 200
-        load = Load(servers, keys, asked.requests)
+        # With an outage the load lasts as long as it does.
+        load = Load(servers, keys, sys.maxsize if asked.outage else asked.requests)
         load.next = 1
         began = time.monotonic()
         memory = [server.memory_kib() for server in servers]
@@ -320,21 +351,23 @@ def main():
             database.stop()
             print("Postgres is away")
             until, grown, first = time.monotonic() + seconds, [], len(load.refused) + len(load.cut)
-            while time.monotonic() < until and load.next < load.count:
+            while time.monotonic() < until:
                 await asyncio.sleep(1)
                 grown.append(max(server.memory_kib() for server in servers))
             failed = len(load.refused) + len(load.cut) - first
             database.start()
+            load.count = load.next + AFTER
             print(f"Postgres is back; {load.next} calls, {failed} failed meanwhile; "
                   f"memory KiB: {memory} before, {grown[:1]} at first, {max(grown)} at most")
             if failed:
                 findings.append(f"{failed} calls failed while Postgres was away: {load.last_failure}")
-            if max(grown) > 1.25 * grown[min(5, len(grown) - 1)] + 8192:
-                findings.append(f"memory grew from {grown[0]} to {max(grown)} KiB")
+            settled_kib = grown[min(10, len(grown) - 1)]
+            if max(grown) > 1.25 * settled_kib + 8192:
+                findings.append(f"memory grew from {settled_kib} to {max(grown)} KiB")
 
         done = asyncio.run(run())
         seconds = time.monotonic() - began
-        print(f"{asked.requests} calls in {seconds:.0f} s; killed: {done[1]}")
+        print(f"{load.next} calls in {seconds:.0f} s; killed: {done[1]}")
         load.answered.discard(0)
         # Those that named the keys were answered too, ten of them with number 0 (a repeated id).
         warm = len(servers) * len(keys)

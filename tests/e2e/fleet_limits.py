@@ -2,7 +2,11 @@
 times the load, unevenly spread. Each limit must admit between 0.98 and 1.01 of itself in its window,
 and calls at once must never pass theirs.
 
-    tests/e2e/run --script fleet_limits.py [--scale 1.0] [--times 5]"""
+    tests/e2e/run --script fleet_limits.py [--scale 1.0] [--times 5]
+    tests/e2e/run --script fleet_limits.py --pause 90
+
+With --pause Redis is paused for so long under load, then killed: no call may fail, and hardly one may
+wait."""
 
 import argparse
 import asyncio
@@ -120,11 +124,51 @@ async def at_once(servers, key, limit, seconds):
     return served
 
 
+async def troubled(servers, redis, key, seconds):
+    """Latencies and failures while Redis is well, paused, well again, killed."""
+    times, failed, phase = {}, {}, "well"
+    done = False
+
+    async def worker(index):
+        streams = {}
+        while not done:
+            at, began = phase, time.monotonic()
+            status = await call(streams, servers[index % len(servers)], key, {})
+            times.setdefault(at, []).append((time.monotonic() - began) * 1000)
+            if status != 200:
+                failed[at] = failed.get(at, 0) + 1
+            await asyncio.sleep(0.01)
+
+    workers = [asyncio.ensure_future(worker(index)) for index in range(8)]
+    await asyncio.sleep(10)
+    phase = "paused"
+    redis.cli("client", "pause", int(seconds * 1000))
+    await asyncio.sleep(seconds)
+    phase = "back"
+    await asyncio.sleep(5)
+    phase = "killed"
+    redis.kill()
+    await asyncio.sleep(10)
+    redis.start()
+    phase = "back again"
+    await asyncio.sleep(5)
+    done = True
+    await asyncio.gather(*workers)
+    wrong = 0
+    quiet = sorted(times["well"])[int(len(times["well"]) * 0.99)]
+    for phase, all_ms in times.items():
+        p99 = sorted(all_ms)[int(len(all_ms) * 0.99)]
+        print(f"Redis {phase}: {len(all_ms)} calls, {failed.get(phase, 0)} failed, p99 {p99:.1f} ms ({p99 - quiet:+.1f})")
+        wrong += failed.get(phase, 0) > 0
+    return wrong
+
+
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--scale", type=float, default=1.0)
     arguments.add_argument("--times", type=float, default=5.0)
     arguments.add_argument("--seconds", type=float, default=50.0)
+    arguments.add_argument("--pause", type=float, default=0, help="seconds for which Redis is paused, in place of the limits")
     asked = arguments.parse_args()
     database, redis, upstream, slow = postgres.Postgres(), redis_server.Redis(), mock.Upstream(), mock.Upstream()
     parallel = Parallel()
@@ -138,6 +182,10 @@ def main():
         for server in servers:
             server.wait_log("limits are agreed")
         time.sleep(1)
+        if asked.pause:
+            wide = {"rpm_limit": 10_000_000, "tpm_limit": 1_000_000_000, "max_parallel_requests": 1000, "max_budget": 1e6}
+            key = servers[0].post("/key/generate", wide, key=KEY).json()["key"]
+            return asyncio.run(troubled(servers, redis, key, asked.pause))
         cases = limits(servers[0], asked.scale)
 
         async def run():

@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 import postgres
+import redis_server
 from gateway import config, entry
 
 SCHEMA = Path(__file__).parents[2] / "src/store/schema"
@@ -162,21 +163,26 @@ def test_a_changed_salt_is_a_clear_error(old, gateway, upstream):
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_canaries_of_secrets_show_nowhere(request, gateway, upstream, store, tmp_path):
     import mock
-    words = {name: f"canary{name}{time.monotonic_ns()}" for name in ("master", "salt", "provider", "stored", "credential", "password", "client")}
+    words = {name: f"canary{name}{time.monotonic_ns()}" for name in ("master", "salt", "provider", "stored", "credential", "password", "client", "redis")}
     master = "sk-" + words["master"]
     general = {"master_key": master, "store_model_in_db": True, "allow_client_side_credentials": True}
     if store == "postgres":
         plain = request.getfixturevalue("old").url
         general["database_url"] = plain.replace("litellm@", f"litellm:{words['password']}@")
     entries = [entry("m", upstream, api_key="sk-" + words["provider"], input_cost_per_token=0.001)]
-    server = gateway(config(*entries, general=general, litellm={"set_verbose": True}), "--detailed_debug", env={"LITELLM_SALT_KEY": "sk-" + words["salt"]})
+    shared = redis_server.Redis("--requirepass", words["redis"])
+    request.addfinalizer(shared.close)
+    router = {"redis_host": "127.0.0.1", "redis_port": shared.port, "redis_password": words["redis"]}
+    server = gateway(config(*entries, general=general, router=router, litellm={"set_verbose": True}), "--detailed_debug", env={"LITELLM_SALT_KEY": "sk-" + words["salt"]})
     answers, head = [], {"authorization": f"Bearer {master}"}
 
     def said(answer):
         answers.append(answer.text + str(answer.headers))
         return answer
 
-    made = server.post("/key/generate", {"models": ["m"]}, key=master)
+    server.wait_log("limits are agreed")
+    limits = {"rpm_limit": 1000, "tpm_limit": 1_000_000, "max_parallel_requests": 10, "max_budget": 10}
+    made = server.post("/key/generate", {"models": ["m"], **limits}, key=master)
     key = made.json()["key"]
     stored = {"model": "openai/x", "api_key": "sk-" + words["stored"], "api_base": upstream.url + "/v1"}
     said(server.post("/model/new", {"model_name": "s", "litellm_params": stored}, key=master))
@@ -192,10 +198,15 @@ def test_canaries_of_secrets_show_nowhere(request, gateway, upstream, store, tmp
                  "/spend/logs", "/user/list", "/metrics", "/config/list?config_type=general_settings", "/router/settings", "/global/spend"):
         said(server.client.get(path, headers=head))
     time.sleep(0.5)
+    # All that Redis holds, as it writes it down.
+    assert shared.cli("-a", words["redis"], "keys", "*").count("key:") >= 3
+    shared.cli("-a", words["redis"], "save")
+    rdb = (shared.folder / "dump.rdb").read_bytes()
     server.terminate()
     files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path != server.path}
     assert any("ledger" in str(path) for path in files)
     for name, word in {**words, "virtual key": key[3:]}.items():
+        assert word.encode() not in rdb, f"{name} is in Redis' dump"
         for path, data in files.items():
             assert word.encode() not in data, f"{name} is in {path.name}"
         for answer in answers:
