@@ -51,7 +51,7 @@ pub struct StreamTap {
     /// The model for the client, as JSON; empty leaves the provider's.
     model: Box<[u8]>,
     usage_asked: bool,
-    usage: Option<Usage>,
+    usage: Option<Box<Usage>>,
     /// The provider's usage object that still has to be sent in a chunk of its own.
     usage_to_send: Vec<u8>,
     /// `"id":...,"created":...,` of the last chunk, for that chunk.
@@ -158,7 +158,7 @@ impl StreamTap {
 
     /// Tokens, as far as the provider said.
     pub fn usage(&self) -> Option<Usage> {
-        self.usage
+        self.usage.as_deref().copied()
     }
 
     /// Why the first choice ended.
@@ -229,7 +229,7 @@ impl StreamTap {
                     }
                 }
                 b"usage" => {
-                    self.usage = Usage::read(data, field.value);
+                    self.usage = Usage::read(data, field.value).map(Box::new);
                     usage_index = Some(index);
                 }
                 b"obfuscation" => self.strings.push(field.value),
@@ -272,7 +272,10 @@ impl StreamTap {
         } else {
             self.template.forget();
         }
-        self.edits = edits;
+        if !self.template.is_set() {
+            // Events will go on being edited one by one.
+            self.edits = edits;
+        }
         action
     }
 
@@ -319,7 +322,10 @@ impl StreamTap {
 
     /// The usage object with `completion_tokens_details`, where the provider gives no details at all.
     fn missing_details(&self, data: &[u8], span: Span) -> Option<Vec<u8>> {
-        let usage = self.usage.filter(|_| self.kind == StreamKind::Chat)?;
+        let usage = self
+            .usage
+            .as_deref()
+            .filter(|_| self.kind == StreamKind::Chat)?;
         let missing = walk::member(data, span, "completion_tokens_details").is_none()
             && walk::member(data, span, "prompt_tokens_details").is_none()
             && self.has_text_only();
@@ -388,7 +394,7 @@ impl StreamTap {
         let Some(usage) = walk::member(data, span, "usage") else {
             return;
         };
-        self.usage = Usage::read(data, usage);
+        self.usage = Usage::read(data, usage).map(Box::new);
         if self.usage_asked {
             self.usage_to_send.clear();
             self.usage_to_send.extend_from_slice(usage.of(data));
@@ -498,7 +504,7 @@ impl StreamTap {
             return EventAction::Pass;
         };
         if let Some(usage) = walk::member(data, response, "usage") {
-            self.usage = Usage::read(data, usage).or(self.usage);
+            self.usage = Usage::read(data, usage).map(Box::new).or(self.usage.take());
         }
         let Some(model) = walk::member(data, response, "model").filter(|_| !self.model.is_empty())
         else {

@@ -101,6 +101,11 @@ impl Template {
         self.output.extend_from_slice(output);
     }
 
+    /// Whether an event is remembered.
+    pub fn is_set(&self) -> bool {
+        self.count > 0
+    }
+
     /// Forgets the event.
     pub fn forget(&mut self) {
         self.count = 0;

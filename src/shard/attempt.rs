@@ -34,6 +34,8 @@ pub(super) struct Work<'a, P = Connection> {
     pub call: &'a mut Call,
     pub connection: &'a mut P,
     pub asked: &'a Asked,
+    /// The body as it was read, for further attempts; gone with `bytes`.
+    pub content: Option<Rc<Content>>,
     /// The client's head; its spans point into `bytes`.
     head: RequestHead,
     /// Head and body, kept for retries until something goes to the client.
@@ -68,8 +70,15 @@ pub(super) async fn until_answered(
     call.route.group.clone_from(&asked.model);
     let resolution = router.resolve(&asked.model);
     if let Some(model) = router.counts_tokens_by(&resolution, asked.facts.input_tokens)
-        && matches!(asked.content, Content::Json(_))
-        && !count_prompt(shard, connection, model, request.body(), &mut asked.facts).await
+        && matches!(asked.content.as_deref(), Some(Content::Json(_)))
+        && !Box::pin(count_prompt(
+            shard,
+            connection,
+            model,
+            request.body(),
+            &mut asked.facts,
+        ))
+        .await
     {
         return gone(call);
     }
@@ -88,15 +97,17 @@ pub(super) async fn until_answered(
             .await;
         }
     }
-    let facts = std::mem::take(&mut asked.facts);
+    let facts = asked.facts.clone();
     let journey = Journey::new(router, &asked.model, resolution, facts, shard.now());
     let Some(mut journey) = journey.map(Box::new) else {
         let error = unknown(router.has_patterns(), &call.path, &asked.model);
         return answer::error(shard, call, connection, &error, false).await;
     };
     let fresh_id = call.id.hex();
+    let content = asked.content.take();
+    let request = unboxed(request);
     let mut work = Box::new(Work::new(
-        shard, call, connection, *request, &asked, &fresh_id,
+        shard, call, connection, request, &asked, content, &fresh_id,
     ));
     work.prompt_tokens = journey.facts().input_tokens;
     work.caching = caching;
@@ -110,12 +121,13 @@ pub(super) async fn count_prompt(
     connection: &mut Connection,
     model: &str,
     prompt: &[u8],
-    facts: &mut Facts,
+    facts: &mut Rc<Facts>,
 ) -> bool {
-    match super::admin::count(shard, connection, model, prompt.to_vec()).await {
-        Ok(Some(tokens)) => facts.input_tokens = u64::from(tokens),
-        Ok(None) => return false,
-        Err(_) => {}
+    let counted = super::admin::count(shard, connection, model, prompt.to_vec()).await;
+    match (counted, Rc::get_mut(facts)) {
+        (Ok(Some(tokens)), Some(facts)) => facts.input_tokens = u64::from(tokens),
+        (Ok(None), _) => return false,
+        _ => {}
     }
     true
 }
@@ -137,6 +149,11 @@ impl Kept {
     }
 }
 
+/// What is in the box; its memory is given back now, where a scope that waits would keep it.
+pub(super) fn unboxed<T>(boxed: Box<T>) -> T {
+    *boxed
+}
+
 pub(super) fn note_route(call: &mut Call, journey: &Journey) {
     call.route.attempted_retries = journey.attempted_retries();
     call.route.attempted_fallbacks = journey.attempted_fallbacks();
@@ -150,6 +167,7 @@ impl<'a> Work<'a> {
         connection: &'a mut Connection,
         request: Request,
         asked: &'a Asked,
+        content: Option<Rc<Content>>,
         fresh_id: &'a str,
     ) -> Work<'a> {
         let Request { head, bytes, body } = request;
@@ -158,6 +176,7 @@ impl<'a> Work<'a> {
             call,
             connection,
             asked,
+            content,
             head,
             bytes: Rc::new(bytes),
             body,
@@ -224,6 +243,7 @@ impl Work<'_> {
     pub(super) fn forget_request(&mut self) {
         self.bytes = Rc::new(Buf::none());
         self.body = 0..0;
+        self.content = None;
         self.replaced = None;
         self.head = RequestHead::default();
     }
@@ -243,6 +263,7 @@ impl Work<'_> {
             call,
             connection: nobody,
             asked: self.asked,
+            content: self.content.clone(),
             head: self.head.clone(),
             bytes: self.bytes.clone(),
             body: self.body.clone(),
@@ -295,7 +316,7 @@ impl Work<'_> {
         let dressed;
         if let Some(own) = &self.asked.own {
             let made = dress::deployment(self.shard, self.connection, deployment, own);
-            match made.await {
+            match Box::pin(made).await {
                 Ok(Some(made)) => dressed = made,
                 Ok(None) => {
                     journey.abandon(router, &self.shard.live);
@@ -448,6 +469,7 @@ impl<'a, P> Work<'a, P> {
             call,
             connection,
             asked,
+            content: asked.content.clone(),
             head: kept.head.clone(),
             bytes: kept.bytes.clone(),
             body: kept.body.clone(),

@@ -1,5 +1,6 @@
 //! What a call asks for, read from its body's top level, its path and its headers.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -16,10 +17,7 @@ use crate::router::{Facts, FallbackTable, MockTesting, Needs};
 use crate::snapshot::Own;
 
 /// The body, as far as we read it.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a call is in a box, and most are JSON"
-)]
+#[expect(clippy::large_enum_variant, reason = "most are JSON")]
 pub(super) enum Content {
     /// A JSON object's top level.
     Json(Scan),
@@ -43,11 +41,12 @@ pub(super) struct Asked {
     pub keeps_model: bool,
     /// The client asked for the usage event itself.
     pub include_usage: bool,
-    pub content: Content,
+    /// Taken by the attempts, which let it go once an answer has begun.
+    pub content: Option<Rc<Content>>,
     /// What the router needs to know.
-    pub facts: Facts,
+    pub facts: Rc<Facts>,
     /// The request's own `mock_response`.
-    pub mock: Option<Value>,
+    pub mock: Option<Box<Value>>,
     /// Credentials that the request brings for its call.
     pub own: Option<Box<Own>>,
 }
@@ -98,10 +97,10 @@ pub(super) fn read(
         array: google::wants_array(call.verb, request),
         keeps_model: false,
         include_usage: usage.is_some_and(|options| options.include_usage == Some(true)),
-        facts,
-        mock,
+        facts: Rc::new(facts),
+        mock: mock.map(Box::new),
         own,
-        content: Content::Json(scan),
+        content: Some(Rc::new(Content::Json(scan))),
     }))
 }
 
@@ -153,10 +152,10 @@ fn read_form(
         array: false,
         keeps_model: false,
         include_usage: false,
-        facts,
+        facts: Rc::new(facts),
         mock: None,
         own: None,
-        content: Content::Form(form),
+        content: Some(Rc::new(Content::Form(form))),
     }))
 }
 

@@ -74,8 +74,8 @@ pub(super) struct Passed {
 /// What a call used and costs.
 #[derive(Default)]
 pub(super) struct Bill {
-    pub used: Quantities,
-    pub cost: Cost,
+    /// What was used and what it costs, once that is known: large, and a stream stays for long without.
+    pub charge: Option<Box<Charge>>,
     /// From the call's begin to the first token of a stream.
     pub first_token: Duration,
     /// The answer's own id, by which its row is named.
@@ -86,6 +86,28 @@ pub(super) struct Bill {
     pub from_cache: bool,
     /// The class of the error that was answered; empty for none.
     pub error_class: &'static str,
+}
+
+/// What a call used, and its price part by part.
+#[derive(Default)]
+pub(super) struct Charge {
+    pub used: Quantities,
+    pub cost: Cost,
+}
+
+impl Bill {
+    /// The charge, to be added to.
+    pub(super) fn charge(&mut self) -> &mut Charge {
+        self.charge.get_or_insert_default()
+    }
+
+    /// The price part by part, nothing before it is known.
+    pub(super) fn cost(&self) -> Cost {
+        self.charge
+            .as_ref()
+            .map(|charge| charge.cost)
+            .unwrap_or_default()
+    }
 }
 
 /// Which deployment served, and how it came to it.

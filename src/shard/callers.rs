@@ -212,7 +212,7 @@ pub(super) async fn authenticate(
     if settings.proxy_names.is_some()
         && let Some(proof) = admit::named(settings, connection.peer().ip(), request)
     {
-        return prove(shard, call, connection, proof).await;
+        return Box::pin(prove(shard, call, connection, proof)).await;
     }
     match admit::key(&shard.shared, call, request)? {
         AdminCaller::Admin | AdminCaller::Open => return global_routes(call, true).map(Some),
@@ -225,20 +225,20 @@ pub(super) async fn authenticate(
     };
     if settings.takes_tokens && !key.starts_with(b"sk-") {
         let token = String::from_utf8_lossy(&key).into_owned();
-        return prove(shard, call, connection, Proof::Bearer(token)).await;
+        let proof = Proof::Bearer(token);
+        return Box::pin(prove(shard, call, connection, proof)).await;
     }
     let hash = KeyHash::of(&key);
     let found = match shard.recalled(hash, settings.key_ttl, NOBODY_LASTS, || FromShard::LookUp {
         hash,
     }) {
         Some(found) => found,
-        None => match shard
-            .look_up(connection, hash, FromShard::LookUp { hash })
-            .await?
-        {
-            Some(found) => found,
-            None => return Ok(None),
-        },
+        None => {
+            match Box::pin(shard.look_up(connection, hash, FromShard::LookUp { hash })).await? {
+                Some(found) => found,
+                None => return Ok(None),
+            }
+        }
     };
     accept(call, hash, found)
 }
@@ -258,7 +258,7 @@ async fn prove(
     };
     let found = match shard.recalled(hash, ttl, NOBODY_LASTS, ask) {
         Some(found) => found,
-        None => match shard.look_up(connection, hash, ask()).await? {
+        None => match Box::pin(shard.look_up(connection, hash, ask())).await? {
             Some(found) => found,
             None => return Ok(None),
         },
@@ -455,11 +455,7 @@ async fn payer(
         name: name.clone(),
     }) {
         Some(found) => Ok(Some(found)),
-        None => {
-            shard
-                .look_up(connection, hash, FromShard::LookUpPayer { name })
-                .await
-        }
+        None => Box::pin(shard.look_up(connection, hash, FromShard::LookUpPayer { name })).await,
     }
 }
 
@@ -507,7 +503,7 @@ async fn take(
                 if now >= give_up {
                     return Err(over_limit(call, refused));
                 }
-                if leases::wait(shard, connection, give_up).await == Waited::Gone {
+                if Box::pin(leases::wait(shard, connection, give_up)).await == Waited::Gone {
                     return Ok(None);
                 }
             }

@@ -76,7 +76,7 @@ pub(super) async fn run(
     if let Some(why) = &deployment.unusable {
         return Err(Some(fault::unusable(why)));
     }
-    if let Some(mock) = work.asked.mock.as_ref().or(deployment.mock.as_ref()) {
+    if let Some(mock) = work.asked.mock.as_deref().or(deployment.mock.as_ref()) {
         let mock = mock.clone();
         return mocked(work, &mock);
     }
@@ -201,12 +201,13 @@ fn build(
 ) -> Result<(Sendable, Outgoing), GatewayError> {
     let (asked, body) = (work.asked, work.body());
     let settings = &work.call.snapshot.settings;
-    let incoming = match &asked.content {
-        Content::Json(scan) => Incoming::Json {
+    let incoming = match work.content.as_deref() {
+        Some(Content::Json(scan)) => Incoming::Json {
             body,
             scan: work.replaced().unwrap_or(scan),
         },
-        Content::Form(parts) => Incoming::Multipart { body, parts },
+        Some(Content::Form(parts)) => Incoming::Multipart { body, parts },
+        None => return Err(fault::let_go()),
     };
     let target = &deployment.target;
     let own = target.model.contains('*').then(|| {
@@ -284,7 +285,7 @@ fn begin_head(
     for (name, value) in &outgoing.headers {
         header(head, name, value.as_bytes());
     }
-    if matches!(work.asked.content, Content::Form(_))
+    if matches!(work.content.as_deref(), Some(Content::Form(_)))
         && let Some(kind) = work.header("content-type")
     {
         header(head, "content-type", kind);

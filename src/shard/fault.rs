@@ -82,3 +82,9 @@ pub(super) fn unusable(why: &str) -> GatewayError {
 pub(super) fn draining() -> GatewayError {
     overloaded("the gateway is shutting down and its drain timeout has passed")
 }
+
+/// 500: an attempt after the request was let go, which none should make.
+pub(super) fn let_go() -> GatewayError {
+    let text = "the request was let go before this attempt; please report it";
+    ours(ErrorClass::InternalServer, 500, text.to_owned())
+}

@@ -262,8 +262,10 @@ fn publish(shard: &Shard, call: &mut Call, outcome: Outcome) -> Option<u64> {
         record.provider = &passed.provider;
         record.api_base = &passed.api_base;
     }
-    record.set_usage(&call.bill.used);
-    record.set_cost(&call.bill.cost);
+    if let Some(charge) = &call.bill.charge {
+        record.set_usage(&charge.used);
+        record.set_cost(&charge.cost);
+    }
     let mut buffer = ledger.buffer.borrow_mut();
     record.encode(&mut buffer);
     Some(ledger.push(*note, &buffer))

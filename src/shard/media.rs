@@ -24,7 +24,7 @@ pub(super) async fn ready(
     deployment: &Deployment,
     deadline: Instant,
 ) -> Result<(), Failed> {
-    let is_json = matches!(work.asked.content, Content::Json(_));
+    let is_json = matches!(work.content.as_deref(), Some(Content::Json(_)));
     if !is_json || memchr::memmem::find(work.body(), b"http").is_none() {
         return Ok(());
     }

@@ -164,12 +164,13 @@ impl Sent {
 
     /// Adds what earlier parts used and cost to the call's bill.
     pub(super) fn add_to(&self, call: &mut Call) {
-        let used = &mut call.bill.used;
+        let charge = call.bill.charge();
+        let used = &mut charge.used;
         used.prompt += self.prompt_tokens;
         used.completion += self.completion_tokens;
         used.total += self.prompt_tokens + self.completion_tokens;
-        call.bill.cost = call.bill.cost.plus(&self.cost);
-        call.cost = call.bill.cost.total.nanodollars();
+        charge.cost = charge.cost.plus(&self.cost);
+        call.cost = charge.cost.total.nanodollars();
     }
 
     /// Tokens of the parts that broke.

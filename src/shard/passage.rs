@@ -2,6 +2,7 @@
 //! credential in place of the client's, the answer relayed as it is and looked at for what it used.
 
 use std::ops::Range;
+use std::rc::Rc;
 use std::time::Instant;
 
 use serde_json::{Map, Value};
@@ -13,9 +14,9 @@ use shardgate_io::http1::head::Method;
 use shardgate_io::http1::server::{After, Connection, Request};
 
 use super::answer::{self, Length};
-use super::attempt::Work;
-use super::body::{Asked, Content};
-use super::call::{Call, Passed};
+use super::attempt::{Work, unboxed};
+use super::body::Asked;
+use super::call::{Call, Charge, Passed};
 use super::exchange::{self, Failed};
 use super::relay;
 use super::request::{gone, read_body, unread};
@@ -27,7 +28,6 @@ use crate::endpoint::resource::{self, Family};
 use crate::endpoint::without_root;
 use crate::error::GatewayError;
 use crate::provider::{Moment, Operation, Route, Way};
-use crate::router::Facts;
 use crate::snapshot::{Deployment, Passage, Snapshot};
 use crate::spend::record::Outcome;
 use crate::spend::usage::Quantities;
@@ -328,8 +328,8 @@ async fn admitted<'a>(
         keeps_model: false,
         array: false,
         include_usage: false,
-        content: Content::Json(scan(b"{}").map_err(GatewayError::malformed)?),
-        facts: Facts::default(),
+        content: None,
+        facts: Rc::default(),
         mock: None,
         own: None,
     });
@@ -376,8 +376,9 @@ async fn pass(
 ) -> After {
     let fresh_id = call.id.hex();
     let deadline = Instant::now() + call.snapshot.settings.timeout;
+    let request = unboxed(request);
     let mut work = Box::new(Work::new(
-        shard, call, connection, *request, asked, &fresh_id,
+        shard, call, connection, request, asked, None, &fresh_id,
     ));
     let exchange = answered(&mut work, found, deadline).await;
     let exchange = match exchange {
@@ -559,15 +560,14 @@ fn bill(call: &mut Call, found: &Found<'_>, observer: &Observer) {
         };
         let cost = found.deployment.meter.cost_answered(&used, model);
         call.used = Some(usage.prompt_tokens + usage.completion_tokens);
-        call.bill.used = used;
-        call.bill.cost = cost;
+        *call.bill.charge() = Charge { used, cost };
     }
     if let Some(rules) = found.rules {
-        let cost = &mut call.bill.cost;
+        let cost = &mut call.bill.charge().cost;
         cost.original = cost.original.plus(rules.cost);
         cost.total = cost.total.plus(rules.cost);
     }
-    call.cost = call.bill.cost.total.nanodollars();
+    call.cost = call.bill.cost().total.nanodollars();
     if let Some(passed) = call
         .passed
         .as_mut()
@@ -638,7 +638,7 @@ async fn whole(
     }
     let mut out = Buf::for_bytes(body.len() + answer::HEAD_BYTES);
     begin(work, status, &headers, &mut out);
-    let shown = crate::spend::meter::header(&work.call.bill.cost);
+    let shown = crate::spend::meter::header(&work.call.bill.cost());
     header(
         &mut out,
         "x-litellm-response-cost",

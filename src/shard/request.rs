@@ -40,18 +40,23 @@ async fn answered(
         let asked = request
             .header("access-control-request-headers")
             .map(<[u8]>::to_vec);
-        return answer::preflight(shard, call, connection, asked.as_deref()).await;
+        return Box::pin(answer::preflight(shard, call, connection, asked.as_deref())).await;
     }
     if let Err(error) = admit::network(call) {
         return answer::error(shard, call, connection, &error, true).await;
     }
     match endpoint::of(&call.path, &call.snapshot.settings.root_path) {
-        Endpoint::Alive => answer::json(shard, call, connection, 200, b"\"I'm alive!\"").await,
-        Endpoint::Ready => ready(shard, call, connection).await,
+        // Each kind but an LLM call in a box of its own: a stream, which stays for long, holds no room
+        // for the others.
+        Endpoint::Alive => {
+            let body = b"\"I'm alive!\"";
+            Box::pin(answer::json(shard, call, connection, 200, body)).await
+        }
+        Endpoint::Ready => Box::pin(ready(shard, call, connection)).await,
         Endpoint::Admin if passage::is_here(&call.snapshot, &call.path) => {
             Box::pin(passage::serve(shard, call, connection, request)).await
         }
-        Endpoint::Admin => to_coordinator(shard, call, connection, &mut request).await,
+        Endpoint::Admin => Box::pin(to_coordinator(shard, call, connection, &mut request)).await,
         Endpoint::Google(verb, model) if request.head.method == Method::Post => {
             call.verb = Some(verb);
             call.key_in_query = true;
@@ -63,7 +68,7 @@ async fn answered(
         }
         Endpoint::Call(..) | Endpoint::Google(..) => {
             let body = br#"{"detail":"Method Not Allowed"}"#;
-            answer::json(shard, call, connection, 405, body).await
+            Box::pin(answer::json(shard, call, connection, 405, body)).await
         }
     }
 }

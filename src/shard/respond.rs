@@ -10,7 +10,7 @@ use shardgate_io::http1::server::After;
 
 use super::answer::{self, Length};
 use super::attempt::Work;
-use super::call::Call;
+use super::call::{Call, Charge};
 use super::exchange::{Answered, Streaming, Whole};
 use super::relay::{self, Progress, Stop};
 use super::turns;
@@ -70,9 +70,8 @@ pub(super) fn bill(call: &mut Call, usage: Option<&Usage>, model: Option<&str>) 
         let used = Quantities::from(usage);
         let model = model.unwrap_or_default();
         let cost = deployment.meter.cost_answered(&used, model);
-        call.bill.used = used;
-        call.bill.cost = cost;
         call.cost = cost.total.nanodollars();
+        call.bill.charge = Some(Box::new(Charge { used, cost }));
     }
 }
 
@@ -161,13 +160,14 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
         work.call.bill.answer_id.clone_from(&answer.id);
     }
     begin(work, whole.status, &whole.headers, &mut out);
-    let shown = meter::header(&work.call.bill.cost);
+    let cost = work.call.bill.cost();
+    let shown = meter::header(&cost);
     header(
         &mut out,
         "x-litellm-response-cost",
         shown.as_str().as_bytes(),
     );
-    contract(&work.call.bill.cost, &mut out);
+    contract(&cost, &mut out);
     let kind = answer.and_then(|answer| answer.content_type);
     let kind = kind.map_or(&*whole.content_type, str::as_bytes);
     let kind = if kind.is_empty() {

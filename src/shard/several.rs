@@ -77,9 +77,9 @@ pub(super) async fn serve(
 }
 
 fn wants_fastest(asked: &Asked, body: &[u8]) -> bool {
-    match &asked.content {
-        Content::Json(scan) => scan.value(body, "fastest_response") == Some(b"true"),
-        Content::Form(_) => false,
+    match asked.content.as_deref() {
+        Some(Content::Json(scan)) => scan.value(body, "fastest_response") == Some(b"true"),
+        Some(Content::Form(_)) | None => false,
     }
 }
 
@@ -184,7 +184,7 @@ async fn begin(
             return Err(None);
         }
     }
-    let facts = std::mem::take(&mut asked.facts);
+    let facts = asked.facts.clone();
     match Journey::new(router, &asked.model, resolution, facts, shard.now()) {
         Some(journey) => Ok((asked, Box::new(journey))),
         None => Err(Some(attempt::unknown(

@@ -24,9 +24,11 @@ use std::task::{Context, Poll};
 /// Runs `task` on this shard until it ends. A panic in it aborts the process with a message: what
 /// may panic without harm (a connection's task) catches it itself with [`CatchUnwind`].
 pub fn spawn(name: &'static str, task: impl Future<Output = ()> + 'static) {
+    // In its box before the task is made, which would keep room for what it was made of.
+    let task = CatchUnwind(Box::pin(task));
     // The handle is dropped on purpose: the task goes on by itself.
     drop(monoio::spawn(async move {
-        if CatchUnwind(Box::pin(task)).await.is_err() {
+        if task.await.is_err() {
             abort(name);
         }
     }));

@@ -114,7 +114,7 @@ impl Socket {
     ) -> (io::Result<()>, Buf) {
         let mut rest = Rest { buf, start };
         while rest.start < rest.buf.len() {
-            let send = self.stream_mut().write(rest);
+            let send = std::pin::pin!(self.stream_mut().write(rest));
             let (sent, back) = self.finish_send(send, timer, grace).await;
             rest = back;
             match sent {
@@ -137,7 +137,7 @@ impl Socket {
         grace: std::time::Duration,
     ) -> (io::Result<()>, Pieces) {
         while pieces.prepare() {
-            let send = self.stream_mut().writev(pieces);
+            let send = std::pin::pin!(self.stream_mut().writev(pieces));
             let (sent, back) = self.finish_send(send, timer, grace).await;
             pieces = back;
             match sent {
@@ -153,11 +153,10 @@ impl Socket {
     /// buffer still comes back.
     async fn finish_send<T>(
         &self,
-        send: impl Future<Output = (io::Result<usize>, T)>,
+        mut send: Pin<&mut impl Future<Output = (io::Result<usize>, T)>>,
         timer: &mut Timer,
         grace: std::time::Duration,
     ) -> (io::Result<usize>, T) {
-        let mut send = std::pin::pin!(send);
         let mut deadline = None;
         let mut late = false;
         let (result, back) = std::future::poll_fn(|cx| {

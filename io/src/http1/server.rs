@@ -58,6 +58,17 @@ pub struct Request {
 }
 
 impl Request {
+    /// An empty one with room for the headers that most have.
+    fn usual() -> Box<Request> {
+        let mut head = RequestHead::default();
+        head.headers.reserve(HEADERS_USUAL);
+        Box::new(Request {
+            head,
+            bytes: Buf::none(),
+            body: 0..0,
+        })
+    }
+
     /// The body's bytes.
     pub fn body(&self) -> &[u8] {
         &self.bytes[self.body.clone()]
@@ -185,20 +196,20 @@ impl Connection {
     }
 
     async fn next(&mut self) -> Next {
-        let mut head = RequestHead::default();
-        head.headers.reserve(HEADERS_USUAL);
+        // Made when its first bytes are here: a connection that waits should be small.
+        let mut request: Option<Box<Request>> = None;
         let mut deadline = Instant::now() + self.settings.idle_timeout;
-        let mut started = false;
         self.drain.set_idle(true);
-        loop {
+        let mut request = loop {
             if !self.inbox.is_empty() {
-                match parse_request(&self.inbox, &mut head, &self.settings.limits) {
-                    Ok(Parse::Complete) => break,
-                    Ok(Parse::Partial) => {}
+                let begun = request.is_some();
+                let mut made = request.take().unwrap_or_else(Request::usual);
+                match parse_request(&self.inbox, &mut made.head, &self.settings.limits) {
+                    Ok(Parse::Complete) => break made,
+                    Ok(Parse::Partial) => request = Some(made),
                     Err(refusal) => return Next::Refused(refusal),
                 }
-                if !started {
-                    started = true;
+                if !begun {
                     deadline = Instant::now() + self.settings.head_timeout;
                 }
             } else if self.drain.is_draining() {
@@ -207,7 +218,7 @@ impl Connection {
             match self.receive(deadline).await {
                 Ok(0) => return Next::Closed,
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut && started => {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && request.is_some() => {
                     return Next::Refused(Refusal {
                         status: 408,
                         reason: "the request's head took longer than request_head_timeout",
@@ -215,9 +226,10 @@ impl Connection {
                 }
                 Err(_) => return Next::Closed,
             }
-        }
+        };
         self.drain.set_idle(false);
         self.head_sent = false;
+        let head = &request.head;
         self.http11 = head.http11;
         self.watch = Watch::default();
         let mut bytes = mem::take(&mut self.inbox);
@@ -227,11 +239,9 @@ impl Connection {
             bytes.truncate(head.len);
         }
         let start = head.len;
-        Next::Request(Box::new(Request {
-            head,
-            bytes,
-            body: start..start,
-        }))
+        request.bytes = bytes;
+        request.body = start..start;
+        Next::Request(request)
     }
 
     /// Waits for bytes and appends them to the inbox.
@@ -279,31 +289,28 @@ impl Connection {
                 if length > bytes_max {
                     return Err(BodyError::TooLarge);
                 }
-                self.read_length(request, start, length).await
+                let end = start + length;
+                if request.bytes.len() < end {
+                    // In a box: most bodies come with their heads and wait for nothing.
+                    Box::pin(self.read_length(request, end)).await?;
+                }
+                self.keep_rest(&mut request.bytes, end);
+                request.body = start..end;
+                Ok(())
             }
-            Framing::Chunked => self.read_chunked(request, start, bytes_max).await,
+            Framing::Chunked => Box::pin(self.read_chunked(request, start, bytes_max)).await,
         }
     }
 
-    async fn read_length(
-        &mut self,
-        request: &mut Request,
-        start: usize,
-        length: usize,
-    ) -> Result<(), BodyError> {
-        let end = start + length;
-        if request.bytes.len() < end {
-            self.go_on(request).await?;
-            // A large body is not promised memory before its bytes come.
-            const AHEAD_MAX: usize = 1024 * 1024;
-            let missing = end - request.bytes.len();
-            request.bytes.reserve(missing.min(AHEAD_MAX));
-        }
+    async fn read_length(&mut self, request: &mut Request, end: usize) -> Result<(), BodyError> {
+        self.go_on(request).await?;
+        // A large body is not promised memory before its bytes come.
+        const AHEAD_MAX: usize = 1024 * 1024;
+        let missing = end.saturating_sub(request.bytes.len());
+        request.bytes.reserve(missing.min(AHEAD_MAX));
         while request.bytes.len() < end {
             self.more_body(&mut request.bytes).await?;
         }
-        self.keep_rest(&mut request.bytes, end);
-        request.body = start..end;
         Ok(())
     }
 
@@ -379,7 +386,7 @@ impl Connection {
         let sent = self
             .stream
             .send_all(line, 0, &mut self.timer, self.settings.send_timeout);
-        sent.await.0.map_err(|_| BodyError::Gone)
+        Box::pin(sent).await.0.map_err(|_| BodyError::Gone)
     }
 
     fn keep_rest(&mut self, bytes: &mut Buf, end: usize) {

@@ -127,7 +127,8 @@ impl Stream {
         match &mut self.secure {
             None => self.socket.send_all(buf, start, timer, grace).await,
             Some(secure) => {
-                let sent = secure.send(&self.socket, &buf[start..], timer, grace).await;
+                // In a box: most connections are plain and need not hold room for this.
+                let sent = Box::pin(secure.send(&self.socket, &buf[start..], timer, grace)).await;
                 (sent, buf)
             }
         }
@@ -147,7 +148,7 @@ impl Stream {
             return self.socket.send_pieces(pieces, timer, grace).await.0;
         };
         for piece in pieces.iter() {
-            secure.send(&self.socket, piece, timer, grace).await?;
+            Box::pin(secure.send(&self.socket, piece, timer, grace)).await?;
         }
         Ok(())
     }

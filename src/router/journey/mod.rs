@@ -22,6 +22,7 @@ pub use hedge::Side;
 use line::Turn;
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// What the shard should do next.
@@ -147,7 +148,7 @@ enum State {
 /// One request's way through the router.
 #[derive(Debug)]
 pub struct Journey {
-    facts: Facts,
+    facts: Rc<Facts>,
     state: State,
     leg: Leg,
     /// Groups still to be tried after this one.
@@ -177,9 +178,10 @@ impl Journey {
         router: &Router,
         asked: &str,
         resolution: Resolution,
-        facts: Facts,
+        facts: impl Into<Rc<Facts>>,
         now: Micros,
     ) -> Option<Journey> {
+        let facts = facts.into();
         let leg = Leg::new(asked, resolution, router)?;
         let settings = router.settings();
         let stream = facts.stream.then_some(facts.stream_timeout).flatten();
