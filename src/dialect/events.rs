@@ -8,8 +8,8 @@ use crate::error::GatewayError;
 /// What is known of a stream so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress<'a> {
-    /// Some of the answer has come out.
-    pub has_content: bool,
+    /// Bytes of the answer's text, reasoning and tool arguments that have come out.
+    pub text_bytes: u64,
     /// The provider said that this is all.
     pub is_whole: bool,
     /// Tokens.

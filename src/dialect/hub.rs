@@ -307,7 +307,7 @@ pub struct ChunkWriter {
     /// Members of each chunk behind its choices.
     tail: &'static str,
     has_role: bool,
-    has_content: bool,
+    text_bytes: u64,
     usage_asked: bool,
 }
 
@@ -323,19 +323,21 @@ impl ChunkWriter {
             head,
             tail,
             has_role: false,
-            has_content: false,
+            text_bytes: 0,
             usage_asked: stamp.usage_asked,
         }
     }
 
-    /// Whether some of the answer has come out.
-    pub const fn has_content(&self) -> bool {
-        self.has_content
+    /// Bytes of text, reasoning and tool arguments that have come out.
+    pub const fn text_bytes(&self) -> u64 {
+        self.text_bytes
     }
 
     /// A chunk of the first choice.
     pub fn delta(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>) {
-        self.has_content = true;
+        let text = [delta.content, delta.reasoning].into_iter().flatten();
+        let tools = delta.tools.iter().map(|tool| tool.arguments);
+        self.text_bytes += text.chain(tools).map(|text| text.len() as u64).sum::<u64>();
         out.extend_from_slice(&self.head);
         out.extend_from_slice(b"{\"index\":0,\"delta\":{");
         let start = out.len();

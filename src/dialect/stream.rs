@@ -57,7 +57,7 @@ pub struct StreamTap {
     /// `"id":...,"created":...,` of the last chunk, for that chunk.
     head: Vec<u8>,
     finish_reason: Option<String>,
-    has_content: bool,
+    text_bytes: u64,
     is_done: bool,
     /// The chunk at hand says more than text: a finish reason, usage, reasoning under two names.
     is_last: bool,
@@ -91,7 +91,7 @@ impl StreamTap {
             usage_to_send: Vec::new(),
             head: Vec::new(),
             finish_reason: None,
-            has_content: false,
+            text_bytes: 0,
             is_done: false,
             is_last: false,
             edits: Edits::new(),
@@ -113,8 +113,8 @@ impl StreamTap {
         if data.is_empty() || self.kind == StreamKind::Opaque {
             return EventAction::Pass;
         }
-        if let Some(has_text) = self.template.apply(data, out) {
-            self.has_content |= has_text;
+        if let Some(text) = self.template.apply(data, out) {
+            self.text_bytes += text as u64;
             return EventAction::Replace;
         }
         let chunk = match scan(data) {
@@ -166,9 +166,9 @@ impl StreamTap {
         self.finish_reason.as_deref()
     }
 
-    /// Whether something of the answer itself has passed: text, reasoning, a tool call.
-    pub fn has_content(&self) -> bool {
-        self.has_content
+    /// Bytes of the answer's text, reasoning and tool arguments that have passed, as JSON has them.
+    pub fn text_bytes(&self) -> u64 {
+        self.text_bytes
     }
 
     /// Whether the end mark has passed.
@@ -258,7 +258,7 @@ impl StreamTap {
             edits.copy_into(data, out);
             out.extend_from_slice(b"\n\n");
         }
-        // Only chunks that changed nothing but `has_content` may be repeated unseen.
+        // Only chunks that changed nothing but `text_bytes` may be repeated unseen.
         if choices == 1
             && usage_index.is_none()
             && !self.is_last
@@ -447,20 +447,20 @@ impl StreamTap {
             match walk::name_of(data, *field) {
                 b"role" => {}
                 b"tool_calls" => {
-                    self.has_content = true;
                     for call in walk::elements(data, field.value) {
                         edit_call(data, call, edits);
-                        self.strings
-                            .extend(walk::path(data, call, &["function", "arguments"]));
+                        if let Some(text) = walk::path(data, call, &["function", "arguments"]) {
+                            self.text(text);
+                        }
                     }
                 }
                 b"reasoning" => {
-                    self.has_content = true;
+                    self.count(field.value);
                     self.is_last = true;
                     reasoning = Some(field.value).filter(|_| reasoning.is_none());
                 }
                 b"content" | b"reasoning_content" => self.text(field.value),
-                _ => self.has_content |= field.value.end - field.value.start > 2,
+                _ => self.count(field.value),
             }
         }
         if let Some(reasoning) = reasoning
@@ -476,8 +476,13 @@ impl StreamTap {
 
     /// A text of the answer, which the next chunk will have in the same place.
     fn text(&mut self, span: Span) {
-        self.has_content |= span.end - span.start > 2;
+        self.count(span);
         self.strings.push(span);
+    }
+
+    /// Counts a value's bytes, without its quotes.
+    fn count(&mut self, span: Span) {
+        self.text_bytes += u64::from((span.end - span.start).saturating_sub(2));
     }
 
     fn response_event(
@@ -498,7 +503,12 @@ impl StreamTap {
             }
             b"\"response.completed\"" => self.finish_reason = Some("stop".to_owned()),
             b"\"response.incomplete\"" => self.finish_reason = Some("length".to_owned()),
-            _ => self.has_content |= kind.ends_with(b".delta\""),
+            _ if kind.ends_with(b".delta\"") => {
+                if let Some(text) = walk::member(data, event.object, "delta") {
+                    self.count(text);
+                }
+            }
+            _ => {}
         }
         let Some(response) = walk::member(data, event.object, "response") else {
             return EventAction::Pass;
@@ -607,7 +617,7 @@ mod tests {
             slow.template.forget();
             let one = std::slice::from_ref(event);
             assert_eq!(relayed(&mut whole, one), relayed(&mut slow, one), "{event}");
-            assert_eq!(whole.has_content(), slow.has_content());
+            assert_eq!(whole.text_bytes(), slow.text_bytes());
         }
         assert_eq!(whole.finish_reason(), Some("stop"));
         assert_eq!(whole.usage().map(|usage| usage.total_tokens), Some(7));
@@ -708,7 +718,7 @@ mod tests {
                 .map(|usage| (usage.prompt_tokens, usage.completion_tokens)),
             Some((2, 5))
         );
-        assert!(tap.has_content() && tap.ended(&mut out));
+        assert!(tap.text_bytes() > 0 && tap.ended(&mut out));
     }
 
     #[test]

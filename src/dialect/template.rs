@@ -28,8 +28,8 @@ pub struct Template {
 }
 
 impl Template {
-    /// Appends to `out` what becomes of `data`, if it fits; `Some(true)` when one of its strings holds something.
-    pub fn apply(&mut self, data: &[u8], out: &mut Vec<u8>) -> Option<bool> {
+    /// Appends to `out` what becomes of `data`, if it fits, and counts the bytes of its strings.
+    pub fn apply(&mut self, data: &[u8], out: &mut Vec<u8>) -> Option<usize> {
         if self.count == 0 {
             return None;
         }
@@ -44,9 +44,9 @@ impl Template {
         filled
     }
 
-    fn fill(&self, data: &[u8], out: &mut Vec<u8>) -> Option<bool> {
+    fn fill(&self, data: &[u8], out: &mut Vec<u8>) -> Option<usize> {
         let (mut at, mut input, mut output) = (0, 0, 0);
-        let mut has_text = false;
+        let mut bytes = 0;
         for hole in &self.holes[..self.count] {
             let fixed = self.input.get(input..hole.input.start as usize)?;
             at += data.get(at..)?.starts_with(fixed).then_some(fixed.len())?;
@@ -55,7 +55,7 @@ impl Template {
             simdutf8::basic::from_utf8(text).ok()?;
             out.extend_from_slice(self.output.get(output..hole.output.start as usize)?);
             out.extend_from_slice(text);
-            has_text |= !text.is_empty();
+            bytes += text.len();
             at = end;
             (input, output) = (hole.input.end as usize, hole.output.end as usize);
         }
@@ -63,7 +63,7 @@ impl Template {
             return None;
         }
         out.extend_from_slice(self.output.get(output..)?);
-        Some(has_text)
+        Some(bytes)
     }
 
     /// Remembers an event. `strings` are its strings that may differ, quotes included, each with where it stands in

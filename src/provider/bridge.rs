@@ -195,8 +195,8 @@ impl StreamTranslator for Array {
         StreamEnd::Complete
     }
 
-    fn has_content(&self) -> bool {
-        self.inner.has_content()
+    fn text_bytes(&self) -> u64 {
+        self.inner.text_bytes()
     }
 
     fn is_done(&self) -> bool {
@@ -364,10 +364,10 @@ impl StreamTranslator for Bridged {
         }
     }
 
-    fn has_content(&self) -> bool {
+    fn text_bytes(&self) -> u64 {
         match &self.inner {
-            Inner::Translate(translator) => translator.has_content(),
-            Inner::Tap(tap, _) => tap.has_content(),
+            Inner::Translate(translator) => translator.text_bytes(),
+            Inner::Tap(tap, _) => tap.text_bytes(),
         }
     }
 

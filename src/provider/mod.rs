@@ -290,8 +290,8 @@ pub trait StreamTranslator: Send {
     fn response(&mut self) -> Option<Vec<u8>> {
         None
     }
-    /// Whether something of the answer itself (text, a tool call) has come out.
-    fn has_content(&self) -> bool;
+    /// Bytes of the answer's text, reasoning and tool arguments that have come out.
+    fn text_bytes(&self) -> u64;
     /// Whether the end mark has been written and nothing more will come.
     fn is_done(&self) -> bool;
     /// Tokens, as far as the provider said.

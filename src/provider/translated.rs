@@ -397,8 +397,8 @@ impl<F: Framing, R: EventReader> StreamTranslator for Translator<F, R> {
         StreamEnd::Complete
     }
 
-    fn has_content(&self) -> bool {
-        self.reader.progress().has_content
+    fn text_bytes(&self) -> u64 {
+        self.reader.progress().text_bytes
     }
 
     fn is_done(&self) -> bool {

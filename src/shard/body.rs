@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use shardgate_io::http1::server::Request;
 
 use super::call::Call;
+use super::estimate::BYTES_PER_TOKEN;
 use super::{dress, google, own, steer};
 use crate::dialect::multipart::Multipart;
 use crate::dialect::scan::{Scan, scan};
@@ -272,13 +273,12 @@ fn facts(
     fields: &Fields<'_>,
     operation: Operation,
 ) -> Result<Facts, GatewayError> {
-    const BYTES_PER_TOKEN: usize = 4;
     let mut facts = header_facts(request);
     let prompt = ["messages", "input", "prompt", "contents"]
         .iter()
         .find_map(|name| fields.raw(name));
     facts.stream = fields.flag("stream")?;
-    facts.input_tokens = (prompt.map_or(0, <[u8]>::len) / BYTES_PER_TOKEN) as u64;
+    facts.input_tokens = prompt.map_or(0, <[u8]>::len) as u64 / BYTES_PER_TOKEN;
     facts.output_tokens_max = fields
         .json("max_completion_tokens")?
         .or(fields.json("max_tokens")?);

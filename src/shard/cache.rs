@@ -106,7 +106,7 @@ pub(super) fn terms(
         asked.operation,
         Operation::Chat | Operation::Completions | Operation::Embeddings
     );
-    let Content::Json(scan) = &asked.content else {
+    let Some(Content::Json(scan)) = asked.content.as_deref() else {
         return None;
     };
     let is_plain = !asked.stream && asked.mock.is_none() && asked.own.is_none();
@@ -228,7 +228,7 @@ pub(super) fn keep(
         body: body.to_vec(),
         content_type: content_type.to_vec(),
         deployment: call.route.deployment,
-        used: call.bill.used,
+        used: call.bill.charge().used,
     };
     shard.answers.keep(terms, answer);
 }
@@ -248,7 +248,7 @@ pub(super) async fn answer(
     };
     call.status = 200;
     call.used = Some(0);
-    call.bill.used = found.used;
+    call.bill.charge().used = found.used;
     call.bill.cache_key = terms.key.hex();
     call.bill.from_cache = true;
     // The row says where the answer came from once.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::attempt::Work;
 use super::call::Call;
+use super::estimate::BYTES_PER_TOKEN;
 use super::relay::Relay;
 use crate::dialect::scan::{Scan, scan};
 use crate::dialect::usage::Usage;
@@ -37,8 +38,6 @@ pub(super) struct Sent {
 
 /// Fields that identify a stream.
 const IDENTITY: [&str; 3] = ["id", "created", "model"];
-/// Bytes of text that go as a token where the upstream did not count.
-const BYTES_PER_TOKEN: u64 = 4;
 
 impl Sent {
     /// Whether the stream can go on elsewhere.

@@ -13,6 +13,7 @@ mod call;
 mod callers;
 mod credential;
 mod dress;
+mod estimate;
 mod exchange;
 mod explain;
 mod fault;

@@ -143,8 +143,8 @@ impl StreamTranslator for Ready {
         StreamEnd::Complete
     }
 
-    fn has_content(&self) -> bool {
-        true
+    fn text_bytes(&self) -> u64 {
+        0
     }
 
     fn is_done(&self) -> bool {

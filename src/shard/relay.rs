@@ -140,6 +140,14 @@ impl Relay {
         }
     }
 
+    /// Bytes of the answer's text that have come.
+    pub(super) fn text_bytes(&self) -> u64 {
+        match &self.reader {
+            Reader::Events(events) => events.tap.text_bytes(),
+            Reader::Translated(translator) => translator.text_bytes(),
+        }
+    }
+
     /// Keeps a failure until what is ready has gone out.
     pub(super) fn fail_later(&mut self, error: GatewayError) {
         self.failure = Some(error);

@@ -13,8 +13,7 @@ use super::attempt::Work;
 use super::call::{Call, Charge};
 use super::exchange::{Answered, Streaming, Whole};
 use super::relay::{self, Progress, Stop};
-use super::turns;
-use super::{cache, ledger};
+use super::{cache, estimate, ledger, turns};
 use crate::dialect::usage::Usage;
 use crate::error::{ErrorClass, GatewayError};
 use crate::spend::meter;
@@ -151,12 +150,9 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
     let answer = whole.answer.as_ref();
     let length = answer.map_or(whole.body.len(), |answer| answer.body.len(&whole.body));
     let mut out = Buf::for_bytes(length + crate::shard::answer::HEAD_BYTES);
+    let usage = answer.and_then(|answer| answer.usage.or_else(|| estimate::of_whole(work, &whole)));
     if let Some(answer) = answer {
-        bill(
-            work.call,
-            answer.usage.as_ref(),
-            answer.upstream_model.as_deref(),
-        );
+        bill(work.call, usage.as_ref(), answer.upstream_model.as_deref());
         work.call.bill.answer_id.clone_from(&answer.id);
     }
     begin(work, whole.status, &whole.headers, &mut out);
@@ -189,7 +185,6 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
     if let Some(terms) = work.caching.take().filter(|_| whole.status == 200) {
         cache::keep(work.shard, work.call, &terms, kind, &out[head..]);
     }
-    let usage = answer.and_then(|answer| answer.usage);
     let outcome = match whole.status {
         200..=399 => Outcome::Success,
         _ => Outcome::Failure,
@@ -240,21 +235,25 @@ async fn send_stream(
         }
         let last = over || failed.is_some();
         if last {
-            bill(work.call, relay.usage().as_ref(), None);
+            let is_cut = failed.is_some();
+            bill(
+                work.call,
+                estimate::of_stream(work, relay, is_cut).as_ref(),
+                None,
+            );
             if let Some(response) = relay.response() {
                 turns::keep(work, &response);
             }
             if let Some(sent) = &work.sent {
                 sent.add_to(work.call);
             }
-            let is_cut = failed.is_some();
             let outcome = if is_cut {
                 Outcome::Cut
             } else {
                 Outcome::Success
             };
             if !ledger::settle(work.shard, work.call, outcome).await {
-                return unrecorded(work, relay.usage());
+                return unrecorded(work, estimate::of_stream(work, relay, is_cut));
             }
         }
         if relay
@@ -291,7 +290,7 @@ async fn send_stream(
     };
     Served {
         after,
-        usage: relay.usage(),
+        usage: estimate::of_stream(work, relay, failed.is_some()),
         failed,
         client_left: false,
         goes_on: false,
@@ -390,14 +389,14 @@ fn left(work: &mut Work<'_>, exchange: Option<Exchange>, relay: &relay::Relay) -
         exchange.finish();
     }
     work.call.status = 499;
-    // What was sent is paid, and nobody reads the rest.
-    bill(work.call, relay.usage().as_ref(), None);
+    let used = estimate::of_stream(work, relay, true);
+    bill(work.call, used.as_ref(), None);
     if let Some(sent) = &work.sent {
         sent.add_to(work.call);
     }
     Served {
         after: After::Abort,
-        usage: relay.usage(),
+        usage: used,
         failed: None,
         client_left: true,
         goes_on: false,

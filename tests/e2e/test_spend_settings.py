@@ -11,7 +11,7 @@ import pytest
 import canned
 import postgres
 from gateway import KEY, config, entry
-from mock import Answer
+from mock import Answer, Stream
 
 PRICE = 0.001
 
@@ -256,3 +256,60 @@ def test_tag_budget_config(start, upstream, gateway):
     statuses = [server.chat(key=KEY, metadata={"tags": ["search"]}, max_tokens=1).status_code for _ in range(6)]
     assert statuses.count(200) in (3, 4) and statuses[-1] == 422, statuses
     assert server.chat(key=KEY).status_code == 200
+
+
+# What was sent is paid, whatever became of the rest.
+
+WORDS = ["forty bytes of text, which are ten tokens."] * 4
+
+
+def stream(server, key):
+    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "x" * 400}]}
+    headers = {"authorization": f"Bearer {key}"}
+    return server.client.stream("POST", "/v1/chat/completions", json=body, headers=headers)
+
+
+def paid(server, key):
+    """The tokens of the key's one row, whose spend is theirs and the key's."""
+    [row] = rows(server, key, 1)
+    assert row["spend"] == pytest.approx(PRICE * (row["prompt_tokens"] + row["completion_tokens"]))
+    assert info(server, key)["spend"] == pytest.approx(row["spend"])
+    return row["prompt_tokens"], row["completion_tokens"]
+
+
+def test_a_stream_that_its_upstream_cuts_is_paid(start, upstream):
+    upstream.answer(Stream(canned.chat_events(words=WORDS)[:3], ending="cut"))
+    server = start()
+    key = new_key(server)
+    with stream(server, key) as answer:
+        assert "error" in answer.read().decode()
+    prompt, completion = paid(server, key)
+    assert 90 <= prompt <= 130 and 10 <= completion <= 22
+
+
+def test_a_stream_that_its_client_leaves_is_paid(start, upstream):
+    def events():
+        yield from canned.chat_events(words=WORDS)[:3]
+        time.sleep(5)
+
+    upstream.answer(Stream(events()))
+    server = start()
+    key = new_key(server)
+    with stream(server, key) as answer:
+        seen = ""
+        for text in answer.iter_text():
+            seen += text
+            if seen.count("forty") == 2:
+                break
+    prompt, completion = paid(server, key)
+    assert 90 <= prompt <= 130 and 20 <= completion <= 22
+
+
+def test_a_stream_whose_upstream_does_not_count_is_paid(start, upstream):
+    upstream.answer(Stream(canned.chat_events(words=WORDS, usage=None)))
+    server = start()
+    key = new_key(server)
+    with stream(server, key) as answer:
+        assert "[DONE]" in answer.read().decode()
+    prompt, completion = paid(server, key)
+    assert 90 <= prompt <= 130 and 40 <= completion <= 44

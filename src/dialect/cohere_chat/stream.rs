@@ -76,7 +76,7 @@ impl EventReader for Events {
 
     fn progress(&self) -> Progress<'_> {
         Progress {
-            has_content: self.writer.has_content(),
+            text_bytes: self.writer.text_bytes(),
             is_whole: self.reason.is_some(),
             usage: self.counted,
             finish_reason: self.reason,

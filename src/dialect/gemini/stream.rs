@@ -85,7 +85,7 @@ impl EventReader for Events {
 
     fn progress(&self) -> Progress<'_> {
         Progress {
-            has_content: self.writer.as_ref().is_some_and(ChunkWriter::has_content),
+            text_bytes: self.writer.as_ref().map_or(0, ChunkWriter::text_bytes),
             is_whole: self.reason.is_some(),
             usage: self.counted,
             finish_reason: self.reason,

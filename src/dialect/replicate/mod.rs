@@ -163,7 +163,7 @@ impl EventReader for Looks {
 
     fn progress(&self) -> Progress<'_> {
         Progress {
-            has_content: self.writer.has_content(),
+            text_bytes: self.writer.text_bytes(),
             is_whole: self.counted.is_some(),
             usage: self.counted,
             finish_reason: self.counted.map(|_| "stop"),

@@ -190,7 +190,7 @@ impl EventReader for TextEvents {
 
     fn progress(&self) -> Progress<'_> {
         Progress {
-            has_content: self.writer.has_content(),
+            text_bytes: self.writer.text_bytes(),
             is_whole: self.reason.is_some(),
             usage: Some(self.counted),
             finish_reason: self.reason,
