@@ -377,6 +377,11 @@ pub trait Provider: Send + Sync {
         Ok(None)
     }
 
+    /// Where to say that nobody waits for a promise any more, of the path where it is looked at.
+    fn break_off(&self, _path: &str) -> Option<String> {
+        None
+    }
+
     /// A whole answer with a status below 400.
     fn answer(
         &self,

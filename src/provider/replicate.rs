@@ -93,6 +93,10 @@ impl Provider for Replicate {
         }
     }
 
+    fn break_off(&self, path: &str) -> Option<String> {
+        Some(format!("{path}/cancel"))
+    }
+
     fn answer(
         &self,
         reply: &Reply<'_>,

@@ -192,6 +192,11 @@ impl Target {
         self.provider.follow(reply)
     }
 
+    /// Where to say that nobody waits for a promise any more.
+    pub fn break_off(&self, path: &str) -> Option<String> {
+        self.provider.break_off(path)
+    }
+
     /// Where access tokens come from, when they have to be fetched.
     pub fn token_source(&self) -> Option<TokenSource> {
         self.provider.token_source()

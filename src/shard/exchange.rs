@@ -61,6 +61,8 @@ pub(super) struct Streaming {
     pub relay: Relay,
     /// The first events are all there is.
     pub ended: bool,
+    /// Where the next ones come from, when not from `exchange`.
+    pub poll: Option<Box<poll::Poll>>,
 }
 
 /// Why an attempt failed; `None`: the client has left.
@@ -589,6 +591,7 @@ async fn stream(
         headers,
         relay,
         ended,
+        poll: None,
     })))
 }
 
@@ -676,6 +679,7 @@ fn canned(
         headers,
         relay,
         ended: true,
+        poll: None,
     })))
 }
 

@@ -126,6 +126,7 @@ fn streamed(work: &Work<'_, impl Party>, whole: &Value, headers: Headers) -> Ans
         headers,
         relay,
         ended: true,
+        poll: None,
     }))
 }
 

@@ -13,7 +13,7 @@ use super::attempt::Work;
 use super::call::{Call, Charge};
 use super::exchange::{Answered, Streaming, Whole};
 use super::relay::{self, Progress, Stop};
-use super::{cache, estimate, ledger, turns};
+use super::{cache, estimate, ledger, poll, turns};
 use crate::dialect::usage::Usage;
 use crate::error::{ErrorClass, GatewayError};
 use crate::spend::meter;
@@ -209,6 +209,7 @@ async fn send_stream(
         headers,
         relay,
         ended,
+        poll,
     } = &mut *streaming;
     let headers = std::mem::take(headers);
     let (mut head, close) = stream_head(work, headers, relay.content_type());
@@ -261,10 +262,23 @@ async fn send_stream(
             .await
             .is_err()
         {
+            poll.iter().for_each(|poll| poll::left(work, poll));
             return left(work, exchange.take(), relay);
         }
         if last {
             break;
+        }
+        if let Some(poll) = poll {
+            match Box::pin(poll::advance(work, poll, relay, deadline)).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    failed = relay.ended().err();
+                    over = true;
+                }
+                Err(Some(error)) => failed = Some(error),
+                Err(None) => break,
+            }
+            continue;
         }
         let Some(exchange) = exchange else { break };
         match relay.advance(exchange, work.connection, deadline).await {
