@@ -62,6 +62,10 @@ pub(crate) enum Part {
     TranslateAnswer,
     /// Translate 16 chunks of Anthropic's stream.
     TranslateChunks,
+    /// The chat that is translated, for a provider of the client's dialect.
+    SameRequest,
+    /// Its answer from there.
+    SameAnswer,
     /// Know a caller, take three limits and a budget, write the call down and settle.
     Account,
 }
@@ -82,6 +86,8 @@ pub(crate) fn run(arguments: &InstructionArguments) -> io::Result<()> {
         Part::TranslateRequest => translation::request,
         Part::TranslateAnswer => translation::answer,
         Part::TranslateChunks => translation::chunks,
+        Part::SameRequest => translation::same_request,
+        Part::SameAnswer => translation::same_answer,
         Part::Account => accounting::account,
     };
     work(arguments.rounds).ok_or_else(|| io::Error::other("the input was refused"))

@@ -1,5 +1,6 @@
 //! What translating costs, for `bench/instructions`: a chat of a thousand tokens to Anthropic, its answer back, and the
-//! chunks of a stream. The same functions that a shard calls, without a socket.
+//! chunks of a stream; beside them the same chat to a provider of the client's dialect. The same functions that a shard
+//! calls, without a socket.
 
 use std::hint::black_box;
 
@@ -14,10 +15,18 @@ use crate::load::Question;
 /// Four bytes a token.
 const PROMPT_BYTES: usize = 4000;
 
-fn target() -> Option<Target> {
-    let params = json!({"model": "anthropic/claude-sonnet-4-5", "api_key": "sk-ant-bench",
-        "api_base": "https://api.anthropic.com"});
+fn target(model: &str) -> Option<Target> {
+    let params =
+        json!({"model": model, "api_key": "sk-bench", "api_base": "https://bench.invalid"});
     Target::from_params(params.as_object()?, &|_| None).ok()
+}
+
+fn claude() -> Option<Target> {
+    target("anthropic/claude-sonnet-4-5")
+}
+
+fn gpt() -> Option<Target> {
+    target("openai/gpt-4o")
 }
 
 const fn context() -> AnswerContext<'static> {
@@ -35,7 +44,15 @@ const fn context() -> AnswerContext<'static> {
 
 /// A chat's body as Anthropic takes it.
 pub(crate) fn request(rounds: u32) -> Option<()> {
-    let target = target()?;
+    ask(&claude()?, rounds)
+}
+
+/// The same chat's body as OpenAI takes it.
+pub(crate) fn same_request(rounds: u32) -> Option<()> {
+    ask(&gpt()?, rounds)
+}
+
+fn ask(target: &Target, rounds: u32) -> Option<()> {
     let body = Question::chat("claude", true, PROMPT_BYTES).body();
     let fields = scan(body.as_bytes()).ok()?;
     let mut out = Vec::new();
@@ -52,14 +69,31 @@ pub(crate) fn request(rounds: u32) -> Option<()> {
     Some(())
 }
 
+/// Four bytes a token, 300 tokens.
+fn text() -> String {
+    "A sentence of the answer. ".repeat(46)
+}
+
 /// Anthropic's answer of 300 tokens as a chat's.
 pub(crate) fn answer(rounds: u32) -> Option<()> {
-    let target = target()?;
-    let text = "A sentence of the answer. ".repeat(46);
     let body = json!({"id": "msg_01", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
-        "content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "stop_sequence": null,
+        "content": [{"type": "text", "text": text()}], "stop_reason": "end_turn", "stop_sequence": null,
         "usage": {"input_tokens": 1000, "output_tokens": 300}})
     .to_string();
+    answered(&claude()?, &body, rounds)
+}
+
+/// OpenAI's answer of 300 tokens as the client gets it.
+pub(crate) fn same_answer(rounds: u32) -> Option<()> {
+    let message = json!({"role": "assistant", "content": text(), "refusal": null});
+    let choice = json!({"index": 0, "message": message, "logprobs": null, "finish_reason": "stop"});
+    let body = json!({"id": "chatcmpl-01", "object": "chat.completion", "created": 1_764_000_000, "model": "gpt-4o",
+        "choices": [choice], "usage": {"prompt_tokens": 1000, "completion_tokens": 300, "total_tokens": 1300}})
+    .to_string();
+    answered(&gpt()?, &body, rounds)
+}
+
+fn answered(target: &Target, body: &str, rounds: u32) -> Option<()> {
     let mut out = Vec::new();
     for _ in 0..rounds {
         let reply = Reply {
@@ -78,7 +112,7 @@ pub(crate) fn answer(rounds: u32) -> Option<()> {
 
 /// Sixteen chunks of Anthropic's stream as a chat's.
 pub(crate) fn chunks(rounds: u32) -> Option<()> {
-    let target = target()?;
+    let target = claude()?;
     let StreamReader::Translate(mut reader) = target.stream(&context()) else {
         return None;
     };

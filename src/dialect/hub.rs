@@ -250,19 +250,23 @@ pub fn asked_name<'a>(renamed: &'a [(String, String)], sent: &'a str) -> &'a str
 
 /// A chat completion.
 pub fn completion(stamp: &Stamp, choices: Vec<Value>, usage: Value) -> Map {
-    let mut body = Map::new();
-    body.insert("id".to_owned(), json!(stamp.id));
-    body.insert("created".to_owned(), json!(stamp.created));
-    body.insert("model".to_owned(), json!(stamp.model));
-    body.insert("object".to_owned(), json!("chat.completion"));
-    body.insert("choices".to_owned(), Value::Array(choices));
-    body.insert("usage".to_owned(), usage);
+    let mut body = Map::with_capacity(8);
+    body.push_new("id", json!(stamp.id));
+    body.push_new("created", json!(stamp.created));
+    body.push_new("model", json!(stamp.model));
+    body.push_new("object", json!("chat.completion"));
+    body.push_new("choices", Value::Array(choices));
+    body.push_new("usage", usage);
     body
 }
 
 /// One choice of a completion.
 pub fn choice(index: usize, message: Value, finish_reason: &str) -> Value {
-    json!({"finish_reason": finish_reason, "index": index, "message": message})
+    let mut choice = Map::new();
+    choice.push_new("finish_reason", json!(finish_reason));
+    choice.push_new("index", json!(index));
+    choice.push_new("message", message);
+    Value::Object(choice)
 }
 
 /// A tool call of a whole answer.

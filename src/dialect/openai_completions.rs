@@ -44,13 +44,13 @@ pub fn to_chat(mut request: Map, drop_params: bool) -> Result<Map, GatewayError>
         let asked = count
             .as_u64()
             .unwrap_or(u64::from(count == Value::Bool(true)));
-        request.insert("logprobs".to_owned(), Value::Bool(true));
+        request.insert("logprobs", Value::Bool(true));
         if asked > 0 && count.is_number() {
-            request.insert("top_logprobs".to_owned(), json!(asked));
+            request.insert("top_logprobs", json!(asked));
         }
     }
     let message = json!({"role": "user", "content": prompt});
-    request.insert("messages".to_owned(), json!([message]));
+    request.insert("messages", json!([message]));
     Ok(request)
 }
 

@@ -157,16 +157,16 @@ pub(super) fn native_request(
     let metadata = given.get("metadata").cloned();
     let mut call = common.call(incoming, options, &[])?;
     let mut native = std::mem::take(&mut call.fields);
-    native.insert("messages".to_owned(), Value::Array(call.messages));
-    native.insert("model".to_owned(), json!(call.model));
+    native.insert("messages", Value::Array(call.messages));
+    native.insert("model", json!(call.model));
     if operation == Operation::Messages {
-        native.insert("stream".to_owned(), json!(call.stream));
+        native.insert("stream", json!(call.stream));
     }
     if let Some(user) = metadata
         .as_ref()
         .and_then(|metadata| metadata.get("user_id"))
     {
-        native.insert("metadata".to_owned(), json!({"user_id": user}));
+        native.insert("metadata", json!({"user_id": user}));
     }
     Ok(Outgoing {
         headers: call.headers,

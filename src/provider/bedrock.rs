@@ -206,7 +206,7 @@ impl Bedrock {
                 let mut body =
                     anthropic_messages::request::translate(call, self.common.label)?.body;
                 body.remove("model");
-                body.insert("anthropic_version".to_owned(), json!(CLAUDE_VERSION));
+                body.insert("anthropic_version", json!(CLAUDE_VERSION));
                 Value::Object(body)
             }
             (_, Way::InvokeText(family)) if !stream => invoke::request(family, call),

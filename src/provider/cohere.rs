@@ -91,7 +91,7 @@ impl Provider for Cohere {
             Operation::Embeddings => embed::request(call),
             Operation::Rerank => {
                 let mut body = call.fields;
-                body.insert("model".to_owned(), Value::from(call.model));
+                body.insert("model", Value::from(call.model));
                 body
             }
             _ => return Err(openai::unsupported(self.common.label, operation)),

@@ -173,7 +173,7 @@ pub(super) fn native_request(
     let call = common.call(incoming, options, &[])?;
     let mut body = call.fields;
     if operation == Operation::GenerateContent {
-        body.insert("model".to_owned(), Value::from(call.model));
+        body.insert("model", Value::from(call.model));
     }
     Ok(Outgoing {
         headers: call.headers,

@@ -83,7 +83,7 @@ impl Provider for Ollama {
                 let mut body = call.fields;
                 body.remove("encoding_format");
                 body.remove("user");
-                body.insert("model".to_owned(), Value::from(call.model));
+                body.insert("model", Value::from(call.model));
                 body
             }
             _ => return Err(openai::unsupported(self.common.label, operation)),

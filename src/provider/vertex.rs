@@ -229,7 +229,7 @@ impl Vertex {
             (translated.body, outgoing)
         };
         body.remove("model");
-        body.insert("anthropic_version".to_owned(), json!(CLAUDE_VERSION));
+        body.insert("anthropic_version", json!(CLAUDE_VERSION));
         outgoing.body = whole(&Value::Object(body));
         Ok(outgoing)
     }

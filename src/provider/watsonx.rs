@@ -148,10 +148,10 @@ impl Provider for Watsonx {
         tools(&mut body);
         // The names of deployments' own settings that IBM does not want in the body.
         body.retain(|name, _| !name.starts_with("watsonx_"));
-        body.insert("model".to_owned(), json!(call.model));
-        body.insert("model_id".to_owned(), json!(call.model));
-        body.insert("messages".to_owned(), Value::Array(call.messages));
-        body.insert("stream".to_owned(), json!(call.stream));
+        body.insert("model", json!(call.model));
+        body.insert("model_id", json!(call.model));
+        body.insert("messages", Value::Array(call.messages));
+        body.insert("stream", json!(call.stream));
         if let Some((name, id)) = &self.place {
             body.insert((*name).to_owned(), json!(id));
         }
@@ -195,7 +195,7 @@ impl Provider for Watsonx {
             let (mut body, usage) =
                 read.ok_or_else(|| unreadable(self.common.label, "no results"))?;
             if let (Some(created), true) = (created(&said), body.contains_key("created")) {
-                body.insert("created".to_owned(), json!(created));
+                body.insert("created", json!(created));
             }
             return Ok(answer(body, usage));
         }
@@ -204,8 +204,8 @@ impl Provider for Watsonx {
         };
         let usage = count(body.get("usage").unwrap_or(&Value::Null));
         let stamp = self.common.stamp(context);
-        body.insert("object".to_owned(), json!("chat.completion"));
-        body.insert("model".to_owned(), json!(stamp.model));
+        body.insert("object", json!("chat.completion"));
+        body.insert("model", json!(stamp.model));
         for choice in body
             .get_mut("choices")
             .and_then(Value::as_array_mut)

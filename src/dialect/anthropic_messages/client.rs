@@ -17,23 +17,23 @@ pub fn to_chat(mut request: Map) -> Map {
             push_turn(turn, &mut messages);
         }
     }
-    chat.insert("messages".to_owned(), Value::Array(messages));
+    chat.insert("messages", Value::Array(messages));
     if request.get("stream") == Some(&Value::Bool(true)) {
-        chat.insert("stream_options".to_owned(), json!({"include_usage": true}));
+        chat.insert("stream_options", json!({"include_usage": true}));
     }
     rename(&mut request, "stop_sequences", &mut chat, "stop");
     if let Some(Value::Array(tools)) = request.remove("tools") {
         let tools = tools.iter().map(tool).collect();
-        chat.insert("tools".to_owned(), tools);
+        chat.insert("tools", tools);
     }
     if let Some(choice) = request.remove("tool_choice") {
         if choice["disable_parallel_tool_use"] == true {
-            chat.insert("parallel_tool_calls".to_owned(), json!(false));
+            chat.insert("parallel_tool_calls", json!(false));
         }
-        chat.insert("tool_choice".to_owned(), tool_choice(&choice));
+        chat.insert("tool_choice", tool_choice(&choice));
     }
     if let Some(user) = request.get("metadata").and_then(|data| data.get("user_id")) {
-        chat.insert("user".to_owned(), user.clone());
+        chat.insert("user", user.clone());
     }
     let thinking = request.remove("thinking").unwrap_or_default();
     if let Some(budget) = thinking["budget_tokens"].as_u64() {
@@ -42,12 +42,12 @@ pub fn to_chat(mut request: Map) -> Map {
             2048..4096 => "medium",
             _ => "high",
         };
-        chat.insert("reasoning_effort".to_owned(), json!(effort));
+        chat.insert("reasoning_effort", json!(effort));
     }
     if let Some(format) = request.remove("output_format") {
         let schema = json!({"name": "answer", "schema": format["schema"]});
         let format = json!({"type": "json_schema", "json_schema": schema});
-        chat.insert("response_format".to_owned(), format);
+        chat.insert("response_format", format);
     }
     for name in ["service_tier", "context_management", "betas"] {
         request.remove(name);

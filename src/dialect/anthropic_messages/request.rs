@@ -39,14 +39,14 @@ pub fn translate(mut call: Call, label: &str) -> Result<Translated, GatewayError
     refuse_audio(&call.messages, label)?;
     repair::mend(&mut call, STRICT);
     let mut body = Map::new();
-    body.insert("model".to_owned(), json!(call.model));
+    body.insert("model", json!(call.model));
     let (system, messages) = turns(&call.messages);
     if messages.is_empty() {
         return Err(only_system(&call.messages, label));
     }
-    body.insert("messages".to_owned(), Value::Array(messages));
+    body.insert("messages", Value::Array(messages));
     if !system.is_empty() {
-        body.insert("system".to_owned(), Value::Array(system));
+        body.insert("system", Value::Array(system));
     }
     let limit = call.take_max_tokens();
     put(&mut body, "stop_sequences", call.take_stop());
@@ -56,7 +56,7 @@ pub fn translate(mut call: Call, label: &str) -> Result<Translated, GatewayError
         given => given,
     };
     let limit = limit.unwrap_or_else(|| default_limit(&call.model, thinking.as_ref()).into());
-    body.insert("max_tokens".to_owned(), limit);
+    body.insert("max_tokens", limit);
     let thinks = thinking
         .as_ref()
         .is_some_and(|thinking| thinking["type"] != "disabled");
@@ -64,10 +64,10 @@ pub fn translate(mut call: Call, label: &str) -> Result<Translated, GatewayError
     tools(&mut call, &mut body);
     let beta = answer_format(&mut call, &mut body, thinks);
     if let Some(user) = call.take_text("user").filter(|user| is_opaque(user)) {
-        body.insert("metadata".to_owned(), json!({"user_id": user}));
+        body.insert("metadata", json!({"user_id": user}));
     }
     if call.stream {
-        body.insert("stream".to_owned(), json!(true));
+        body.insert("stream", json!(true));
     }
     for (name, value) in call.fields {
         body.entry(name).or_insert(value);
@@ -158,7 +158,7 @@ fn blocks_of(message: &Value, keep_empty: bool) -> Vec<Value> {
     if let (Some(cache), Some(Value::Object(block))) =
         (message.get("cache_control"), blocks.last_mut())
     {
-        block.insert("cache_control".to_owned(), cache.clone());
+        block.insert("cache_control", cache.clone());
     }
     blocks
 }
@@ -261,7 +261,7 @@ fn think(body: &mut Map, model: &str, effort: Option<&str>) -> Option<Value> {
     let effort = effort.filter(|effort| *effort != "none")?;
     if model::thinking(model) == Thinking::Adaptive {
         let effort = if effort == "minimal" { "low" } else { effort };
-        body.insert("output_config".to_owned(), json!({"effort": effort}));
+        body.insert("output_config", json!({"effort": effort}));
         return Some(json!({"type": "adaptive", "display": "summarized"}));
     }
     let budget = match effort {
@@ -305,7 +305,7 @@ fn tools(call: &mut Call, body: &mut Map) {
         choice["disable_parallel_tool_use"] = json!(true);
     }
     if !tools.is_empty() {
-        body.insert("tools".to_owned(), Value::Array(tools));
+        body.insert("tools", Value::Array(tools));
         put(body, "tool_choice", choice);
     }
 }
@@ -332,7 +332,7 @@ fn function(function: &Value) -> Value {
     };
     schema.entry("type").or_insert_with(|| json!("object"));
     if schema.len() == 1 {
-        schema.insert("properties".to_owned(), json!({}));
+        schema.insert("properties", json!({}));
     }
     let mut tool = json!({"name": function["name"], "input_schema": schema, "type": "custom"});
     if let Some(description) = function.get("description").filter(|text| text.is_string()) {
@@ -379,7 +379,7 @@ fn answer_format(call: &mut Call, body: &mut Map, thinks: bool) -> Option<&'stat
     let schema = Call::schema_of(&format)?;
     if model::has_structured_output(&call.model) {
         let format = json!({"type": "json_schema", "schema": schema});
-        body.insert("output_format".to_owned(), format);
+        body.insert("output_format", format);
         return Some(STRUCTURED_OUTPUTS);
     }
     let tool = json!({"name": JSON_TOOL, "input_schema": schema});
@@ -389,7 +389,7 @@ fn answer_format(call: &mut Call, body: &mut Map, thinks: bool) -> Option<&'stat
     }
     if !thinks {
         let choice = json!({"type": "tool", "name": JSON_TOOL});
-        body.insert("tool_choice".to_owned(), choice);
+        body.insert("tool_choice", choice);
     }
     None
 }

@@ -49,13 +49,13 @@ pub fn answer(reply: &Value, model: &str) -> (Map, Usage) {
         .as_u64()
         .unwrap_or(vectors.len() as u64);
     let mut body = Map::new();
-    body.insert("object".to_owned(), json!("list"));
-    body.insert("model".to_owned(), json!(model));
+    body.insert("object", json!("list"));
+    body.insert("model", json!(model));
     let data = vectors
         .into_iter()
         .enumerate()
         .map(|(index, vector)| json!({"object": "embedding", "index": index, "embedding": vector}));
-    body.insert("data".to_owned(), data.collect());
+    body.insert("data", data.collect());
     body.insert(
         "usage".to_owned(),
         json!({
@@ -105,8 +105,8 @@ pub fn reranked(reply: &Value, fresh: &str) -> (Map, Usage) {
         |result| json!({"index": result["index"], "relevance_score": result["relevanceScore"]}),
     );
     let mut body = Map::new();
-    body.insert("id".to_owned(), json!(fresh));
-    body.insert("results".to_owned(), results.collect());
+    body.insert("id", json!(fresh));
+    body.insert("results", results.collect());
     body.insert(
         "meta".to_owned(),
         json!({"billed_units": {"search_units": 1}, "tokens": {}}),

@@ -35,9 +35,9 @@ pub fn translate(mut call: Call) -> Result<Map, GatewayError> {
     if guardrail.is_some() {
         guard_last(&mut messages);
     }
-    body.insert("messages".to_owned(), Value::Array(messages));
+    body.insert("messages", Value::Array(messages));
     if !system.is_empty() {
-        body.insert("system".to_owned(), Value::Array(system));
+        body.insert("system", Value::Array(system));
     }
     let mut inference = Map::new();
     for (name, value) in [
@@ -48,7 +48,7 @@ pub fn translate(mut call: Call) -> Result<Map, GatewayError> {
     ] {
         put(&mut inference, name, value);
     }
-    body.insert("inferenceConfig".to_owned(), Value::Object(inference));
+    body.insert("inferenceConfig", Value::Object(inference));
     put(&mut body, "guardrailConfig", guardrail);
     for name in ["requestMetadata", "performanceConfig", "promptVariables"] {
         let value = call.take(name);
@@ -59,9 +59,9 @@ pub fn translate(mut call: Call) -> Result<Map, GatewayError> {
     tools(&mut call, &mut body, &mut additional)?;
     if let Some(top_k) = call.take("top_k") {
         if call.model.contains("nova") {
-            additional.insert("inferenceConfig".to_owned(), json!({"topK": top_k}));
+            additional.insert("inferenceConfig", json!({"topK": top_k}));
         } else {
-            additional.insert("top_k".to_owned(), top_k);
+            additional.insert("top_k", top_k);
         }
     }
     for name in ["user", "response_format", "service_tier"] {
@@ -120,9 +120,9 @@ fn think(call: &mut Call, body: &mut Map, additional: &mut Map) {
         is_claude(&call.model).then(|| json!({"type": "enabled", "budget_tokens": budget}))
     });
     if let Some(thinking) = thinking {
-        additional.insert("thinking".to_owned(), thinking);
+        additional.insert("thinking", thinking);
         let paths = json!(["/usage/output_tokens_details"]);
-        body.insert("additionalModelResponseFieldPaths".to_owned(), paths);
+        body.insert("additionalModelResponseFieldPaths", paths);
     }
 }
 
@@ -348,13 +348,13 @@ fn tools(call: &mut Call, body: &mut Map, additional: &mut Map) -> Result<(), Ga
             _ => "auto",
         };
         let own = json!({"type": kind, "disable_parallel_tool_use": true});
-        additional.insert("tool_choice".to_owned(), own);
+        additional.insert("tool_choice", own);
     }
     let mut config = json!({"tools": tools});
     if let Some(choice) = choice {
         config["toolChoice"] = choice;
     }
-    body.insert("toolConfig".to_owned(), config);
+    body.insert("toolConfig", config);
     Ok(())
 }
 

@@ -16,14 +16,14 @@ pub fn request(mut call: Call) -> Map {
         .take("input_type")
         .unwrap_or_else(|| json!("search_document"));
     let mut body = Map::new();
-    body.insert("model".to_owned(), json!(call.model));
-    body.insert("texts".to_owned(), texts);
-    body.insert("input_type".to_owned(), kind);
+    body.insert("model", json!(call.model));
+    body.insert("texts", texts);
+    body.insert("input_type", kind);
     if let Some(format) = call.take("encoding_format") {
-        body.insert("embedding_types".to_owned(), json!([format]));
+        body.insert("embedding_types", json!([format]));
     }
     if let Some(dimensions) = call.take("dimensions") {
-        body.insert("output_dimension".to_owned(), dimensions);
+        body.insert("output_dimension", dimensions);
     }
     call.take("user");
     body.extend(call.fields);
@@ -50,9 +50,9 @@ pub fn answer(reply: &Value, model: &str) -> Option<(Map, Usage)> {
         .as_u64()
         .unwrap_or(0);
     let mut body = Map::new();
-    body.insert("object".to_owned(), json!("list"));
-    body.insert("model".to_owned(), json!(model));
-    body.insert("data".to_owned(), Value::Array(data));
+    body.insert("object", json!("list"));
+    body.insert("model", json!(model));
+    body.insert("data", Value::Array(data));
     let details = json!({
         "audio_tokens": null, "cached_tokens": null, "image_tokens": null, "text_tokens": tokens,
         "video_tokens": null, "initial_prompt_tokens": null,

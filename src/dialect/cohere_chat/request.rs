@@ -7,10 +7,10 @@ use crate::dialect::hub::Call;
 /// Translates a call.
 pub fn translate(mut call: Call) -> Map {
     let mut body = Map::new();
-    body.insert("model".to_owned(), json!(call.model));
-    body.insert("stream".to_owned(), json!(call.stream));
+    body.insert("model", json!(call.model));
+    body.insert("stream", json!(call.stream));
     let messages = call.messages.iter().map(message).collect();
-    body.insert("messages".to_owned(), messages);
+    body.insert("messages", messages);
     for (name, value) in [
         ("max_tokens", call.take_max_tokens()),
         ("stop_sequences", call.take_stop()),
@@ -22,13 +22,13 @@ pub fn translate(mut call: Call) -> Map {
         }
     }
     match call.take_text("tool_choice").as_deref() {
-        Some("required") => body.insert("tool_choice".to_owned(), json!("REQUIRED")),
-        Some("none") => body.insert("tool_choice".to_owned(), json!("NONE")),
+        Some("required") => body.insert("tool_choice", json!("REQUIRED")),
+        Some("none") => body.insert("tool_choice", json!("NONE")),
         _ => None,
     };
     let format = call.take("response_format");
     if let Some(format) = format.as_ref().and_then(answer_format) {
-        body.insert("response_format".to_owned(), format);
+        body.insert("response_format", format);
     }
     for name in ["user", "tool_choice", "parallel_tool_calls"] {
         call.take(name);
@@ -52,7 +52,7 @@ fn message(message: &Value) -> Value {
         }
         members.retain(|_, value| !value.is_null());
         if members.get("role") == Some(&json!("developer")) {
-            members.insert("role".to_owned(), json!("system"));
+            members.insert("role", json!("system"));
         }
     }
     message

@@ -31,7 +31,7 @@ pub fn to_chat(mut request: Map) -> Map {
         Some(turn) => push_turn(&turn, &mut messages),
         None => {}
     }
-    chat.insert("messages".to_owned(), Value::Array(messages));
+    chat.insert("messages", Value::Array(messages));
     if let Some(config) = take(&mut request, "generationConfig", "generation_config") {
         generation_config(&config, &mut chat);
     }
@@ -43,7 +43,7 @@ pub fn to_chat(mut request: Map) -> Map {
         }
     }
     if chat.get("stream") == Some(&Value::Bool(true)) {
-        chat.insert("stream_options".to_owned(), json!({"include_usage": true}));
+        chat.insert("stream_options", json!({"include_usage": true}));
     }
     chat
 }
@@ -148,9 +148,9 @@ fn generation_config(config: &Value, chat: &mut Map) {
     if schema.is_object() {
         let schema = json!({"name": "answer", "schema": schema});
         let format = json!({"type": "json_schema", "json_schema": schema});
-        chat.insert("response_format".to_owned(), format);
+        chat.insert("response_format", format);
     } else if is_json {
-        chat.insert("response_format".to_owned(), json!({"type": "json_object"}));
+        chat.insert("response_format", json!({"type": "json_object"}));
     }
     let thinking = either(config, "thinkingConfig", "thinking_config");
     if let Some(budget) = either(thinking, "thinkingBudget", "thinking_budget").as_u64() {
@@ -160,7 +160,7 @@ fn generation_config(config: &Value, chat: &mut Map) {
             2048..4096 => "medium",
             _ => "high",
         };
-        chat.insert("reasoning_effort".to_owned(), json!(effort));
+        chat.insert("reasoning_effort", json!(effort));
     }
 }
 
@@ -191,7 +191,7 @@ fn tools(request: &mut Map, chat: &mut Map) {
     if functions.is_empty() {
         return;
     }
-    chat.insert("tools".to_owned(), Value::Array(functions));
+    chat.insert("tools", Value::Array(functions));
     let Some(config) = take(request, "toolConfig", "tool_config") else {
         return;
     };
@@ -205,7 +205,7 @@ fn tools(request: &mut Map, chat: &mut Map) {
         (Some("NONE"), _) => json!("none"),
         _ => json!("auto"),
     };
-    chat.insert("tool_choice".to_owned(), choice);
+    chat.insert("tool_choice", choice);
 }
 
 /// Google writes `OBJECT` where JSON Schema has `object`.

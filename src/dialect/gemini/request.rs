@@ -15,14 +15,14 @@ pub fn translate(mut call: Call) -> Map {
     let mut body = Map::new();
     let folds_system = call.model.contains("gemma");
     let (system, contents) = contents(&call.messages, folds_system);
-    body.insert("contents".to_owned(), Value::Array(contents));
+    body.insert("contents", Value::Array(contents));
     if !system.is_empty() {
-        body.insert("system_instruction".to_owned(), json!({"parts": system}));
+        body.insert("system_instruction", json!({"parts": system}));
     }
     tools(&mut call, &mut body);
     let config = generation_config(&mut call);
     if !config.is_empty() {
-        body.insert("generationConfig".to_owned(), Value::Object(config));
+        body.insert("generationConfig", Value::Object(config));
     }
     for (from, to) in [
         ("safety_settings", "safetySettings"),
@@ -214,7 +214,7 @@ fn tools(call: &mut Call, body: &mut Map) {
         own.insert(0, json!({"function_declarations": declarations}));
     }
     if !own.is_empty() {
-        body.insert("tools".to_owned(), Value::Array(own));
+        body.insert("tools", Value::Array(own));
     }
     let choice = call
         .take("tool_choice")

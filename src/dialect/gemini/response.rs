@@ -124,7 +124,7 @@ pub fn translate(answer: &Value, stamp: &Stamp) -> (Map, Usage) {
     }
     let mut body = completion(stamp, choices, usage);
     if let Some(id) = answer.get("responseId").filter(|id| id.is_string()) {
-        body.insert("id".to_owned(), id.clone());
+        body.insert("id", id.clone());
     }
     for (name, field) in [
         ("vertex_ai_grounding_metadata", "groundingMetadata"),

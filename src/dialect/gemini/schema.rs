@@ -47,7 +47,7 @@ fn convert(schema: &Value, definitions: &Map, depth: usize) -> Value {
             }
             "anyOf" | "oneOf" | "allOf" => put_any(&mut out, value, definitions, depth),
             "const" => {
-                out.insert("enum".to_owned(), json!([value]));
+                out.insert("enum", json!([value]));
             }
             "description" | "enum" | "required" | "format" | "nullable" | "title" | "default"
             | "minimum" | "maximum" | "minItems" | "maxItems" | "minLength" | "maxLength"
@@ -63,22 +63,22 @@ fn convert(schema: &Value, definitions: &Map, depth: usize) -> Value {
 /// `["string", "null"]` is a string that may be null.
 fn put_type(out: &mut Map, kind: &Value) {
     let Value::Array(kinds) = kind else {
-        out.insert("type".to_owned(), kind.clone());
+        out.insert("type", kind.clone());
         return;
     };
     let mut real = kinds.iter().filter(|kind| *kind != "null").cloned();
     if let Some(first) = real.next() {
         let others: Vec<Value> = real.collect();
         if others.is_empty() {
-            out.insert("type".to_owned(), first);
+            out.insert("type", first);
         } else {
             let all = std::iter::once(first).chain(others);
             let all = all.map(|kind| json!({"type": kind})).collect();
-            out.insert("anyOf".to_owned(), Value::Array(all));
+            out.insert("anyOf", Value::Array(all));
         }
     }
     if kinds.iter().any(|kind| kind == "null") {
-        out.insert("nullable".to_owned(), json!(true));
+        out.insert("nullable", json!(true));
     }
 }
 
@@ -90,13 +90,13 @@ fn put_any(out: &mut Map, given: &Value, definitions: &Map, depth: usize) {
         .map(|schema| convert(schema, definitions, depth + 1))
         .collect();
     if real.len() < given.len() {
-        out.insert("nullable".to_owned(), json!(true));
+        out.insert("nullable", json!(true));
     }
     match (real.len(), real.pop()) {
         (1, Some(Value::Object(only))) => out.extend(only),
         (_, Some(last)) => {
             real.push(last);
-            out.insert("anyOf".to_owned(), Value::Array(real));
+            out.insert("anyOf", Value::Array(real));
         }
         _ => {}
     }

@@ -20,18 +20,18 @@ pub fn to_hub(usage: &Value, searches: u64) -> (Usage, Value) {
     let mut details = by_modality(&usage["promptTokensDetails"]);
     let audio = details.get("audio_tokens").and_then(Value::as_u64);
     if cached > 0 {
-        details.insert("cached_tokens".to_owned(), json!(cached));
+        details.insert("cached_tokens", json!(cached));
         let parts = by_modality(&usage["cacheTokensDetails"]);
-        details.insert("cached_tokens_details".to_owned(), Value::Object(parts));
+        details.insert("cached_tokens_details", Value::Object(parts));
         body["cache_read_input_tokens"] = json!(cached);
     }
     if searches > 0 {
-        details.insert("web_search_requests".to_owned(), json!(searches));
+        details.insert("web_search_requests", json!(searches));
     }
     let mut written = by_modality(&usage["candidatesTokensDetails"]);
     let spoken = written.get("audio_tokens").and_then(Value::as_u64);
     if thoughts > 0 {
-        written.insert("reasoning_tokens".to_owned(), json!(thoughts));
+        written.insert("reasoning_tokens", json!(thoughts));
     }
     if completion > 0 && !written.is_empty() {
         body["completion_tokens_details"] = Value::Object(written);

@@ -30,7 +30,7 @@ const OPTIONS: &[&str] = &[
 pub fn chat(mut call: Call) -> Map {
     let messages = call.messages.iter().map(message).collect();
     let mut body = shared(&mut call);
-    body.insert("messages".to_owned(), messages);
+    body.insert("messages", messages);
     body.extend(call.fields);
     body
 }
@@ -50,8 +50,8 @@ pub fn generate(mut call: Call) -> Map {
         images.extend(images_of(&message["content"]));
     }
     let mut body = shared(&mut call);
-    body.insert("prompt".to_owned(), json!(prompt));
-    body.insert("images".to_owned(), Value::Array(images));
+    body.insert("prompt", json!(prompt));
+    body.insert("images", Value::Array(images));
     call.take("tools");
     body.extend(call.fields);
     body
@@ -74,16 +74,16 @@ fn shared(call: &mut Call) -> Map {
         }
     }
     let mut body = Map::new();
-    body.insert("model".to_owned(), json!(call.model));
-    body.insert("stream".to_owned(), json!(call.stream));
-    body.insert("options".to_owned(), Value::Object(options));
+    body.insert("model", json!(call.model));
+    body.insert("stream", json!(call.stream));
+    body.insert("options", Value::Object(options));
     if let Some(effort) = call.take_text("reasoning_effort") {
-        body.insert("think".to_owned(), json!(effort != "none"));
+        body.insert("think", json!(effort != "none"));
     }
     if let Some(format) = call.take("response_format") {
         match (Call::schema_of(&format), format["type"].as_str()) {
-            (Some(schema), _) => body.insert("format".to_owned(), schema.clone()),
-            (None, Some("json_object")) => body.insert("format".to_owned(), json!("json")),
+            (Some(schema), _) => body.insert("format", schema.clone()),
+            (None, Some("json_object")) => body.insert("format", json!("json")),
             _ => None,
         };
     }

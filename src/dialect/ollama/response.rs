@@ -78,9 +78,9 @@ pub fn embeddings(answer: &Value, model: &str) -> Option<(Map, Usage)> {
         .map(|(index, vector)| json!({"object": "embedding", "index": index, "embedding": vector}));
     let tokens = answer["prompt_eval_count"].as_u64().unwrap_or(0);
     let mut body = Map::new();
-    body.insert("object".to_owned(), json!("list"));
-    body.insert("model".to_owned(), json!(model));
-    body.insert("data".to_owned(), data.collect());
+    body.insert("object", json!("list"));
+    body.insert("model", json!(model));
+    body.insert("data", data.collect());
     body.insert(
         "usage".to_owned(),
         json!({

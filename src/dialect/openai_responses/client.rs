@@ -38,23 +38,23 @@ pub fn to_chat(mut request: Map) -> Result<Map, GatewayError> {
         Some(text @ Value::String(_)) => messages.push(json!({"role": "user", "content": text})),
         _ => {}
     }
-    chat.insert("messages".to_owned(), Value::Array(messages));
+    chat.insert("messages", Value::Array(messages));
     if let Some(limit) = request.remove("max_output_tokens").filter(Value::is_u64) {
-        chat.insert("max_tokens".to_owned(), limit);
+        chat.insert("max_tokens", limit);
     }
     if let Some(effort) = request
         .remove("reasoning")
         .and_then(|given| given.get("effort").cloned())
     {
-        chat.insert("reasoning_effort".to_owned(), effort);
+        chat.insert("reasoning_effort", effort);
     }
     let text = request.remove("text").unwrap_or_default();
     if let Some(format) = answer_format(&text["format"]) {
-        chat.insert("response_format".to_owned(), format);
+        chat.insert("response_format", format);
     }
     tools(&mut request, &mut chat);
     if request.get("stream") == Some(&Value::Bool(true)) {
-        chat.insert("stream_options".to_owned(), json!({"include_usage": true}));
+        chat.insert("stream_options", json!({"include_usage": true}));
     }
     for name in LEFT_OUT {
         request.remove(name);
@@ -147,14 +147,14 @@ fn tools(request: &mut Map, chat: &mut Map) {
             match tool["type"].as_str() {
                 Some("function") => tools.push(function(&tool)),
                 Some(kind) if kind.starts_with("web_search") => {
-                    chat.insert("web_search_options".to_owned(), json!({}));
+                    chat.insert("web_search_options", json!({}));
                 }
                 _ => tools.push(tool),
             }
         }
     }
     if !tools.is_empty() {
-        chat.insert("tools".to_owned(), Value::Array(tools));
+        chat.insert("tools", Value::Array(tools));
     }
     if let Some(choice) = request
         .remove("tool_choice")
@@ -164,7 +164,7 @@ fn tools(request: &mut Map, chat: &mut Map) {
             Some(name) => json!({"type": "function", "function": {"name": name}}),
             None => choice,
         };
-        chat.insert("tool_choice".to_owned(), choice);
+        chat.insert("tool_choice", choice);
     }
 }
 

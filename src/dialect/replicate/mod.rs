@@ -23,7 +23,7 @@ pub enum Standing {
 pub fn request(mut call: Call, version: Option<&str>) -> Value {
     let prompt = prompt(&call.model, &call.messages);
     let mut input = Map::new();
-    input.insert("prompt".to_owned(), json!(prompt));
+    input.insert("prompt", json!(prompt));
     let most = call.take_max_tokens();
     let stop = call.take_stop();
     for (name, value) in [("stop_sequences", stop), ("max_new_tokens", most)] {
@@ -31,13 +31,13 @@ pub fn request(mut call: Call, version: Option<&str>) -> Value {
             input.insert(name.to_owned(), value);
         }
     }
-    input.insert("stream".to_owned(), json!(call.stream));
+    input.insert("stream", json!(call.stream));
     input.extend(call.fields);
     let mut body = Map::new();
     if let Some(version) = version {
-        body.insert("version".to_owned(), json!(version));
+        body.insert("version", json!(version));
     }
-    body.insert("input".to_owned(), Value::Object(input));
+    body.insert("input", Value::Object(input));
     Value::Object(body)
 }
 

@@ -30,6 +30,14 @@ impl Map {
         }
     }
 
+    /// No members, with room for that many.
+    pub fn with_capacity(members: usize) -> Self {
+        Self {
+            members: Vec::with_capacity(members),
+            places: None,
+        }
+    }
+
     /// How many there are.
     pub const fn len(&self) -> usize {
         self.members.len()

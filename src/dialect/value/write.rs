@@ -3,8 +3,8 @@
 use super::{Map, Number, Value};
 use crate::error::push_json_string;
 
-/// What a body of ours has at least, in bytes: room for it is made at once.
-const BODY_BYTES: usize = 1024;
+/// Room that is made for a body at once, in bytes: most need no more.
+const BODY_BYTES: usize = 4096;
 
 impl Value {
     /// As JSON, without spaces.

@@ -31,9 +31,9 @@ pub fn generation(mut call: Call) -> Map {
     call.take("user");
     parameters.extend(call.fields);
     let mut body = Map::new();
-    body.insert("input".to_owned(), json!(texts.join("\n")));
-    body.insert("parameters".to_owned(), Value::Object(parameters));
-    body.insert("model_id".to_owned(), json!(call.model));
+    body.insert("input", json!(texts.join("\n")));
+    body.insert("parameters", Value::Object(parameters));
+    body.insert("model_id", json!(call.model));
     body
 }
 
@@ -48,11 +48,11 @@ pub fn embeddings(mut call: Call) -> Map {
         call.take(name);
     }
     let mut body = Map::new();
-    body.insert("inputs".to_owned(), texts);
+    body.insert("inputs", texts);
     if !call.fields.is_empty() {
-        body.insert("parameters".to_owned(), Value::Object(call.fields));
+        body.insert("parameters", Value::Object(call.fields));
     }
-    body.insert("model_id".to_owned(), json!(call.model));
+    body.insert("model_id", json!(call.model));
     body
 }
 
@@ -131,10 +131,10 @@ pub fn embedded(reply: &Value, model: &str) -> Option<(Map, Usage)> {
         "completion_tokens_details": null, "prompt_tokens_details": null,
     });
     let mut body = Map::new();
-    body.insert("model".to_owned(), json!(model));
-    body.insert("data".to_owned(), Value::Array(data));
-    body.insert("object".to_owned(), json!("list"));
-    body.insert("usage".to_owned(), usage);
+    body.insert("model", json!(model));
+    body.insert("data", Value::Array(data));
+    body.insert("object", json!("list"));
+    body.insert("usage", usage);
     let counted = Usage {
         prompt_tokens: tokens,
         total_tokens: tokens,
