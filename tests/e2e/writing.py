@@ -56,14 +56,13 @@ def main():
         began = time.monotonic()
         asyncio.run(load(server, key, asked.calls))
         loaded = time.monotonic() - began
-        token = server.get("/key/info", key=key).json()["key"]
-        spent = 0.0
+        spent, head = 0.0, {"authorization": f"Bearer {KEY}"}
         while time.monotonic() - began < 600:
-            now = server.get(f"/key/info?key={token}", key=KEY).json()["info"]["spend"]
+            now = server.client.get(f"/key/info?key={key}", headers=head).json()["info"]["spend"]
             if now and now == spent:
                 break
             spent = now
-            time.sleep(1)
+            time.sleep(1.5)
         after = threads(server.process.pid)
         print(f"{asked.store}: {asked.calls} calls in {loaded:.1f} s, spend {spent:.6f}")
         for name in sorted(after):
