@@ -177,6 +177,12 @@ def killed_postgres(database):
     database.start()
 
 
+def anonymous_kib(server):
+    """Memory but for the rings' mapped files, whose pages count as they are used in turn."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0])
+
+
 def works_in(process, folder):
     try:
         return (process / "cwd").resolve() == folder and not (process / "stat").read_text().rpartition(")")[2].startswith(" Z")
@@ -338,7 +344,7 @@ def main():
         load = Load(servers, keys, sys.maxsize if asked.outage else asked.requests)
         load.next = 1
         began = time.monotonic()
-        memory = [server.memory_kib() for server in servers]
+        memory = [anonymous_kib(server) for server in servers]
 
         async def run():
             if asked.outage:
@@ -353,7 +359,7 @@ def main():
             until, grown, first = time.monotonic() + seconds, [], len(load.refused) + len(load.cut)
             while time.monotonic() < until:
                 await asyncio.sleep(1)
-                grown.append(max(server.memory_kib() for server in servers))
+                grown.append(max(anonymous_kib(server) for server in servers))
             failed = len(load.refused) + len(load.cut) - first
             database.start()
             load.count = load.next + AFTER

@@ -28,7 +28,7 @@ def guess(port, seconds, refused):
         while time.monotonic() < until:
             words = os.urandom(16 * BURST).hex()
             writer.write(b"".join(
-                b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer sk-%s\r\ncontent-length: 2\r\n\r\n{}"
+                b"GET /v1/models HTTP/1.1\r\nhost: g\r\nauthorization: Bearer sk-%s\r\n\r\n"
                 % words[at * 32:at * 32 + 32].encode() for at in range(BURST)))
             for _ in range(BURST):
                 head = await reader.readuntil(b"\r\n\r\n")

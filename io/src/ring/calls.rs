@@ -48,6 +48,9 @@ pub struct OpenCalls {
 // SAFETY: the mapping is plain memory that lives as long as the value, and only its owner touches it.
 unsafe impl Send for OpenCalls {}
 
+/// What a process that died has left under way, with what it wrote of each.
+pub type Left = Vec<(Place, Vec<u8>)>;
+
 /// Opens the file at `path`, or makes one of `places`; `machine` names this run of the machine.
 /// Answers what a process that died on this machine has left under way: each is to be told to
 /// `ring`, with [`OpenCalls::end`].
@@ -59,7 +62,7 @@ pub fn open(
     places: u32,
     machine: u64,
     ring: &RingWriter,
-) -> io::Result<(OpenCalls, Vec<(Place, Vec<u8>)>)> {
+) -> io::Result<(OpenCalls, Left)> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)

@@ -190,6 +190,15 @@ struct Wait {
     worst: u64,
 }
 
+/// Arrival, return, what was told, the answer, when it was sent.
+type Sent = (
+    u64,
+    u64,
+    Option<Report>,
+    Option<(bool, Vec<String>)>,
+    Micros,
+);
+
 struct Instance {
     name: String,
     part: Part,
@@ -198,13 +207,7 @@ struct Instance {
     beat_ms: u64,
     missed: bool,
     /// A call of the script: when it reaches the store, when its answer is there, and what it is.
-    sent: Option<(
-        u64,
-        u64,
-        Option<Report>,
-        Option<(bool, Vec<String>)>,
-        Micros,
-    )>,
+    sent: Option<Sent>,
     running: Vec<Run>,
     waiting: Vec<Wait>,
 }
