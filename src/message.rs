@@ -176,8 +176,23 @@ impl StoredVerb {
     }
 }
 
+/// The texts of a call that is over.
+#[derive(Debug)]
+pub struct CallTexts {
+    /// How its row may be called: by the answer's id, or by the call's own.
+    pub rows: [String; 2],
+    /// `x-litellm-call-id`, by which the row is known to be the call's.
+    pub call_id: String,
+    /// The request's body.
+    pub asked: Vec<u8>,
+    /// The answer, or the events of a stream.
+    pub answered: Vec<u8>,
+}
+
 /// Shard to coordinator.
 pub enum FromShard {
+    /// What a call asked and was answered, for its row.
+    Texts(Box<CallTexts>),
     /// Who has this key?
     LookUp {
         /// The key.

@@ -47,6 +47,24 @@ pub(super) async fn keep(control: Arc<Control>, schedule: Schedule) {
     }
 }
 
+/// Says in the log who has passed a `soft_budget`; nobody is refused for that.
+pub(super) async fn warn(control: Arc<Control>) {
+    const LOOK: Duration = Duration::from_secs(1);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        for (who, spend, budget) in control.desk().directory.soft_passed() {
+            log!(
+                control.log,
+                Warn,
+                "soft_budget_passed",
+                who = who,
+                spend = spend,
+                soft_budget = budget
+            );
+        }
+    }
+}
+
 fn between(schedule: Schedule) -> Duration {
     const LEAST: Duration = Duration::from_millis(100);
     let spread = schedule.most.saturating_sub(schedule.least);

@@ -19,6 +19,7 @@ mod reload;
 mod retention;
 mod spenders;
 mod stored;
+mod texts;
 mod turns;
 pub mod web;
 
@@ -335,6 +336,7 @@ fn keep_up(
         fleet.start(control.clone());
     }
     tokio::spawn(spenders::keep(control.clone()));
+    tokio::spawn(budgets::warn(control.clone()));
     tokio::spawn(keep_resolved(control.clone()));
     tokio::spawn(keep_letting_go(control.clone()));
 }
@@ -358,6 +360,9 @@ async fn listen(
         hub.heard();
         while let Some(message) = hub.pop() {
             match message {
+                FromShard::Texts(texts) => {
+                    tokio::spawn(texts::store(control.clone(), texts));
+                }
                 FromShard::LookUp { hash } => {
                     tokio::spawn(keys::look_up(control.clone(), shard, hash));
                 }

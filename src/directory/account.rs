@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::calendar;
+use crate::auth::calendar::{self, Span};
 use crate::auth::caller::{Caller, Denied};
 use crate::limit::{Full, Meter, Micros, Nano, Reservation, Semaphore, Window, dollars};
 
@@ -56,6 +56,8 @@ pub struct Budget {
     pub max: Nano,
     /// Only calls of this model count.
     pub model: Option<String>,
+    /// How long its periods are, where it begins anew by itself; others begin when the database says so.
+    pub span: Option<Span>,
 }
 
 /// Whose budget it is, with the name that the error says.
@@ -67,6 +69,8 @@ pub enum Payer {
     Team(String),
     /// A user within a team.
     Member(String, String),
+    /// A user within an organization.
+    OrganizationMember(String, String),
     /// A user with personal keys.
     User(String),
     /// An end user.
@@ -169,6 +173,12 @@ impl Account {
                 .is_some_and(|model| model != demand.model)
             {
                 continue;
+            }
+            if let Some(span) = budget.span {
+                let wall_us = moment.wall_us;
+                budget
+                    .meter
+                    .begin_next(wall_us, || span.next_reset(wall_us));
             }
             let taken = budget
                 .meter
@@ -302,6 +312,9 @@ impl Budget {
             Payer::Key(name) => exceeded(format!("Key={name}")),
             Payer::Team(id) => exceeded(format!("Team={id}")),
             Payer::Member(user, team) => exceeded(format!("User={user} in Team={team}")),
+            Payer::OrganizationMember(user, id) => {
+                exceeded(format!("User={user} in Organization={id}"))
+            }
             Payer::Organization(id) => exceeded(format!("Organization={id}")),
             Payer::Tag(name) => exceeded(format!("Tag={name}")),
             Payer::Global => exceeded("Proxy".to_owned()),
@@ -393,6 +406,7 @@ mod tests {
                 meter: spend.clone(),
                 max: nano(1.0),
                 model: None,
+                span: None,
             }],
             spend,
             next: None,

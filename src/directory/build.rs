@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::account::{Account, Limit};
 use super::counters::Counters;
-use super::{Policy, payers};
+use super::{Policy, model_budgets, payers};
 use crate::auth::calendar;
 use crate::auth::caller::{Caller, Role};
 use crate::limit::Meter;
@@ -64,6 +64,8 @@ pub(super) struct Rows {
     pub(super) team: Row,
     pub(super) member: Row,
     pub(super) organization: Row,
+    pub(super) organization_member: Row,
+    pub(super) organization_member_budget: Row,
     /// The key's shared budget, its membership's, its organization's.
     pub(super) budgets: [Row; 3],
     aliases: Row,
@@ -89,7 +91,10 @@ pub(super) async fn account(
         rows.key.extend(over);
     }
     let spend = counters.meter(format!("key:{token}"));
-    Ok(Some(assemble(&rows, counters, spend)))
+    let mut account = assemble(&rows, counters, spend);
+    let by_model = model_budgets::of_key(store, &rows, &account.caller, counters).await?;
+    account.budgets.extend(by_model);
+    Ok(Some(account))
 }
 
 /// The row of the key that took the place of this one, which works on until its grace ends.
@@ -136,6 +141,8 @@ pub(super) async fn vouched(
     for row in vouched.rows.iter().rev() {
         let rows = read(store, row.clone()).await?;
         let mut account = assemble(&rows, counters, spend.clone());
+        let by_model = model_budgets::of_key(store, &rows, &account.caller, counters).await?;
+        account.budgets.extend(by_model);
         if let Some(role) = vouched.role {
             account.caller.role = role;
         }
@@ -157,11 +164,12 @@ async fn read(store: &dyn Store, key: Row) -> Result<Rows, StoreError> {
         )
     };
     let (user, team) = (text(&key, "user_id"), text(&key, "team_id"));
+    let user_id = user.clone();
     let mut found = store
         .transact(vec![
             get(Table::USERS, vec![user.clone()]),
             get(Table::TEAMS, vec![team.clone()]),
-            get(Table::TEAM_MEMBERS, vec![user, team]),
+            get(Table::TEAM_MEMBERS, vec![user.clone(), team]),
             get(Table::BUDGETS, vec![text(&key, "budget_id")]),
         ])
         .await?
@@ -171,8 +179,9 @@ async fn read(store: &dyn Store, key: Row) -> Result<Rows, StoreError> {
     let (user, team, member, key_budget) = (next(), next(), next(), next());
     let organization = text(&key, "organization_id").or_else(|| text(&team, "organization_id"));
     let mut more = vec![
-        get(Table::ORGANIZATIONS, vec![organization]),
+        get(Table::ORGANIZATIONS, vec![organization.clone()]),
         get(Table::BUDGETS, vec![text(&member, "budget_id")]),
+        get(Table::ORGANIZATION_MEMBERS, vec![user_id, organization]),
     ];
     if let Some(id) = number(&team, "model_id") {
         more.push(Command::Get(Table::TEAM_MODELS, vec![id.to_string()]));
@@ -184,7 +193,12 @@ async fn read(store: &dyn Store, key: Row) -> Result<Rows, StoreError> {
             .and_then(|rows| rows.into_iter().next())
             .unwrap_or_default()
     };
-    let (organization, member_budget, aliases) = (next(), next(), next());
+    let (organization, member_budget) = (next(), next());
+    let (organization_member, aliases) = (next(), next());
+    let organization_member_budget = match text(&organization_member, "budget_id") {
+        Some(id) => store.get(Table::BUDGETS, &[&id]).await?.unwrap_or_default(),
+        None => Row::new(),
+    };
     let organization_budget = match text(&organization, "budget_id") {
         Some(id) => store.get(Table::BUDGETS, &[&id]).await?.unwrap_or_default(),
         None => Row::new(),
@@ -196,6 +210,8 @@ async fn read(store: &dyn Store, key: Row) -> Result<Rows, StoreError> {
         team,
         member,
         organization,
+        organization_member,
+        organization_member_budget,
         budgets,
         aliases,
     })

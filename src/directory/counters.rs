@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::account::WINDOW;
-use crate::limit::{Counter, Meter, Nano, Roll, Semaphore, Window};
+use crate::limit::{Counter, Meter, Nano, Roll, Semaphore, Window, dollars};
 
 /// All counters of this process.
 pub(super) struct Counters {
@@ -83,6 +83,16 @@ impl Counters {
     /// The meter of that name.
     pub(super) fn meter(&self, name: String) -> Arc<Meter> {
         shared(&self.meters, name, |_| Arc::default())
+    }
+
+    /// Those whose warning is due: name, spent and bound in dollars.
+    pub(super) fn soft_passed(&self) -> Vec<(String, f64, f64)> {
+        let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = meters.iter().filter_map(|(name, meter)| {
+            let (spent, soft) = meter.soft_passed()?;
+            Some((name.clone(), dollars(spent), dollars(soft)))
+        });
+        due.collect()
     }
 
     /// A budget's meter, which is shared from now on. It has adopted what the database says.

@@ -8,6 +8,7 @@ mod account;
 mod build;
 mod counters;
 mod index;
+mod model_budgets;
 mod payers;
 mod policy;
 
@@ -253,6 +254,12 @@ impl Directory {
         let found =
             payers::named(self.store.as_ref(), (&self.counters, &self.policy()), name).await?;
         Ok(found.map(Arc::new))
+    }
+
+    /// Those who have passed their `soft_budget` since it was asked last: the name, what was spent, and the
+    /// budget, in dollars.
+    pub fn soft_passed(&self) -> Vec<(String, f64, f64)> {
+        self.counters.soft_passed()
     }
 
     /// What somebody spent was set by hand: `key:TOKEN`, `team:ID`, `user:ID`, ... starts from it.

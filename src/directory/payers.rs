@@ -11,7 +11,7 @@ use super::counters::Counters;
 use super::policy::Policy;
 use crate::auth::calendar;
 use crate::auth::caller::Caller;
-use crate::limit::{Meter, nano};
+use crate::limit::{Meter, Nano, nano};
 use crate::store::{Row, Store, StoreError, Table};
 
 /// The user whose row holds what everybody together spent, as LiteLLM has it.
@@ -34,14 +34,24 @@ fn budget(
     max: Option<f64>,
     row: &Row,
 ) -> Option<Budget> {
-    let max = max?;
+    let soft = money(limits, "soft_budget").map_or(0, nano);
+    meter.set_soft(soft);
+    // Who is only warned has no end.
+    let max = match max {
+        Some(max) => nano(max),
+        None if soft > 0 => Nano::MAX,
+        None => return None,
+    };
     adopt(&meter, row, limits);
-    counters.budget(name, &meter, nano(max));
+    if max < Nano::MAX {
+        counters.budget(name, &meter, max);
+    }
     Some(Budget {
         payer,
         meter,
-        max: nano(max),
+        max,
         model: None,
+        span: None,
     })
 }
 
@@ -52,20 +62,8 @@ pub(super) fn of_key(
     counters: &Counters,
     spend: &Arc<Meter>,
 ) -> Vec<Budget> {
-    let [key_budget, member_budget, organization_budget] = &rows.budgets;
-    let name = caller.key_alias.as_deref().unwrap_or("key");
-    let payer = Payer::Key(format!("{name} ({})", caller.key_name));
-    let own = raised(&rows.key);
-    let (limits, max) = match own {
-        Some(max) => (&rows.key, Some(max)),
-        None => (key_budget, money(key_budget, "max_budget")),
-    };
-    adopt(spend, &rows.key, limits);
-    let key = format!("key:{}", caller.token);
-    let mut budgets: Vec<Budget> =
-        budget(counters, &key, payer, spend.clone(), limits, max, &rows.key)
-            .into_iter()
-            .collect();
+    let [_, member_budget, organization_budget] = &rows.budgets;
+    let mut budgets: Vec<Budget> = own(rows, caller, counters, spend).into_iter().collect();
     let mut add = |payer: Payer, name: String, limits: &Row, row: &Row| {
         let max = money(limits, "max_budget");
         let meter = counters.meter(name.clone());
@@ -98,6 +96,12 @@ pub(super) fn of_key(
         }
         (None, None) => {}
     }
+    if let (Some(user), Some(id)) = (&caller.user_id, &caller.organization_id) {
+        let payer = Payer::OrganizationMember(user.clone(), id.clone());
+        let name = format!("organization_member:{user}:{id}");
+        let (limits, row) = (&rows.organization_member_budget, &rows.organization_member);
+        add(payer, name, limits, row);
+    }
     if let Some(id) = &caller.organization_id {
         let payer = Payer::Organization(id.clone());
         add(
@@ -107,8 +111,27 @@ pub(super) fn of_key(
             &rows.organization,
         );
     }
-    budgets.extend(per_model(rows, caller, counters));
     budgets
+}
+
+/// The key's own budget, or else the one that it refers to.
+fn own(rows: &Rows, caller: &Caller, counters: &Counters, spend: &Arc<Meter>) -> Option<Budget> {
+    let key_budget = &rows.budgets[0];
+    let name = caller.key_alias.as_deref().unwrap_or("key");
+    let payer = Payer::Key(format!("{name} ({})", caller.key_name));
+    let (limits, max) = match raised(&rows.key) {
+        Some(max) => (&rows.key, Some(max)),
+        None => (key_budget, money(key_budget, "max_budget")),
+    };
+    adopt(spend, &rows.key, limits);
+    let key = format!("key:{}", caller.token);
+    // A key's own warning stands in the budget that it refers to.
+    let mut limits = limits.clone();
+    if let Some(soft) = key_budget.get("soft_budget") {
+        limits.insert("soft_budget".to_owned(), soft.clone());
+    }
+    let (spend, row) = (spend.clone(), &rows.key);
+    budget(counters, &key, payer, spend, &limits, max, row)
 }
 
 /// `max_budget`, raised by `temp_budget_increase` until `temp_budget_expiry`.
@@ -123,31 +146,6 @@ fn raised(key: &Row) -> Option<f64> {
         None
     };
     Some(max + more.unwrap_or(0.0))
-}
-
-/// `model_max_budget`: `{model: {budget_limit | max_budget, ...}}`; a bare number is accepted too.
-fn per_model(rows: &Rows, caller: &Caller, counters: &Counters) -> Vec<Budget> {
-    let spent = object(&rows.key, "model_spend");
-    let limits = object(&rows.key, "model_max_budget");
-    let each = limits.into_iter().filter_map(|(model, limit)| {
-        let of = |name: &str| limit.get(name).and_then(Value::as_f64);
-        let max = limit
-            .as_f64()
-            .or_else(|| of("max_budget"))
-            .or_else(|| of("budget_limit"))?;
-        let name = format!("key:{}:{model}", caller.token);
-        let meter = counters.meter(name.clone());
-        meter.adopt(nano(money(&spent, &model).unwrap_or(0.0)), 0);
-        counters.budget(&name, &meter, nano(max));
-        let payer = Payer::Key(format!("{} for model={model}", caller.key_name));
-        Some(Budget {
-            payer,
-            meter,
-            max: nano(max),
-            model: Some(model),
-        })
-    });
-    each.collect()
 }
 
 /// Somebody whom a request names: `end_user:ID`, `tag:NAME` or `everybody`. `None` when nothing

@@ -5,7 +5,7 @@
 //! call in while the instance's lease has its worst case, or all that is left of the budget.
 
 use super::{Micros, Mode, Padded, Terms};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// Billionths of a dollar.
 pub type Nano = i64;
@@ -32,6 +32,10 @@ pub struct Meter {
     period: AtomicI64,
     /// What may be spent by the budget; 0 where none is known.
     max: AtomicI64,
+    /// Above what a warning is given; 0 for never.
+    soft: AtomicI64,
+    /// It was given.
+    warned: AtomicBool,
     /// Everything that was settled in this process.
     settled: AtomicI64,
     /// What was leased and is not spent: what running calls hold of it, and what is left. Without
@@ -115,6 +119,35 @@ impl Meter {
         self.settled.fetch_add(cost, Ordering::AcqRel);
         self.own.fetch_sub(cost, Ordering::AcqRel);
         self.held.fetch_sub(worst, Ordering::AcqRel);
+    }
+
+    /// Above what a warning is given; 0 for never.
+    pub fn set_soft(&self, soft: Nano) {
+        if self.soft.swap(soft, Ordering::AcqRel) != soft {
+            self.warned.store(false, Ordering::Release);
+        }
+    }
+
+    /// What was spent and what the warning's bound is, once for each time that it is passed.
+    pub fn soft_passed(&self) -> Option<(Nano, Nano)> {
+        let (soft, spent) = (self.soft.load(Ordering::Acquire), self.spent());
+        let is_passed = soft > 0 && spent >= soft;
+        let had = self.warned.swap(is_passed, Ordering::AcqRel);
+        (is_passed && !had).then_some((spent, soft))
+    }
+
+    /// Begins the next period where `now_us` has passed the end of this one; `next` says when it ends.
+    pub fn begin_next(&self, now_us: i64, next: impl FnOnce() -> i64) {
+        let ends = self.period();
+        if ends == 0 || now_us < ends {
+            return;
+        }
+        let begun = self
+            .period
+            .compare_exchange(ends, next(), Ordering::AcqRel, Ordering::Acquire);
+        if begun.is_ok() {
+            self.spent.store(0, Ordering::Release);
+        }
     }
 
     /// What the budget is.
@@ -204,6 +237,35 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_warning_is_given_once_for_each_time() {
+        let meter = Meter::default();
+        meter.set_soft(50);
+        meter.settle(0, 40);
+        assert_eq!(meter.soft_passed(), None);
+        meter.settle(0, 40);
+        assert_eq!(meter.soft_passed(), Some((80, 50)));
+        assert_eq!(meter.soft_passed(), None);
+        meter.adopt(0, 7);
+        assert_eq!(meter.soft_passed(), None);
+        meter.settle(0, 60);
+        assert_eq!(
+            meter.soft_passed(),
+            Some((60, 50)),
+            "again in the next period"
+        );
+    }
+
+    #[test]
+    fn a_period_begins_when_the_last_has_ended() {
+        let meter = Meter::default();
+        meter.adopt(30, 100);
+        meter.begin_next(99, || 200);
+        assert_eq!((meter.spent(), meter.period()), (30, 100));
+        meter.begin_next(100, || 200);
+        assert_eq!((meter.spent(), meter.period()), (0, 200));
+    }
 
     #[test]
     fn a_budget_is_passed_by_one_call_at_most() {

@@ -11,6 +11,8 @@ pub struct Facts {
     pub stream: bool,
     /// `tags`, `metadata.tags`, `x-litellm-tags`.
     pub tags: Vec<String>,
+    /// Tags of the call's row that choose no deployment (`extra_spend_tag_headers`).
+    pub spend_tags: Vec<String>,
     /// The session that a header, the body or its metadata names.
     pub session: Option<String>,
     /// Tokens of the prompt: an estimate, or exact where it matters.

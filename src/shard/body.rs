@@ -84,6 +84,7 @@ pub(super) fn read(
     let end_user = own::end_user(call, request, fields.text("user").ok().flatten());
     let mut alias = None;
     if call.snapshot.steers {
+        steer::banned(call, &fields)?;
         alias = steer::renamed(call, &mut model);
         steer::steer(call, request, &fields, end_user.as_deref(), &mut facts);
     }

@@ -61,6 +61,8 @@ pub(super) struct Call {
     pub note: Option<Box<super::ledger::Note>>,
     /// The same part by part, with what was used.
     pub bill: Bill,
+    /// What was asked and answered, where that is stored.
+    pub texts: Option<Box<super::texts::Texts>>,
 }
 
 /// Where a request goes that is passed on as it is.
@@ -160,6 +162,7 @@ impl Call {
             cost: 0,
             note: None,
             bill: Bill::default(),
+            texts: None,
             refusal_headers: Vec::new(),
             snapshot,
         }
@@ -194,6 +197,7 @@ impl Call {
             cost: 0,
             note: None,
             bill: Bill::default(),
+            texts: None,
         }
     }
 

@@ -84,7 +84,7 @@ pub(super) fn reserve(shard: &Shard, call: &mut Call, asked: &Asked) -> Result<(
         call_type: call_type(asked.operation),
         stream: asked.stream,
         end_user: asked.end_user.clone().unwrap_or_default(),
-        tags: asked.facts.tags.join("\n"),
+        tags: tags(asked),
         session: asked.facts.session.clone().unwrap_or_default(),
     }));
     Ok(())
@@ -129,6 +129,18 @@ pub(super) fn begin(shard: &Shard, call: &mut Call) {
     }
     // More than there are places for: those beyond leave no trace of a death.
     note.place = ledger.open.borrow_mut().begin(|out| begun.encode(out));
+}
+
+/// The tags of a call's row, one a line.
+fn tags(asked: &Asked) -> String {
+    let mut tags = asked.facts.tags.join("\n");
+    for tag in &asked.facts.spend_tags {
+        if !tags.is_empty() {
+            tags.push('\n');
+        }
+        tags.push_str(tag);
+    }
+    tags
 }
 
 /// A call that is refused before it is begun leaves a row too, where there is room for one. Callers

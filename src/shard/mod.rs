@@ -33,6 +33,7 @@ mod request;
 mod respond;
 mod several;
 mod steer;
+mod texts;
 mod turns;
 mod waiters;
 

@@ -107,7 +107,7 @@ fn prepare(call: &mut Call, route: Option<&Passage>) {
         "gemini" | "vertex_ai" => Operation::GenerateContent,
         _ => Operation::PassThrough,
     });
-    call.key_in_query = route.is_some_and(|route| route.key_in_query);
+    call.key_in_query = route.is_some_and(|route| route.key_in_query && route.needs_key);
     call.key_in_basic = provider == "langfuse";
 }
 
@@ -142,7 +142,8 @@ fn find<'a>(
         return Err(missing("this path is not passed on"));
     };
     let deployment = passage.deployment.as_ref().map_err(|why| missing(why))?;
-    let is_key = |pair: &&str| passage.key_in_query && pair.starts_with("key=");
+    let ours = passage.key_in_query && !passage.client_credentials;
+    let is_key = |pair: &&str| ours && pair.starts_with("key=");
     let query: Vec<&str> = query
         .split('&')
         .filter(|pair| !pair.is_empty() && !is_key(pair))
@@ -458,8 +459,15 @@ fn sendable(work: &Work<'_>, found: &Found<'_>) -> Result<Sendable, GatewayError
     request_line(&mut head, route.method, &route.path_and_query);
     header(&mut head, "host", target.base.authority().as_bytes());
     let all = found.rules.is_none_or(|rules| rules.forwards_headers);
+    let clients = found.rules.is_some_and(|rules| rules.client_credentials);
+    if clients {
+        route
+            .headers
+            .retain(|(name, _)| !is_credential(name.as_bytes()));
+    }
     for (name, value) in work.headers() {
-        if goes_along(name, all) && !(is_signed && name.eq_ignore_ascii_case(b"content-type")) {
+        let goes = goes_along(name, all) || clients && is_credential(name);
+        if goes && !(is_signed && name.eq_ignore_ascii_case(b"content-type")) {
             let is_ours = |(own, _): &&(String, String)| own.as_bytes().eq_ignore_ascii_case(name);
             match route.headers.iter().position(|own| is_ours(&own)) {
                 // The client says which version of the API it speaks.
@@ -505,6 +513,18 @@ fn method(name: &str) -> Result<&'static str, GatewayError> {
     found
         .copied()
         .ok_or_else(|| GatewayError::malformed(format_args!("{name} is not passed on")))
+}
+
+/// Headers by which providers know a caller.
+fn is_credential(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 5] = [
+        b"authorization",
+        b"api-key",
+        b"x-api-key",
+        b"x-goog-api-key",
+        b"ocp-apim-subscription-key",
+    ];
+    NAMES.iter().any(|have| name.eq_ignore_ascii_case(have))
 }
 
 /// Headers that belong to one connection, to us, or are the client's credential stay here.

@@ -259,6 +259,11 @@ impl Relay {
         connection.send(head, 0).await.map(drop)
     }
 
+    /// The events that wait for the next flush.
+    pub(super) fn waiting(&self) -> &[u8] {
+        self.out.get(CHUNK_PREFIX_BYTES_MAX..).unwrap_or_default()
+    }
+
     /// Tells a watching connection how to find out whether its client is still there.
     pub(super) fn arm_probe(&self, connection: &mut Connection) {
         if self.chunked {

@@ -9,6 +9,7 @@ use shardgate_io::http1::server::{After, BodyError, Connection, Request};
 use super::call::Call;
 use super::{
     Shard, admin, admit, answer, attempt, body, callers, fault, google, ledger, passage, several,
+    texts,
 };
 use crate::endpoint::{self, Endpoint};
 use crate::error::GatewayError;
@@ -25,6 +26,7 @@ pub(super) async fn serve(
     let mut call = Call::begin(shard, connection, &request);
     let after = answered(shard, &mut call, connection, request).await;
     ledger::finish(shard, &mut call);
+    texts::tell(shard, &mut call);
     call.settle();
     logged(shard, &call, connection);
     after
@@ -175,7 +177,10 @@ async fn llm(
         None => Ok(None),
     });
     match reserved {
-        Ok(Some(asked)) => attempt::until_answered(shard, call, connection, request, asked).await,
+        Ok(Some(asked)) => {
+            texts::keep(call, &request);
+            attempt::until_answered(shard, call, connection, request, asked).await
+        }
         Ok(None) => gone(call),
         Err(error) => {
             ledger::refused(shard, call);

@@ -185,6 +185,9 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
     if let Some(terms) = work.caching.take().filter(|_| whole.status == 200) {
         cache::keep(work.shard, work.call, &terms, kind, &out[head..]);
     }
+    if let Some(texts) = &mut work.call.texts {
+        texts.answered(&out[head..]);
+    }
     let outcome = match whole.status {
         200..=399 => Outcome::Success,
         _ => Outcome::Failure,
@@ -256,6 +259,9 @@ async fn send_stream(
             if !ledger::settle(work.shard, work.call, outcome).await {
                 return unrecorded(work, estimate::of_stream(work, relay, is_cut));
             }
+        }
+        if let Some(texts) = &mut work.call.texts {
+            texts.answered(relay.waiting());
         }
         if relay
             .flush(work.connection, head.take(), last)

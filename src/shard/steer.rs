@@ -6,6 +6,7 @@ use shardgate_io::http1::server::Request;
 
 use super::body::Fields;
 use super::call::Call;
+use crate::error::{ErrorClass, GatewayError};
 use crate::router::affinity::{Tie, tie};
 use crate::router::{Facts, Ties};
 
@@ -30,6 +31,36 @@ pub(super) fn steer(
     if router.has_tag_patterns() {
         facts.head_lines = head_lines(request);
     }
+    for name in &call.snapshot.settings.tag_headers {
+        if let Some(value) = request.header(name) {
+            let value = String::from_utf8_lossy(value);
+            facts.spend_tags.push(format!("{name}: {value}"));
+        }
+    }
+}
+
+/// `banned_keywords_list`: a prompt that holds one of them is refused, whatever the letters' case.
+///
+/// # Errors
+/// 400 that names the word.
+pub(super) fn banned(call: &Call, fields: &Fields<'_>) -> Result<(), GatewayError> {
+    let words = &call.snapshot.settings.banned_keywords;
+    if words.is_empty() {
+        return Ok(());
+    }
+    let prompt = ["messages", "input", "prompt", "contents"];
+    for raw in prompt.iter().filter_map(|name| fields.raw(name)) {
+        // What is escaped is read as it is meant.
+        let value: Value = serde_json::from_slice(raw).unwrap_or_default();
+        let text = value.to_string().to_lowercase();
+        if let Some(word) = words.iter().find(|word| text.contains(word.as_str())) {
+            return Err(GatewayError::refused(
+                ErrorClass::BadRequest,
+                format!("Keyword banned. Keyword={word} (litellm_settings.banned_keywords_list)"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn ties(call: &Call, request: &Request, fields: &Fields<'_>, end_user: Option<&str>) -> Ties {

@@ -120,6 +120,8 @@ pub fn build(config: &Config, lasting: &Lasting, version: u64) -> Result<Snapsho
         version,
         steers: !settings.model_alias_map.is_empty()
             || router.settings().ties.any()
+            || !settings.banned_keywords.is_empty()
+            || !settings.tag_headers.is_empty()
             || router.has_tag_patterns(),
         settings,
         router,

@@ -29,6 +29,8 @@ pub struct Passage {
     pub needs_key: bool,
     /// The client's own headers go along, but no credential.
     pub forwards_headers: bool,
+    /// The client's credential goes along in place of ours (`use_client_credentials_pass_through_routes`).
+    pub client_credentials: bool,
     /// The client's query joins the target's own; it takes its place otherwise.
     pub merges_query: bool,
     /// The gateway's key may stand in the query as `key`.
@@ -284,19 +286,46 @@ impl Maker<'_> {
     }
 
     fn row(&self, row: &Row) -> Passage {
-        let params = self.parameters(row);
+        // A request that is signed for us is worth nothing elsewhere: Bedrock's stay ours.
+        let clients = self
+            .config
+            .general
+            .use_client_credentials_pass_through_routes
+            && row.provider != "bedrock";
+        let params = match self.parameters(row) {
+            Err(_) if clients && !row.base.is_empty() => Ok(Map::new()),
+            params => params,
+        };
+        let params = params.map(|mut params| {
+            if clients {
+                if let Some(base) = self.set(row.base_env) {
+                    params.insert("api_base".into(), base.into());
+                }
+                params.insert("api_key".into(), "the client's".into());
+            }
+            params
+        });
         let deployment = params.and_then(|params| self.deployment(row.provider, params));
         let way = match &deployment {
             Ok(made) => made.target.way().map_err(|error| error.to_string()),
             Err(_) => Ok(Way::default()),
         };
-        let (deployment, way) = match way {
+        let (deployment, mut way) = match way {
             Ok(way) => (deployment, way),
             Err(why) => (Err(why), Way::default()),
         };
+        if clients {
+            let members = way
+                .query
+                .split('&')
+                .filter(|part| !part.starts_with("key="));
+            way.query = members.collect::<Vec<_>>().join("&");
+        }
         Passage {
             key_in_query: row.provider == "gemini",
             is_below_v1: row.is_below_v1,
+            needs_key: !clients,
+            client_credentials: clients,
             ..passage(row.path, row.provider, deployment, way)
         }
     }
@@ -509,6 +538,7 @@ fn passage(
         takes_below: true,
         needs_key: true,
         forwards_headers: true,
+        client_credentials: false,
         merges_query: true,
         key_in_query: false,
         is_below_v1: false,

@@ -31,6 +31,8 @@ pub struct Settings {
     pub fail_closed: bool,
     /// Calls that fail leave a row: not with `disable_error_logs`.
     pub error_rows: bool,
+    /// `general_settings.store_prompts_in_spend_logs`
+    pub store_prompts: bool,
     /// `journal_sync_ms: 0`: no answer ends before the disk has its record.
     pub strict_journal: bool,
     /// `allowed_routes`
@@ -55,6 +57,10 @@ pub struct Settings {
     pub infer_model: bool,
     /// `token_rate_limit_type`: whether the prompt's tokens and the answer's count.
     pub counts_tokens: (bool, bool),
+    /// `banned_keywords_list`, in small letters.
+    pub banned_keywords: Vec<String>,
+    /// `extra_spend_tag_headers`
+    pub tag_headers: Vec<String>,
     /// `blocked_user_list`
     pub blocked_users: std::collections::HashSet<String>,
     /// `custom_auth` asks for Python, which is not there: only the master key lets in.
@@ -212,6 +218,7 @@ impl Settings {
             pass_without_database: general.allow_requests_on_db_unavailable,
             fail_closed: general.fail_closed_rate_limit_enforcement,
             error_rows: !general.disable_error_logs,
+            store_prompts: general.store_prompts_in_spend_logs,
             strict_journal: general.journal_sync_ms == 0,
             allowed_routes: general.allowed_routes.clone(),
             admin_only_routes: general.admin_only_routes.clone(),
@@ -232,7 +239,20 @@ impl Settings {
                 TokenRateLimit::Input => (true, false),
                 TokenRateLimit::Output => (false, true),
             },
-            blocked_users: blocked_users(config, &mut errors),
+            banned_keywords: listed::<Vec<String>>(
+                "banned_keywords_list",
+                config.litellm.banned_keywords_list.as_ref(),
+                &mut errors,
+            )
+            .into_iter()
+            .map(|word| word.to_lowercase())
+            .collect(),
+            tag_headers: config.litellm.extra_spend_tag_headers.clone(),
+            blocked_users: listed(
+                "blocked_user_list",
+                config.litellm.blocked_user_list.as_ref(),
+                &mut errors,
+            ),
             closed: general.custom_auth.is_some(),
             allowed_ips,
             use_x_forwarded_for: general.use_x_forwarded_for,
@@ -300,10 +320,14 @@ impl Settings {
     }
 }
 
-/// `blocked_user_list`: names, or a file with one a line.
-fn blocked_users(config: &Config, errors: &mut Vec<String>) -> std::collections::HashSet<String> {
+/// A parameter that is a list, or the path of a file with one a line.
+fn listed<T: FromIterator<String> + Default>(
+    name: &str,
+    given: Option<&serde_json::Value>,
+    errors: &mut Vec<String>,
+) -> T {
     use serde_json::Value;
-    match &config.litellm.blocked_user_list {
+    match given {
         Some(Value::Array(list)) => list
             .iter()
             .filter_map(Value::as_str)
@@ -315,9 +339,7 @@ fn blocked_users(config: &Config, errors: &mut Vec<String>) -> std::collections:
                 lines.map(str::to_owned).collect()
             }
             Err(error) => {
-                errors.push(format!(
-                    "litellm_settings.blocked_user_list: {path}: {error}"
-                ));
+                errors.push(format!("litellm_settings.{name}: {path}: {error}"));
                 Default::default()
             }
         },

@@ -107,6 +107,34 @@ pub static SPENT_AT_PROVIDER: Query = spent_at!("custom_llm_provider");
 /// Of a deployment.
 pub static SPENT_AT_DEPLOYMENT: Query = spent_at!("model_id");
 
+/// What calls of one model group cost since the first parameter, by who paid: `{"spend"}`. The second
+/// parameter says who, the third the group.
+macro_rules! spent_by {
+    ($column:literal) => {
+        Query {
+            postgres: concat!(
+                "SELECT json_build_object('spend', coalesce(sum(\"spend\"), 0))::text \
+                 FROM \"LiteLLM_SpendLogs\" WHERE \"startTime\" >= $1::text::timestamp AND \"",
+                $column,
+                "\" = $2::text AND \"model_group\" = $3::text"
+            ),
+            sqlite: concat!(
+                "SELECT json_object('spend', coalesce(sum(\"spend\"), 0)) \
+                 FROM \"LiteLLM_SpendLogs\" WHERE \"startTime\" >= ?1 AND \"",
+                $column,
+                "\" = ?2 AND \"model_group\" = ?3"
+            ),
+        }
+    };
+}
+
+/// Of a key.
+pub static SPENT_BY_KEY: Query = spent_by!("api_key");
+/// Of a team.
+pub static SPENT_BY_TEAM: Query = spent_by!("team_id");
+/// Of a user.
+pub static SPENT_BY_USER: Query = spent_by!("user");
+
 /// Removes up to 5,000 rows of calls that began before the parameter: `{"count"}`.
 pub static FORGET_CALLS: Query = Query {
     postgres: "WITH gone AS (DELETE FROM \"LiteLLM_SpendLogs\" WHERE \"request_id\" IN \
@@ -374,7 +402,10 @@ pub static USERS_BY_SPEND: Query = Query {
 
 /// All questions, for a test that asks each of both stores.
 #[cfg(test)]
-pub(super) static EVERY: [(&Query, usize); 29] = [
+pub(super) static EVERY: [(&Query, usize); 32] = [
+    (&SPENT_BY_KEY, 3),
+    (&SPENT_BY_TEAM, 3),
+    (&SPENT_BY_USER, 3),
     (&TABLES_IN_USE, 0),
     (&AUDIT_LOGS, 9),
     (&AUDIT_COUNT, 7),

@@ -232,3 +232,24 @@ def test_a_thread_streams(server, upstream):
     upstream.answer(Stream(["event: thread.run.created\ndata: {}\n\n", "event: done\ndata: [DONE]\n\n"]))
     answer = server.post("/v1/threads/t/runs", {"assistant_id": "a", "stream": True}, key=KEY)
     assert answer.text.endswith("data: [DONE]\n\n")
+
+
+def test_use_client_credentials_pass_through_routes(gateway, upstream):
+    env = {"ANTHROPIC_API_BASE": upstream.url, "GEMINI_API_BASE": upstream.url, "GEMINI_API_KEY": "AIzaOurs"}
+    server = gateway(config(entry("m", upstream), general={
+        "master_key": KEY, "use_client_credentials_pass_through_routes": True}), env=env)
+    upstream.answer(Answer(200, {"ok": True}))
+    answer = server.client.post("/anthropic/v1/messages", json={"model": "x"}, headers={"x-api-key": "sk-ant-the-clients"})
+    assert answer.status_code == 200, answer.text
+    assert upstream.last.header("x-api-key") == "sk-ant-the-clients" and upstream.last.path == "/v1/messages"
+    assert server.client.get("/gemini/v1beta/models?key=AIzaTheClients").status_code == 200
+    assert upstream.last.query["key"] == "AIzaTheClients"
+    assert "AIzaOurs" not in str(upstream.last.headers) + upstream.last.target, "ours stays here"
+    assert server.chat().status_code == 401, "calls need a key as ever"
+
+
+def test_use_client_credentials_pass_through_routes_is_off_by_default(gateway, upstream):
+    env = {"ANTHROPIC_API_BASE": upstream.url, "ANTHROPIC_API_KEY": "sk-ant-ours"}
+    server = gateway(config(entry("m", upstream), general={"master_key": KEY}), env=env)
+    refused = server.client.post("/anthropic/v1/messages", json={}, headers={"x-api-key": "sk-ant-the-clients"})
+    assert refused.status_code == 401

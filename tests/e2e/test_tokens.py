@@ -42,7 +42,7 @@ def team(server, **fields):
     return admin(server, "/team/new", fields)["team_id"]
 
 
-def test_enable_jwt_auth_secret(start, idp):
+def test_enable_jwt_auth_and_litellm_jwtauth_secret(start, idp):
     server = start({"secret": SECRET, "algorithms": ["HS256"]})
     assert server.chat(key=idp.token("HS256", sub="u")).status_code == 200
     assert server.chat(key=KEY).status_code == 200
@@ -345,7 +345,7 @@ def test_enable_oauth2_auth(start, idp):
     assert "hush" not in server.log and "opaque-3" not in server.log
 
 
-def test_enable_oauth2_proxy_auth_and_oauth2_config_mappings(start):
+def test_enable_oauth2_proxy_auth_trusted_proxy_ranges_and_oauth2_config_mappings(start):
     on = {"enable_oauth2_proxy_auth": True, "trusted_proxies": ["127.0.0.1/32"]}
     server = start(**on)
     name = f"p{time.monotonic_ns()}"

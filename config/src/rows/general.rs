@@ -151,7 +151,7 @@ const ROWS: &[Row] = &[
     row(InForce, "supported_db_objects", List(&Text), Unset,
         "What is read from the database: `models`, `credentials`; all of it where it is not set.")
         .example("[models]"),
-    row(Later, "store_prompts_in_spend_logs", Bool, OFF,
+    row(InForce, "store_prompts_in_spend_logs", Bool, OFF,
         "Messages and answers are stored in the request's row."),
     row(InForce, "maximum_spend_logs_retention_period", Period, Unset,
         "Rows of requests older than this are deleted.")
@@ -161,8 +161,9 @@ const ROWS: &[Row] = &[
         .example("1d"),
     row(InForce, "disable_prisma_schema_update", Bool, OFF,
         "No migration at start; a schema that is too old is an error that names what is missing."),
-    row(Later, "use_redis_transaction_buffer", Bool, OFF,
-        "Increments of several instances are joined in Redis before they are written."),
+    row(InForce, "use_redis_transaction_buffer", Bool, OFF,
+        "Accepted and not needed: each instance joins its increments in its journal on disk and \
+         writes them in batches that count once."),
     row(InForce, "proxy_batch_write_at", Seconds(0.1, SECONDS_MAX), Num(10.0),
         "Spend is written at least this often."),
     row(InForce, "proxy_budget_rescheduler_min_time", Seconds(1.0, SECONDS_MAX), Num(597.0),
@@ -260,7 +261,7 @@ const ROWS: &[Row] = &[
         "The client's `OpenAI-Organization` reaches openai upstreams."),
     row(InForce, "forward_client_headers_to_llm_api", Bool, OFF,
         "The client's `x-*` headers go upstream; ours and credentials never do."),
-    row(Later, "use_client_credentials_pass_through_routes", Bool, OFF,
+    row(InForce, "use_client_credentials_pass_through_routes", Bool, OFF,
         "Pass-through routes take the client's own provider credentials, without a virtual key."),
     row(InForce, "allow_client_side_credentials", Bool, OFF,
         "`api_key` and `api_base` of a request's body are used; otherwise such a request is \

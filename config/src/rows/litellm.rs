@@ -78,7 +78,7 @@ const ROWS: &[Row] = &[
         "The end user becomes a label."),
     row(Later, "require_auth_for_metrics_endpoint", Bool, OFF,
         "`/metrics` needs a key."),
-    row(Later, "extra_spend_tag_headers", List(&Text), Texts(&[]),
+    row(InForce, "extra_spend_tag_headers", List(&Text), Texts(&[]),
         "Request headers that become tags of the spend row.")
         .example("[x-team]"),
     row(InForce, "modify_params", Bool, OFF,
@@ -234,7 +234,7 @@ const ROWS: &[Row] = &[
     row(InForce, "blocked_user_list", Either(&[List(&Text), Text]), Unset,
         "End users who are refused, or the file that lists them.")
         .example("[mallory]"),
-    row(Later, "banned_keywords_list", Either(&[List(&Text), Text]), Unset,
+    row(InForce, "banned_keywords_list", Either(&[List(&Text), Text]), Unset,
         "Words that are refused, or the file that lists them.")
         .example("[forbidden]"),
     row(Later, "timezone", Text, Default::Text("UTC"),

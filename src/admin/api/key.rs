@@ -434,8 +434,25 @@ pub(super) async fn change(desk: &Desk, asker: &Asker, fields: Row) -> Result<Va
         "updated_by",
         asker.user_id().map(str::to_owned),
     );
-    let updated = Command::Update(Table::KEYS, vec![token.clone()], changes);
-    let stored = desk.directory.store.row(updated).await?;
+    let mut commands = Vec::new();
+    if let Some(soft) = fields.get("soft_budget").filter(|value| value.is_number()) {
+        match text(&before, "budget_id") {
+            Some(id) => {
+                let soft = Row::from_iter([("soft_budget".to_owned(), soft.clone())]);
+                commands.push(Command::Update(Table::BUDGETS, vec![id], soft));
+            }
+            None => {
+                let by = asker.user_id().map(str::to_owned);
+                if let Some(budget) = soft_budget(&fields, by) {
+                    put(&mut changes, "budget_id", budget["budget_id"].clone());
+                    commands.push(Command::Insert(Table::BUDGETS, budget));
+                }
+            }
+        }
+    }
+    commands.push(Command::Update(Table::KEYS, vec![token.clone()], changes));
+    let stored = desk.directory.store.transact(commands).await?.pop();
+    let stored = stored.and_then(|mut rows| rows.pop());
     let stored = stored.ok_or_else(|| Refusal::not_found("Key not found in database"))?;
     if fields.contains_key("spend") {
         desk.directory.restart(&format!("key:{token}"));

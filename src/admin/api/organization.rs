@@ -327,6 +327,14 @@ async fn member_add(
             "user_role",
             text(&member, "role").unwrap_or("internal_user".to_owned()),
         );
+        if let Some(max) = fields
+            .get("max_budget_in_organization")
+            .filter(|max| !max.is_null())
+        {
+            let limits = Row::from_iter([("max_budget".to_owned(), max.clone())]);
+            let budget = budget::insert(&desk, &asker, &limits).await?;
+            put(&mut row, "budget_id", budget);
+        }
         let store = &desk.directory.store;
         store
             .transact(vec![
@@ -334,6 +342,7 @@ async fn member_add(
                 Command::Put(Table::ORGANIZATION_MEMBERS, row),
             ])
             .await?;
+        desk.directory.changed(Change::User(user.clone())).await;
         users.extend(store.get(Table::USERS, &[&user]).await?);
         memberships.extend(
             store
@@ -375,9 +384,11 @@ async fn member_update(
             budget::insert(&desk, &asker, &limits).await?,
         );
     }
-    let update = Command::Update(Table::ORGANIZATION_MEMBERS, vec![user, id], changes);
+    let key = vec![user.clone(), id];
+    let update = Command::Update(Table::ORGANIZATION_MEMBERS, key, changes);
     let stored = desk.directory.store.row(update).await?;
     let stored = stored.ok_or_else(|| Refusal::not_found("no such member"))?;
+    desk.directory.changed(Change::User(user)).await;
     Ok(Json(Value::Object(shown(
         Table::ORGANIZATION_MEMBERS,
         stored,
