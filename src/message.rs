@@ -102,6 +102,9 @@ pub struct Dress {
     pub made: Arc<Mutex<Option<Dressed>>>,
 }
 
+/// Files in the order of their addresses, or why they cannot be had.
+pub type Files = Result<Vec<File>, GatewayError>;
+
 /// Files that a request names by address.
 pub struct Wanted {
     /// Where they are.
@@ -109,7 +112,7 @@ pub struct Wanted {
     /// Until when somebody waits for them.
     pub until: Instant,
     /// Where they are put, in the order of `urls`, or why they cannot be had.
-    pub found: Arc<Mutex<Option<Result<Vec<File>, GatewayError>>>>,
+    pub found: Arc<Mutex<Option<Files>>>,
 }
 
 /// An answer of the Responses API that may be gone on from.

@@ -448,7 +448,7 @@ impl Call<'_> {
     /// What the relay makes of pieces of a stream: the client's bytes, and whether it was complete; nothing behind an error.
     fn tapped(&self, pieces: &[&[u8]], context: &AnswerContext<'_>) -> (Vec<u8>, Option<bool>) {
         let StreamReader::Tap(mut tap) = self.target.stream(context) else {
-            panic!("not a tapped stream");
+            return (b"not a tapped stream".to_vec(), None);
         };
         let (mut splitter, mut partial) = (EventSplitter::default(), Vec::new());
         let (mut out, mut part) = (Vec::new(), Vec::new());

@@ -181,13 +181,14 @@ async fn addresses(rules: &UrlRules, base: &Base) -> Result<Vec<SocketAddr>, Str
         host.eq_ignore_ascii_case(&bare)
             || host.eq_ignore_ascii_case(&format!("{bare}:{}", base.port))
     };
-    if rules.checked && !rules.hosts_allowed.iter().any(is_named) {
-        if let Some(private) = found.iter().find(|address| !is_public(address.ip())) {
-            return Err(format!(
-                "{} is no public address; if its host is one of yours, name {bare} in litellm_settings.user_url_allowed_hosts",
-                private.ip()
-            ));
-        }
+    if rules.checked
+        && !rules.hosts_allowed.iter().any(is_named)
+        && let Some(private) = found.iter().find(|address| !is_public(address.ip()))
+    {
+        return Err(format!(
+            "{} is no public address; if its host is one of yours, name {bare} in litellm_settings.user_url_allowed_hosts",
+            private.ip()
+        ));
     }
     match found.is_empty() {
         true => Err("its host has no address".to_owned()),

@@ -378,7 +378,7 @@ async fn listen(
                 FromShard::Media { id, wanted } => {
                     tokio::spawn(media::answer(control.clone(), shard, id, wanted));
                 }
-                FromShard::Remember(turn) => turns::remember(&control, turn),
+                FromShard::Remember(turn) => turns::remember(&control, *turn),
                 FromShard::Stored { id, ask } => {
                     tokio::spawn(turns::answer(control.clone(), shard, id, ask));
                 }

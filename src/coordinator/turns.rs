@@ -128,8 +128,8 @@ impl Shelf {
 }
 
 /// Keeps an answer.
-pub(super) fn remember(control: &Control, turn: Box<Remembered>) {
-    control.turns.lock().remember(*turn, Instant::now());
+pub(super) fn remember(control: &Control, turn: Remembered) {
+    control.turns.lock().remember(turn, Instant::now());
 }
 
 impl Turns {
