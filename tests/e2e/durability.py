@@ -137,7 +137,7 @@ class Load:
 def settings(database, redis, port):
     made = entry("m", f"http://127.0.0.1:{port}/v1", input_cost_per_token=INPUT * 1e-7, output_cost_per_token=OUTPUT * 1e-7)
     general = {"master_key": KEY, "database_url": database.url, "proxy_batch_write_at": 0.5, "access_log": False,
-               "database_connection_timeout": 2, "user_api_key_cache_ttl": 3600}
+               "database_connection_timeout": 2, "user_api_key_cache_ttl": 3600, "background_health_checks": False}
     return config(made, general=general, router={"redis_host": "127.0.0.1", "redis_port": redis.port, "num_retries": 0,
                                                  "disable_cooldowns": True})
 
