@@ -264,11 +264,7 @@ impl StreamTap {
             && !self.is_last
             && self.kind != StreamKind::Responses
         {
-            let moved = self
-                .strings
-                .iter()
-                .map(|span| (*span, DATA.len() + edits.moved(span.start)));
-            self.template.remember(data, out, moved);
+            self.remember(data, out, &edits);
         } else {
             self.template.forget();
         }
@@ -277,6 +273,15 @@ impl StreamTap {
             self.edits = edits;
         }
         action
+    }
+
+    /// Keeps the event and what became of it as a template of the next ones.
+    fn remember(&mut self, data: &[u8], out: &[u8], edits: &Edits) {
+        let moved = self
+            .strings
+            .iter()
+            .map(|span| (*span, DATA.len() + edits.moved(span.start)));
+        self.template.remember(data, out, moved);
     }
 
     /// Usage goes out in a chunk without choices, and only to a client that asked. Chunks with neither are hidden.
