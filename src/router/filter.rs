@@ -577,8 +577,11 @@ pub(super) fn release(
         deployment.live.tokens.settle(reservation, used);
     }
     if permit.parallel {
+        let queue = &router.group(deployment.group).live.queue;
+        // Before and after: whoever takes the slot knows of the release, whoever waits hears of it.
+        queue.release();
         deployment.live.parallel.release();
-        router.group(deployment.group).live.queue.release();
+        queue.release();
     }
 }
 

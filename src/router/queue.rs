@@ -239,6 +239,14 @@ impl Live {
         true
     }
 
+    /// Whether somebody goes before this waiter who may try again, since its turn came.
+    pub(super) fn is_behind(&self, group: &Arc<GroupLive>, id: WaitId) -> bool {
+        let mut local = self.waiting.borrow_mut();
+        let waiters = local.waiters(group);
+        let own = waiters.iter().find(|waiter| waiter.id == id);
+        own.is_some_and(|waiter| group.queue.is_behind(waiter.place))
+    }
+
     /// Publishes the shard's foremost anew, after a try that found nothing.
     pub(super) fn end_turn(&self, group: &Arc<GroupLive>) {
         let mut local = self.waiting.borrow_mut();

@@ -213,12 +213,21 @@ def test_reload_changes_the_master_key(gateway, upstream):
 def test_reloads_do_not_leak(gateway, upstream):
     made = config(*[entry(f"m{n}", upstream) for n in range(200)], general={"master_key": KEY})
     server = gateway(made)
-    for _ in range(20):
-        assert server.post("/config/reload", key=KEY).status_code == 200
-    before, files = server.memory_kib(), server.descriptors()
-    for _ in range(100):
-        assert server.post("/config/reload", key=KEY).status_code == 200
-    assert server.memory_kib() - before < 8 * 1024
+
+    def least(count):
+        """The least memory seen over so many reloads: what one took and gave back is not always returned
+        to the system yet when it is looked at, but whatever is lost raises every look."""
+        looks = []
+        for _ in range(count):
+            assert server.post("/config/reload", key=KEY).status_code == 200
+            looks.append(server.memory_kib())
+        return min(looks)
+
+    least(20)
+    before, files = least(20), server.descriptors()
+    least(180)
+    # One snapshot more or less is there at a time (4 to 5 MiB, two of them); what each reload loses, adds up.
+    assert least(20) - before < 200 * 80
     assert server.descriptors() <= files + 2
 
 

@@ -66,6 +66,25 @@ impl Journey {
         }
     }
 
+    /// Whether a slot was taken that came free for somebody before it in the queue: between its turn and
+    /// its try another shard's call ended.
+    pub(super) fn is_overtaking(&self, router: &Router, live: &Live) -> bool {
+        match self.state {
+            State::Waiting(id) => live.is_behind(&router.group(self.leg.group).live, id),
+            _ => false,
+        }
+    }
+
+    /// Waits on, as if it had not been its turn.
+    pub(super) fn wait_on(&self, router: &Router, live: &Live) -> Option<Step> {
+        let State::Waiting(id) = self.state else {
+            return None;
+        };
+        live.end_turn(&router.group(self.leg.group).live);
+        let until = self.deadline;
+        Some(Step::Wait(Wait { id, until }))
+    }
+
     /// Nobody can serve now: wait if a slot can come in time, else go on to the next group.
     pub(super) fn refused(
         &mut self,

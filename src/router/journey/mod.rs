@@ -395,6 +395,10 @@ impl Journey {
             Turn::Never => return None,
         }
         match filter::choose(&self.search(router, live, now), rng) {
+            Ok(permit) if self.is_overtaking(router, live) => {
+                filter::give_back(router, live, permit);
+                self.wait_on(router, live)
+            }
             Ok(permit) => {
                 self.leave_queue(router, live);
                 Some(Step::Attempt(self.start(permit, router, live, now)))
