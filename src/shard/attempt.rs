@@ -150,6 +150,7 @@ impl Kept {
 }
 
 /// What is in the box; its memory is given back now, where a scope that waits would keep it.
+#[expect(clippy::boxed_local, reason = "that the box goes is its purpose")]
 pub(super) fn unboxed<T>(boxed: Box<T>) -> T {
     *boxed
 }
