@@ -30,6 +30,7 @@ fn known() -> Account {
         meter: Arc::clone(&spend),
         max: nano(1e6),
         model: None,
+        span: None,
     };
     Account {
         caller: Caller::default(),
