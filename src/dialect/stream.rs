@@ -39,6 +39,13 @@ pub enum StreamKind {
     Opaque,
 }
 
+/// What a string of an event is that the next one may differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Text,
+    Padding,
+}
+
 /// The start of an event's line.
 const DATA: &[u8] = b"data: ";
 
@@ -64,7 +71,7 @@ pub struct StreamTap {
     edits: Edits,
     template: Template,
     /// The strings of the event at hand that the next one may differ in.
-    strings: Vec<Span>,
+    strings: Vec<(Span, Part)>,
 }
 
 impl StreamTap {
@@ -232,7 +239,7 @@ impl StreamTap {
                     self.usage = Usage::read(data, field.value).map(Box::new);
                     usage_index = Some(index);
                 }
-                b"obfuscation" => self.strings.push(field.value),
+                b"obfuscation" => self.strings.push((field.value, Part::Padding)),
                 b"x_groq" => self.groq(data, field.value, index, &mut members),
                 b"id"
                 | b"object"
@@ -277,10 +284,10 @@ impl StreamTap {
 
     /// Keeps the event and what became of it as a template of the next ones.
     fn remember(&mut self, data: &[u8], out: &[u8], edits: &Edits) {
-        let moved = self
-            .strings
-            .iter()
-            .map(|span| (*span, DATA.len() + edits.moved(span.start)));
+        let moved = self.strings.iter().map(|(span, part)| {
+            let place = DATA.len() + edits.moved(span.start);
+            (*span, place, *part == Part::Text)
+        });
         self.template.remember(data, out, moved);
     }
 
@@ -482,7 +489,7 @@ impl StreamTap {
     /// A text of the answer, which the next chunk will have in the same place.
     fn text(&mut self, span: Span) {
         self.count(span);
-        self.strings.push(span);
+        self.strings.push((span, Part::Text));
     }
 
     /// Counts a value's bytes, without its quotes.

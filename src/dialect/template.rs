@@ -15,6 +15,8 @@ const MISSES_MAX: u8 = 16;
 struct Hole {
     input: Span,
     output: Span,
+    /// Part of the answer, and not padding.
+    is_text: bool,
 }
 
 /// A remembered event. See the module.
@@ -28,7 +30,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// Appends to `out` what becomes of `data`, if it fits, and counts the bytes of its strings.
+    /// Appends to `out` what becomes of `data`, if it fits, and counts the bytes of the answer's text in it.
     pub fn apply(&mut self, data: &[u8], out: &mut Vec<u8>) -> Option<usize> {
         if self.count == 0 {
             return None;
@@ -55,7 +57,7 @@ impl Template {
             simdutf8::basic::from_utf8(text).ok()?;
             out.extend_from_slice(self.output.get(output..hole.output.start as usize)?);
             out.extend_from_slice(text);
-            bytes += text.len();
+            bytes += if hole.is_text { text.len() } else { 0 };
             at = end;
             (input, output) = (hole.input.end as usize, hole.output.end as usize);
         }
@@ -67,18 +69,18 @@ impl Template {
     }
 
     /// Remembers an event. `strings` are its strings that may differ, quotes included, each with where it stands in
-    /// `output`.
+    /// `output` and whether it is text of the answer.
     pub fn remember(
         &mut self,
         data: &[u8],
         output: &[u8],
-        strings: impl Iterator<Item = (Span, usize)>,
+        strings: impl Iterator<Item = (Span, usize, bool)>,
     ) {
         self.count = 0;
         if self.misses >= MISSES_MAX {
             return;
         }
-        for (span, moved) in strings {
+        for (span, moved, is_text) in strings {
             let length = span.end.saturating_sub(span.start) as usize;
             if self.count == HOLES_MAX || length < 2 || data.get(span.start as usize) != Some(&b'"')
             {
@@ -91,6 +93,7 @@ impl Template {
                     end: span.end - 1,
                 },
                 output: Span::new(moved + 1, moved + length - 1),
+                is_text,
             };
             self.count += 1;
         }
@@ -124,11 +127,19 @@ mod tests {
         template.remember(
             data,
             output,
-            [(Span::new(14, 19), 23), (Span::new(24, 28), 33)].into_iter(),
+            [
+                (Span::new(14, 19), 23, true),
+                (Span::new(24, 28), 33, false),
+            ]
+            .into_iter(),
         );
         let mut check = |event: &str, expected: Option<&str>| {
             let mut out = Vec::new();
             let filled = template.apply(event.as_bytes(), &mut out);
+            assert!(
+                filled.is_none_or(|bytes| bytes == 5 || bytes == 2),
+                "the first string's alone"
+            );
             assert_eq!(
                 filled.map(|_| String::from_utf8(out).unwrap()).as_deref(),
                 expected,

@@ -82,8 +82,8 @@ const ROWS: &[Row] = &[
         "Request headers that become tags of the spend row.")
         .example("[x-team]"),
     row(InForce, "modify_params", Bool, OFF,
-        "Conversations that Anthropic or Bedrock would refuse are repaired. (A callback's pre-call hook may \
-         change the request: comes with callbacks.)"),
+        "Conversations that Anthropic or Bedrock would refuse are repaired. What a callback's pre-call hook \
+         changes comes with callbacks."),
     row(Later, "enable_preview_features", Bool, OFF,
         "Turns on what the documentation calls preview."),
     row(InForce, "set_verbose", Bool, OFF,
