@@ -270,7 +270,7 @@ fn push(log: Log, hubs: Arc<Vec<Hub>>) -> Push {
 
 /// Tells one shard who has a key.
 pub(super) async fn look_up(control: Arc<Control>, shard: usize, hash: KeyHash) {
-    let turn = control.desk.directory.turn();
+    let mut turn = control.desk.directory.turn();
     let found = match control.desk.directory.look_up(&hash.hex()).await {
         Ok(Some(account)) => Found::Account(account),
         Ok(None) => Found::Nobody,
@@ -282,7 +282,10 @@ pub(super) async fn look_up(control: Arc<Control>, shard: usize, hash: KeyHash) 
                 what = "a key could not be looked up",
                 why = error
             );
-            Found::Away
+            // Whom another shard knows goes on here as well; anything that this one was told is newer.
+            turn = 0;
+            let remembered = control.desk.directory.remembered(&hash.hex());
+            remembered.map_or(Found::Away, Found::Account)
         }
     };
     let _ = control.hubs[shard].send(ToShard::Account { hash, found, turn });

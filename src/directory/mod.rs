@@ -170,6 +170,12 @@ impl Directory {
         Ok(account)
     }
 
+    /// The account of a key as it was last read, by any shard: for as long as the store cannot be asked.
+    pub fn remembered(&self, token: &str) -> Option<Arc<Account>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(token).cloned()
+    }
+
     /// Accounts that are read from now on follow these rules.
     pub fn set_policy(&self, policy: Policy) {
         *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
