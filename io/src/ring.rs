@@ -276,6 +276,26 @@ unsafe impl Send for Map {}
 // SAFETY: as above.
 unsafe impl Sync for Map {}
 
+/// Maps the first `bytes` of a file that its caller holds open and locked, for all processes to see.
+fn mapped(file: &File, bytes: usize) -> io::Result<NonNull<u8>> {
+    // SAFETY: a fresh shared mapping of a file that is open and locked; the kernel picks the
+    // place. Nobody shortens the file while it is locked, so no page of it goes away.
+    let start = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(start.cast()).ok_or_else(io::Error::last_os_error)
+}
+
 impl Map {
     /// Maps the file; makes it a ring if it is none yet (empty, or its making was cut short).
     fn open(file: File, capacity: u64, id: u64) -> io::Result<(Map, bool)> {
@@ -326,22 +346,7 @@ impl Map {
             .ok()
             .and_then(|capacity| capacity.checked_add(HEADER_BYTES))
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        // SAFETY: a fresh shared mapping of a file we hold open and locked; the kernel picks the
-        // place. Nobody shortens the file while it is locked, so no page of it goes away.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast()).ok_or_else(io::Error::last_os_error)?;
+        let start = mapped(&file, len)?;
         Ok(Map {
             start,
             capacity,

@@ -124,23 +124,7 @@ impl OpenCalls {
     }
 
     fn of_file(file: File, bytes: usize) -> io::Result<OpenCalls> {
-        use std::os::fd::AsRawFd;
-        // SAFETY: a fresh shared mapping of a file we hold open and locked; the kernel picks the
-        // place. Nobody shortens the file while it is locked, so no page of it goes away.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast()).ok_or_else(io::Error::last_os_error)?;
+        let start = super::mapped(&file, bytes)?;
         Ok(OpenCalls {
             start,
             bytes,

@@ -141,11 +141,16 @@ async fn new(
             Refusal::exists(format!("Access group '{group}' already exists")).at("access_group"),
         );
     }
-    let models = texts_of(&fields, "model_names");
+    filled(&control, &group, &fields).await
+}
+
+/// Puts the models of a body into a group, and no others.
+async fn filled(control: &Control, group: &str, fields: &Row) -> Answer {
+    let models = texts_of(fields, "model_names");
     if models.is_empty() {
         return Err(Refusal::bad("model_names must list at least one model").at("model_names"));
     }
-    let count = put_into(&control, &group, &models).await?;
+    let count = put_into(control, group, &models).await?;
     Ok(Json(
         json!({"access_group": group, "model_names": models, "models_updated": count}),
     ))
@@ -159,14 +164,7 @@ async fn update(
 ) -> Answer {
     may_store(&control, &asker, "/access_group/update")?;
     told(&control, &group).ok_or_else(|| unknown(&group))?;
-    let models = texts_of(&fields, "model_names");
-    if models.is_empty() {
-        return Err(Refusal::bad("model_names must list at least one model").at("model_names"));
-    }
-    let count = put_into(&control, &group, &models).await?;
-    Ok(Json(
-        json!({"access_group": group, "model_names": models, "models_updated": count}),
-    ))
+    filled(&control, &group, &fields).await
 }
 
 async fn delete(

@@ -21,6 +21,18 @@ type Asked = Query<HashMap<String, String>>;
 /// A span of days.
 const DAYS: &[&str] = &["start_date", "end_date"];
 
+/// What calls are asked for by, page by page.
+const CALLS: &[&str] = &[
+    "start_date",
+    "end_date",
+    "api_key",
+    "user_id",
+    "team_id",
+    "end_user",
+    "page",
+    "page_size",
+];
+
 /// The routes.
 pub fn routes() -> Routes<Arc<Desk>> {
     Routes::new()
@@ -50,27 +62,9 @@ pub fn routes() -> Routes<Arc<Desk>> {
             "limit",
         ])
         .get("/spend/logs/ui", logs_paged, "Calls by page.")
-        .query(&[
-            "start_date",
-            "end_date",
-            "api_key",
-            "user_id",
-            "team_id",
-            "end_user",
-            "page",
-            "page_size",
-        ])
+        .query(CALLS)
         .get("/spend/logs/v2", logs_paged, "Calls by page.")
-        .query(&[
-            "start_date",
-            "end_date",
-            "api_key",
-            "user_id",
-            "team_id",
-            "end_user",
-            "page",
-            "page_size",
-        ])
+        .query(CALLS)
         .get(
             "/spend/logs/ui/{request_id}",
             log_details,
