@@ -2,11 +2,12 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+import gateway
 
 
 def binaries():
@@ -27,9 +28,7 @@ class Postgres:
         if os.geteuid() == 0:
             shutil.chown(self.folder, "nobody")
             self.prefix = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = gateway.free_port()
         self._run("initdb", "-A", "trust", "-U", "litellm", "--no-sync", "-D", self.folder / "data")
         self.process = None
         if tls:

@@ -2,11 +2,12 @@
 sentinels. Gone with its object."""
 
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+import gateway
 
 
 def installed():
@@ -15,12 +16,9 @@ def installed():
 
 def free_port():
     """One whose cluster bus (plus 10,000) fits as well."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port < 55_000:
-            return port
+    while not gateway.is_free((port := gateway.free_port()) + 10_000):
+        pass
+    return port
 
 
 class Redis:

@@ -66,7 +66,7 @@ def chats(servers, key, count, workers=16, weights=None, model="m"):
     weights = weights or [1] * len(servers)
     order = [server for server, weight in zip(servers, weights) for _ in range(weight)]
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
-    with httpx.Client(trust_env=False, timeout=60, limits=httpx.Limits(max_connections=64)) as client:
+    with servers[0].new_client(timeout=60, limits=httpx.Limits(max_connections=64)) as client:
         def one(number):
             server = order[number % len(order)]
             return client.post(server.base_url + "/v1/chat/completions", json=body,
@@ -242,6 +242,7 @@ def test_cooldowns_are_shared(fleet, redis, upstreams):
     assert len(bad.requests) == before
 
 
+@pytest.mark.alone("50 ms here, a second there")
 def test_changes_reach_the_other_instance(fleet, redis):
     """A deleted key stops within 50 ms here and a second there, a changed one too."""
     servers = fleet(2, place(redis))
@@ -276,7 +277,7 @@ def test_fail_closed_rate_limit_enforcement(fleet, redis):
 def latencies(server, key, seconds, pause=0.004):
     times, statuses = [], []
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-    with httpx.Client(trust_env=False, timeout=30) as client:
+    with server.new_client() as client:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             began = time.monotonic()

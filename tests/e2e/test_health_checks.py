@@ -2,7 +2,6 @@
 
 import time
 
-import httpx
 
 import canned
 from gateway import config, entry
@@ -32,7 +31,8 @@ def general(**more):
 
 
 def authorized(server, path):
-    return httpx.get(server.base_url + path, headers={"authorization": "Bearer sk-e2e-master"}, trust_env=False, timeout=30)
+    with server.new_client() as client:
+        return client.get(path, headers={"authorization": "Bearer sk-e2e-master"})
 
 
 def router_state(server):

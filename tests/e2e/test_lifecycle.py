@@ -32,7 +32,7 @@ class Load:
             thread.start()
 
     def _run(self):
-        with httpx.Client(base_url=self.server.base_url, trust_env=False, timeout=30) as client:
+        with self.server.new_client() as client:
             while not self.stopping.is_set():
                 try:
                     answer = client.post("/v1/chat/completions", json=self.body)
@@ -61,6 +61,7 @@ class Load:
 
 # Start
 
+@pytest.mark.alone("0.1 s from start to ready")
 def test_ready_in_100_ms(gateway, upstream):
     best = 9.0
     for _ in range(5):
@@ -313,7 +314,8 @@ def test_draining_refuses_new_connections(gateway, upstream):
     server.wait_log("drain")
     time.sleep(0.2)
     try:
-        status = httpx.get(server.base_url + "/health/readiness", trust_env=False, timeout=2).status_code
+        with server.new_client(timeout=2) as client:
+            status = client.get("/health/readiness").status_code
     except httpx.TransportError:
         status = None
     assert status in (None, 503)

@@ -40,6 +40,7 @@ def test_each_model_answers(gateway, upstreams):
         assert up.only.json["temperature"] == 0.5 and up.only.json["model"] == "upstream-model"
 
 
+@pytest.mark.alone("two calls of 0.6 s within 1.1 s")
 def test_calls_run_side_by_side(gateway, upstreams):
     ups, made = two(upstreams)
     for up in ups:

@@ -38,7 +38,7 @@ def upstream(shared_upstream):
     return shared_upstream
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(server):
     with openai.OpenAI(base_url=server.base_url + "/v1", api_key=KEY, max_retries=0, timeout=20) as made:
         yield made

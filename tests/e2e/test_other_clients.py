@@ -39,7 +39,7 @@ def upstream(shared_upstream):
 
 # Anthropic's
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def claude(server):
     with anthropic.Anthropic(base_url=server.base_url, api_key=KEY, max_retries=0, timeout=20) as made:
         yield made
@@ -101,7 +101,7 @@ def test_anthropic_errors(server, claude, upstream):
 
 # OpenAI's, by its Responses API
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def responses(server):
     with openai.OpenAI(base_url=server.base_url + "/v1", api_key=KEY, max_retries=0, timeout=20) as made:
         yield made.responses
@@ -152,7 +152,7 @@ def test_responses_tools(responses, model, streamed):
 
 # Google's
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def google(server):
     return genai.Client(api_key=KEY, http_options=types.HttpOptions(base_url=server.base_url, timeout=20_000))
 

@@ -114,8 +114,7 @@ def test_weight(gateway, upstreams):
     server = gateway(config(entry("m", seven, weight=7), entry("m", three, weight=3)))
 
     def many(_):
-        import httpx
-        with httpx.Client(base_url=server.base_url, trust_env=False, timeout=30) as client:
+        with server.new_client() as client:
             body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
             return [client.post("/v1/chat/completions", json=body).status_code for _ in range(500)]
 

@@ -5,7 +5,6 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 import postgres
@@ -53,7 +52,7 @@ def test_unknown_keys_do_not_reach_the_database(upstream, gateway):
             return int(found[0][0])
 
         before, began, count = looks(), time.monotonic(), 4000
-        with httpx.Client(base_url=server.base_url, trust_env=False, timeout=30) as client:
+        with server.new_client() as client:
             for number in range(count):
                 headers = {"authorization": f"Bearer sk-unknown-{number:08}"}
                 body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}

@@ -92,6 +92,7 @@ def test_server_refuses_plain_http(server):
     assert server.client.get("/health/liveliness").status_code == 200
 
 
+@pytest.mark.alone("an answer within a second")
 def test_server_hello_that_never_ends(server):
     """Connections that say nothing are closed by the head's deadline and hold nobody up."""
     crowd = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]

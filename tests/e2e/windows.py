@@ -32,7 +32,7 @@ def answer():
 def ask(server, model, each_s, until, refused):
     import httpx
 
-    with httpx.Client(base_url=server.base_url, trust_env=False, timeout=30, limits=httpx.Limits(max_keepalive_connections=0)) as client:
+    with server.new_client(limits=httpx.Limits(max_keepalive_connections=0)) as client:
         due = time.monotonic()
         while due < until:
             time.sleep(max(0.0, due - time.monotonic()))
