@@ -1,17 +1,4 @@
 //! The decoder of Anthropic's events: see `decoder`.
 #![no_main]
 
-mod decoder;
-
-use std::cell::LazyCell;
-
-use decoder::{dialect, error, provider};
-use libfuzzer_sys::fuzz_target;
-
-const PARAMS: &str = r#"{"model": "anthropic/claude-3-5-sonnet-20241022", "api_key": "k"}"#;
-
-thread_local! {
-    static TARGET: LazyCell<provider::Target> = LazyCell::new(|| decoder::target(PARAMS));
-}
-
-fuzz_target!(|input: &[u8]| TARGET.with(|target| decoder::check(target, input)));
+decoder::fuzz!(r#"{"model": "anthropic/claude-3-5-sonnet-20241022", "api_key": "k"}"#);

@@ -1,15 +1,12 @@
-//! What all targets of stream decoders share: a stream that is fed whole and in pieces gives the same bytes and the same
-//! end, and none makes a decoder panic. The first byte of an input is the size of its pieces, the second says which
-//! client asks.
+//! What all targets of stream decoders share, compiled once for all of them: a stream that is fed whole and in
+//! pieces gives the same bytes and the same end, and none makes a decoder panic. The first byte of an input is
+//! the size of its pieces, the second says which client asks.
 
-#[path = "../../../../src/dialect/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "a target uses one decoder of them")]
+#[path = "../../../src/dialect/mod.rs"]
 pub mod dialect;
-#[path = "../../../../src/error.rs"]
-#[expect(dead_code, reason = "a target makes no answers of errors")]
+#[path = "../../../src/error.rs"]
 pub mod error;
-#[path = "../../../../src/provider/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "a target uses one provider of them")]
+#[path = "../../../src/provider/mod.rs"]
 pub mod provider;
 
 use provider::{AnswerContext, Operation, StreamEnd, StreamReader, Target};
@@ -20,6 +17,18 @@ const CLIENTS: [Operation; 4] = [
     Operation::Responses,
     Operation::GenerateContent,
 ];
+
+/// A target that feeds each input to the decoder of a deployment with these `litellm_params`.
+#[macro_export]
+macro_rules! fuzz {
+    ($params:expr) => {
+        thread_local! {
+            static TARGET: $crate::provider::Target = $crate::target($params);
+        }
+
+        libfuzzer_sys::fuzz_target!(|input: &[u8]| TARGET.with(|target| $crate::check(target, input)));
+    };
+}
 
 /// A deployment; `params` are its `litellm_params` as JSON.
 pub fn target(params: &str) -> Target {
