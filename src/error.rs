@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use memchr::memmem;
 
-use crate::dialect::scan::find_special;
+use shardgate_io::quoted::find_special;
 
 /// LiteLLM's classes of errors. Clients match on these names inside the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! It has never heard of LLMs, JSON or YAML. The gateway gives it connections to serve and origins to
 //! call; it gives the gateway heads, bodies and events, in owned buffers.
 
+pub mod alloc;
 pub mod buffer;
 pub mod driver;
 pub mod http1;
@@ -10,6 +11,7 @@ pub mod journal;
 pub mod mesh;
 pub mod net;
 pub mod pool;
+pub mod quoted;
 pub mod ring;
 pub mod shard;
 pub mod sse;

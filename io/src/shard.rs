@@ -94,6 +94,7 @@ fn run<B, F>(
     if let Some(cpu) = cpu {
         pin(cpu);
     }
+    crate::alloc::keep_on_this_thread();
     match Driver::build(choice) {
         Ok(mut driver) => {
             let started = Started {

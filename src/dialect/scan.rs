@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use shardgate_io::quoted::find_special;
+
 /// The deepest nesting that is accepted, counting the outermost object as one.
 pub const NESTING_MAX: u32 = 128;
 
@@ -680,22 +682,23 @@ impl<'b> Reader<'b> {
     /// A string; the cursor stands on its first quote. Returns whether it has escapes.
     #[inline]
     fn string(&mut self) -> Result<bool, ScanError> {
-        let mut escaped = false;
-        self.at += 1;
-        loop {
-            self.at = find_special(self.bytes, self.at);
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(escaped);
-                }
-                Some(b'\\') => {
-                    escaped = true;
-                    self.escape()?;
-                }
-                _ => return Err(self.unexpected()),
-            }
+        self.at = find_special(self.bytes, self.at + 1);
+        if self.peek() == Some(b'"') {
+            self.at += 1;
+            return Ok(false);
         }
+        self.string_with_escapes()
+    }
+
+    /// The rest of a string; the cursor stands on what is no plain byte and no quote.
+    #[inline(never)]
+    fn string_with_escapes(&mut self) -> Result<bool, ScanError> {
+        while self.peek() == Some(b'\\') {
+            self.escape()?;
+            self.at = find_special(self.bytes, self.at);
+        }
+        self.take(b'"')?;
+        Ok(true)
     }
 
     /// An escape; the cursor stands on the backslash.
@@ -716,85 +719,6 @@ impl<'b> Reader<'b> {
         }
         Ok(())
     }
-}
-
-const LANES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
-
-/// The high bit of the first lane that holds a quote, a backslash or a control character; zero when none does. Bits
-/// above the first may be wrong.
-#[inline]
-const fn special_lanes(word: u64) -> u64 {
-    let quote = word ^ (LANES * b'"' as u64);
-    let backslash = word ^ (LANES * b'\\' as u64);
-    let control = word.wrapping_sub(LANES * 0x20) & !word;
-    ((quote.wrapping_sub(LANES) & !quote) | (backslash.wrapping_sub(LANES) & !backslash) | control)
-        & HIGH
-}
-
-/// The next quote, backslash or control character from `at` on, or the end. Eight bytes at a time first, since most
-/// strings are short; then blocks of 64, which the compiler turns into vector compares.
-#[inline]
-pub(crate) fn find_special(bytes: &[u8], mut at: usize) -> usize {
-    for _ in 0..4 {
-        let Some(word) = word_at(bytes, at) else {
-            return find_special_tail(bytes, at);
-        };
-        let lanes = special_lanes(word);
-        if lanes != 0 {
-            return at + lanes.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    find_special_long(bytes, at)
-}
-
-fn find_special_long(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(block) = bytes.get(at..at + 64) {
-        let hit = block.iter().fold(false, |hit, &byte| {
-            hit | (byte == b'"') | (byte == b'\\') | (byte < 0x20)
-        });
-        if hit {
-            break;
-        }
-        at += 64;
-    }
-    while let Some(word) = word_at(bytes, at) {
-        let lanes = special_lanes(word);
-        if lanes != 0 {
-            return at + lanes.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    find_special_tail(bytes, at)
-}
-
-fn find_special_tail(bytes: &[u8], at: usize) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    // Less than eight bytes are left: the last eight, with those that were looked at pushed out by spaces.
-    if let Some(last) = bytes.len().checked_sub(8).and_then(|at| word_at(bytes, at)) {
-        let spaces = LANES * b' ' as u64;
-        let seen = 64 - 8 * rest.len() as u32;
-        let word = last.checked_shr(seen).unwrap_or(0) | spaces.checked_shl(64 - seen).unwrap_or(0);
-        let lanes = special_lanes(word);
-        return match lanes {
-            0 => bytes.len(),
-            _ => at + lanes.trailing_zeros() as usize / 8,
-        };
-    }
-    at + rest
-        .iter()
-        .position(|&byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
-        .unwrap_or(rest.len())
-}
-
-#[inline]
-fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes
-        .get(at..at + 8)?
-        .try_into()
-        .ok()
-        .map(u64::from_le_bytes)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Walking through values of a body that `scan` has accepted: the members of an object, the elements of an array, one
 //! level at a time and without decoding. On bytes that are no valid JSON the walks end early; they never panic.
 
-use super::scan::{Field, Span, find_special};
+use shardgate_io::quoted::find_special;
+
+use super::scan::{Field, Span};
 
 /// The members of the object under `span`; none when it is no object.
 pub fn members(body: &[u8], span: Span) -> Members<'_> {

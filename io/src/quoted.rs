@@ -1,0 +1,105 @@
+//! Where quoted text stops being plain: at its quote, an escape, a control character. Sixteen bytes at a time; most
+//! texts are shorter than that. It must not know what the text says.
+
+/// Bytes that are looked at together.
+const BLOCK: usize = 16;
+
+/// The next quote, backslash or control character from `at` on, or the end.
+#[inline]
+pub fn find_special(bytes: &[u8], at: usize) -> usize {
+    match block_at(bytes, at).and_then(first_special) {
+        Some(found) => at + found,
+        None => find_further(bytes, at),
+    }
+}
+
+/// The same for what is long, or near the end.
+#[inline(never)]
+fn find_further(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(block) = block_at(bytes, at) {
+        if let Some(found) = first_special(block) {
+            return at + found;
+        }
+        at += BLOCK;
+    }
+    find_in_tail(bytes, at)
+}
+
+/// The same where less than a block is left.
+fn find_in_tail(bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let mut block = [b' '; BLOCK];
+    // The last block of all, with what was looked at taken out: cheaper than a copy of unknown length.
+    if let Some(last) = bytes
+        .len()
+        .checked_sub(BLOCK)
+        .and_then(|at| block_at(bytes, at))
+    {
+        let seen = 8 * (BLOCK - rest.len()) as u32;
+        let word = u128::from_le_bytes(*last).checked_shr(seen).unwrap_or(0);
+        let spaces = u128::from_le_bytes(block)
+            .checked_shl(128 - seen)
+            .unwrap_or(0);
+        block = (word | spaces).to_le_bytes();
+    } else {
+        block[..rest.len()].copy_from_slice(rest);
+    }
+    first_special(&block).map_or(bytes.len(), |found| at + found)
+}
+
+#[inline]
+fn block_at(bytes: &[u8], at: usize) -> Option<&[u8; BLOCK]> {
+    bytes.get(at..)?.first_chunk()
+}
+
+/// SSE2 is part of every x86-64 processor.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn first_special(block: &[u8; BLOCK]) -> Option<usize> {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
+        _mm_set1_epi8,
+    };
+    #[expect(unsafe_code, reason = "sixteen compares at once")]
+    // SAFETY: SSE2 is there, and the block has the sixteen bytes that are loaded.
+    let found = unsafe {
+        let bytes = _mm_loadu_si128(block.as_ptr().cast());
+        let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+        let escape = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+        let control = _mm_cmpeq_epi8(bytes, _mm_min_epu8(bytes, _mm_set1_epi8(0x1f)));
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, escape), control))
+    };
+    (found != 0).then(|| found.trailing_zeros() as usize)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn first_special(block: &[u8; BLOCK]) -> Option<usize> {
+    block
+        .iter()
+        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_special_byte_is_found_wherever_it_stands() {
+        for length in 0..70 {
+            let mut bytes = vec![b'a'; length];
+            for byte in 0..=255 {
+                let special = matches!(byte, b'"' | b'\\' | 0..=0x1f);
+                for at in 0..length {
+                    bytes[at] = byte;
+                    let found = if special { at } else { length };
+                    assert_eq!(find_special(&bytes, 0), found, "{byte} at {at} of {length}");
+                    assert_eq!(find_special(&bytes, at), found);
+                    assert_eq!(find_special(&bytes, at + 1), length);
+                    bytes[at] = b'a';
+                }
+            }
+            assert_eq!(find_special(&bytes, length), length);
+        }
+    }
+}
