@@ -43,7 +43,7 @@ impl RequestId {
 }
 
 fn ascii(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).into_owned()
+    std::str::from_utf8(text).unwrap_or_default().to_owned()
 }
 
 /// The 16 hexadecimal digits of a number, in lower case: its half-bytes are spread over the bytes of

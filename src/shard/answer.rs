@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use shardgate_io::buffer::Buf;
 use shardgate_io::http1::encode::{
-    CHUNK_SUFFIX, chunk_prefix, end_head, header, header_u64, status_line,
+    CHUNK_SUFFIX, Name, chunk_prefix, end_head, header, header_u64, status_line,
 };
 use shardgate_io::http1::head::Refusal;
 use shardgate_io::http1::server::{After, Connection};
@@ -21,6 +21,11 @@ use crate::provider::Operation;
 
 /// Room for a head, beside a body.
 pub(super) const HEAD_BYTES: usize = 2048;
+
+/// Headers of answers and requests alike.
+pub(super) const CONTENT_TYPE: Name = Name::new("content-type");
+pub(super) const CONTENT_LENGTH: Name = Name::new("content-length");
+const DATE: Name = Name::new("date");
 
 /// Seconds since 1970.
 pub(super) fn unix_seconds() -> u64 {
@@ -40,7 +45,7 @@ pub(super) enum Length {
 /// Starts a head: status line and the headers that every answer has.
 pub(super) fn begin(shard: &Shard, call: &Call, status: u16, out: &mut Vec<u8>) {
     status_line(out, status);
-    header(out, "date", shard.dates.borrow_mut().at(unix_seconds()));
+    DATE.write(out, shard.dates.borrow_mut().at(unix_seconds()));
     if call.cors {
         out.extend_from_slice(
             b"access-control-allow-origin: *\r\naccess-control-allow-credentials: true\r\n",
@@ -58,7 +63,7 @@ pub(super) fn finish(
     let close =
         !call.keep_alive || connection.draining() || (length == Length::Unknown && !call.http11);
     match length {
-        Length::Known(bytes) => header_u64(out, "content-length", bytes as u64),
+        Length::Known(bytes) => CONTENT_LENGTH.write_u64(out, bytes as u64),
         Length::Unknown if call.http11 => {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }

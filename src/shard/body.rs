@@ -254,7 +254,17 @@ impl Fields<'_> {
     }
 
     pub(super) fn text(&self, name: &str) -> Result<Option<String>, GatewayError> {
-        self.json(name)
+        // A string without escapes, as nearly all are, stands there as it reads.
+        let plain = self.raw(name).and_then(|raw| match raw {
+            [b'"', inner @ .., b'"'] if memchr::memchr(b'\\', inner).is_none() => {
+                std::str::from_utf8(inner).ok()
+            }
+            _ => None,
+        });
+        match plain {
+            Some(text) => Ok(Some(text.to_owned())),
+            None => self.json(name),
+        }
     }
 
     fn flag(&self, name: &str) -> Result<bool, GatewayError> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use shardgate_io::buffer::Buf;
 use shardgate_io::driver::{Pieces, Timer};
 use shardgate_io::http1::client::{AnswerError, Data, Exchange, Headers, Outgoing as Sendable};
-use shardgate_io::http1::encode::{end_head, header, header_u64};
+use shardgate_io::http1::encode::{end_head, header};
 use shardgate_io::http1::server::{Party, Woke};
 use shardgate_io::pool::Lease;
 
@@ -233,7 +233,7 @@ fn build(
     begin_head(work, deployment, &outgoing, &mut head)?;
     work.forwarded(target.entry.name, &mut head);
     let length = outgoing.body.len(body);
-    header_u64(&mut head, "content-length", length as u64);
+    answer::CONTENT_LENGTH.write_u64(&mut head, length as u64);
     end_head(&mut head);
     if head.len() + length <= ONE_WRITE_BYTES_MAX {
         outgoing.body.copy_into(body, &mut head);

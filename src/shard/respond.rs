@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use shardgate_io::buffer::Buf;
 use shardgate_io::http1::client::{Data, Exchange, Headers};
-use shardgate_io::http1::encode::{header, push_decimal};
+use shardgate_io::http1::encode::{Name, header, push_decimal};
 use shardgate_io::http1::server::After;
 
 use super::answer::{self, Length};
@@ -79,25 +79,26 @@ fn begin(work: &mut Work<'_>, status: u16, upstream: &Headers, out: &mut Vec<u8>
     let call = &mut *work.call;
     call.status = status;
     answer::begin(work.shard, call, status, out);
-    header(out, "x-litellm-call-id", call.shown_id().as_bytes());
+    const CALL_ID: Name = Name::new("x-litellm-call-id");
+    match &call.client_id {
+        Some(id) => CALL_ID.write(out, id.as_bytes()),
+        None => CALL_ID.write(out, &call.id.bytes()),
+    }
     if let Some(at) = call.route.deployment {
         out.extend_from_slice(&call.snapshot.deployments[at].answer_headers);
     }
-    header(out, "x-litellm-model-group", call.route.group.as_bytes());
+    const GROUP: Name = Name::new("x-litellm-model-group");
+    GROUP.write(out, call.route.group.as_bytes());
     let total = call.began.elapsed();
     let ours = total.saturating_sub(call.route.upstream);
-    milliseconds(out, "x-litellm-response-duration-ms", total);
-    milliseconds(out, "x-litellm-overhead-duration-ms", ours);
-    number(
-        out,
-        "x-litellm-attempted-retries",
-        call.route.attempted_retries,
-    );
-    number(
-        out,
-        "x-litellm-attempted-fallbacks",
-        call.route.attempted_fallbacks,
-    );
+    const DURATION: Name = Name::new("x-litellm-response-duration-ms");
+    const OVERHEAD: Name = Name::new("x-litellm-overhead-duration-ms");
+    milliseconds(out, DURATION, total);
+    milliseconds(out, OVERHEAD, ours);
+    const RETRIES: Name = Name::new("x-litellm-attempted-retries");
+    const FALLBACKS: Name = Name::new("x-litellm-attempted-fallbacks");
+    RETRIES.write_u64(out, u64::from(call.route.attempted_retries));
+    FALLBACKS.write_u64(out, u64::from(call.route.attempted_fallbacks));
     if call.route.raced {
         header(out, "x-litellm-fastest_response_batch_completion", b"True");
     }
@@ -113,23 +114,18 @@ fn begin(work: &mut Work<'_>, status: u16, upstream: &Headers, out: &mut Vec<u8>
     }
 }
 
-fn milliseconds(out: &mut Vec<u8>, name: &str, time: std::time::Duration) {
+fn milliseconds(out: &mut Vec<u8>, name: Name, time: std::time::Duration) {
     let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let mut digits = [b'0'; 3];
     for (place, digit) in digits.iter_mut().rev().enumerate() {
         // A remainder below ten is one digit.
         *digit = b'0' + (micros / 10u64.pow(place as u32) % 10) as u8;
     }
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
+    name.begin(out);
     push_decimal(out, micros / 1000);
     out.push(b'.');
     out.extend_from_slice(&digits);
     out.extend_from_slice(b"\r\n");
-}
-
-fn number(out: &mut Vec<u8>, name: &str, value: u32) {
-    shardgate_io::http1::encode::header_u64(out, name, u64::from(value));
 }
 
 /// What the contract takes off and adds (`cost_discount_config`, `cost_margin_config`), where it does.
@@ -158,11 +154,8 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
     begin(work, whole.status, &whole.headers, &mut out);
     let cost = work.call.bill.cost();
     let shown = meter::header(&cost);
-    header(
-        &mut out,
-        "x-litellm-response-cost",
-        shown.as_str().as_bytes(),
-    );
+    const COST: Name = Name::new("x-litellm-response-cost");
+    COST.write(&mut out, shown.as_str().as_bytes());
     contract(&cost, &mut out);
     let kind = answer.and_then(|answer| answer.content_type);
     let kind = kind.map_or(&*whole.content_type, str::as_bytes);
@@ -171,7 +164,7 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
     } else {
         kind
     };
-    header(&mut out, "content-type", kind);
+    answer::CONTENT_TYPE.write(&mut out, kind);
     let close = answer::finish(work.call, work.connection, Length::Known(length), &mut out);
     if work.turn.is_some() {
         let body = answer.map_or_else(Vec::new, |answer| answer.body.to_vec(&whole.body));

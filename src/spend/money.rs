@@ -131,6 +131,10 @@ impl Money {
     /// The nearest double, for columns and reports that are doubles in LiteLLM's schema.
     #[must_use]
     pub fn dollars(self) -> f64 {
+        if let Some((digits, decimals)) = self.short() {
+            // Both are doubles without a rest, so that one division rounds once.
+            return digits as f64 / 10_u64.pow(decimals) as f64;
+        }
         let mut buffer = [0; 48];
         let text = write_units(self.0, &mut buffer);
         text.parse().unwrap_or(f64::MAX)
@@ -151,8 +155,29 @@ impl Money {
             bytes: [0; REPR_BYTES_MAX],
             len: 0,
         };
-        out.write(self.dollars());
+        match self.short() {
+            Some((digits, decimals)) => out.write_short(digits, decimals),
+            None => out.write(self.dollars()),
+        }
         out
+    }
+
+    /// The digits without zeros at their end, and how many of them are decimals, where there are at most fifteen of
+    /// them and twelve decimals: those are the shortest text of their double, since no two such numbers share one.
+    fn short(self) -> Option<(u64, u32)> {
+        const UNITS: u128 = UNITS_PER_DOLLAR / 1_000_000_000_000;
+        const DIGITS: u64 = 1_000_000_000_000_000;
+        let whole = self.0 / UNITS;
+        let mut digits = u64::try_from(whole).ok()?;
+        if whole * UNITS != self.0 {
+            return None;
+        }
+        let mut decimals = 12;
+        while decimals > 0 && digits.is_multiple_of(10) {
+            digits /= 10;
+            decimals -= 1;
+        }
+        (digits < DIGITS).then_some((digits, decimals))
     }
 }
 
@@ -197,7 +222,25 @@ impl Repr {
         std::str::from_utf8(&self.bytes[..self.len]).unwrap_or("0.0")
     }
 
-    /// Python's layout of a float: fixed between 1e-4 and 1e16, else an exponent of two digits.
+    /// The number that has these digits, the last `decimals` of them behind the point.
+    fn write_short(&mut self, digits: u64, decimals: u32) {
+        let mut buffer = [0; 20];
+        let mut at = buffer.len();
+        let mut rest = digits;
+        loop {
+            at -= 1;
+            buffer[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        let text = std::str::from_utf8(&buffer[at..]).unwrap_or("0");
+        let exponent = text.len() as i32 - 1 - decimals as i32;
+        let (first, rest) = text.split_at(1);
+        self.write_digits(first, rest, if digits == 0 { 0 } else { exponent });
+    }
+
     fn write(&mut self, value: f64) {
         let mut scientific = Repr {
             bytes: [0; REPR_BYTES_MAX],
@@ -210,14 +253,25 @@ impl Repr {
         let (mantissa, exponent) = scientific.as_str().split_once('e').unwrap_or(("0", "0"));
         let exponent: i32 = exponent.parse().unwrap_or(0);
         let (first, rest) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        self.write_digits(first, rest, exponent);
+    }
+
+    /// Python's layout of a float: fixed between 1e-4 and 1e16, else an exponent of two digits. `first` is the first
+    /// digit, `exponent` its place before the point.
+    fn write_digits(&mut self, first: &str, rest: &str, exponent: i32) {
         if !(-4..16).contains(&exponent) {
-            self.push(mantissa);
+            self.push(first);
+            if !rest.is_empty() {
+                self.push(".");
+                self.push(rest);
+            }
             self.push(if exponent < 0 { "e-" } else { "e+" });
             let size = exponent.unsigned_abs();
-            if size < 10 {
-                self.push("0");
+            for place in [100, 10, 1] {
+                if size >= place || place <= 10 {
+                    self.push_digit(size / place);
+                }
             }
-            let _ = fmt::write(self, format_args!("{size}"));
         } else if exponent < 0 {
             self.push("0.");
             (1..-exponent).for_each(|_| self.push("0"));
@@ -235,6 +289,12 @@ impl Repr {
         (whole.len()..exponent).for_each(|_| self.push("0"));
         self.push(".");
         self.push(if fraction.is_empty() { "0" } else { fraction });
+    }
+
+    /// The last digit of `number`.
+    fn push_digit(&mut self, number: u32) {
+        let digit = [b'0' + (number % 10) as u8];
+        self.push(std::str::from_utf8(&digit).unwrap_or("0"));
     }
 
     fn push(&mut self, text: &str) {

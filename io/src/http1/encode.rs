@@ -51,6 +51,38 @@ pub fn status_line(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// The name of a header that we write ourselves, checked where it is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Name(&'static str);
+
+impl Name {
+    /// A name that is a token; made as a constant, any other does not compile.
+    pub const fn new(name: &'static str) -> Name {
+        assert!(is_token(name.as_bytes()), "a header's name is a token");
+        Name(name)
+    }
+
+    /// Appends the name and its colon: a value without line ends has to follow, and a line end.
+    pub fn begin(self, out: &mut Vec<u8>) {
+        out.reserve(self.0.len() + 2);
+        out.extend_from_slice(self.0.as_bytes());
+        out.extend_from_slice(b": ");
+    }
+
+    /// Appends one header with a text.
+    pub fn write(self, out: &mut Vec<u8>, value: &[u8]) {
+        self.begin(out);
+        push_value(out, value);
+    }
+
+    /// Appends one header with a decimal value.
+    pub fn write_u64(self, out: &mut Vec<u8>, value: u64) {
+        self.begin(out);
+        push_decimal(out, value);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 /// Appends one header. CR, LF and NUL are dropped from the value; a header whose name is not a token is left
 /// out altogether, so nothing that is passed in can add a header or end the head.
 pub fn header(out: &mut Vec<u8>, name: impl AsRef<[u8]>, value: &[u8]) {
@@ -60,6 +92,11 @@ pub fn header(out: &mut Vec<u8>, name: impl AsRef<[u8]>, value: &[u8]) {
     }
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
+    push_value(out, value);
+}
+
+fn push_value(out: &mut Vec<u8>, value: &[u8]) {
+    out.reserve(value.len() + 2);
     if memchr::memchr3(b'\r', b'\n', 0, value).is_none() {
         out.extend_from_slice(value);
     } else {

@@ -316,12 +316,19 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
 }
 
 /// True for a non-empty run of token bytes (RFC 9110, 5.6.2).
-pub fn is_token(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|&b| is_token_byte(b))
+pub const fn is_token(name: &[u8]) -> bool {
+    let mut rest = name;
+    while let [first, others @ ..] = rest {
+        if !is_token_byte(*first) {
+            return false;
+        }
+        rest = others;
+    }
+    !name.is_empty()
 }
 
 /// True for a byte that a token may hold.
-pub fn is_token_byte(byte: u8) -> bool {
+pub const fn is_token_byte(byte: u8) -> bool {
     const TABLE: [bool; 256] = {
         let mut table = [false; 256];
         let mut b = 0;
@@ -334,7 +341,7 @@ pub fn is_token_byte(byte: u8) -> bool {
         }
         table
     };
-    TABLE[usize::from(byte)]
+    TABLE[byte as usize]
 }
 
 /// Parses the head at the front of `bytes`, which is all that has come of this request.
