@@ -7,6 +7,7 @@ named at the end: take it off the list."""
 import os
 from pathlib import Path
 
+import openai
 import pytest
 
 import gateway as gateways
@@ -100,6 +101,13 @@ def shared_gateway(tmp_path_factory):
     yield start
     for one in made:
         one.stop()
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    """OpenAI's client of a file's own gateway."""
+    with openai.OpenAI(base_url=server.base_url + "/v1", api_key=gateways.KEY, max_retries=0, timeout=20) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

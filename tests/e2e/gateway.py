@@ -2,6 +2,7 @@
 its log; a panic in there fails the test that started it."""
 
 import fcntl
+import json
 import os
 import re
 import resource
@@ -97,6 +98,23 @@ def error(answer):
     return answer.json()["error"]
 
 
+def streamed(answer):
+    """The payloads of a stream of events, as JSON; [DONE] as it is."""
+    lines = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+def said(events):
+    """The text of a chat's events."""
+    return "".join(c["delta"].get("content") or "" for e in events if e != "[DONE]" for c in e.get("choices", []))
+
+
+def says(answer, status, text):
+    """Asserts that an answer is an error with this status and that its message holds this text."""
+    assert answer.status_code == status, answer.text
+    assert text in error(answer)["message"], answer.text
+
+
 def new_key(server, **fields):
     """What /key/generate answers."""
     return admin(server, "/key/generate", fields)
@@ -130,7 +148,11 @@ class Gateway:
             )
         self.client = self.new_client()
         if wait:
-            self.wait_ready()
+            try:
+                self.wait_ready()
+            except BaseException:
+                self.process.kill()
+                raise
 
     def write(self, configuration):
         """Writes the file anew: a mapping, or text as it is."""
@@ -318,8 +340,6 @@ class Raw:
 
 def request(body, path="/v1/chat/completions", method="POST", headers=(), host="gateway"):
     """The bytes of a request with a JSON body."""
-    import json
-
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Content-Type: application/json"]
     lines += [f"{n}: {v}" for n, v in headers] + [f"Content-Length: {len(data)}"]

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gateway import KEY, admin, config, entry
+from gateway import KEY, admin, config, entry, says
 
 
 @pytest.fixture
@@ -18,11 +18,6 @@ def start(store, gateway, upstream):
         return gateway(config(*entries, general=settings, litellm=litellm), env=env or {})
 
     return made
-
-
-def says(answer, status, text):
-    assert answer.status_code == status, answer.text
-    assert text in answer.json()["error"]["message"], answer.text
 
 
 def test_enforced_params(start):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import canned
-from gateway import config, entry, request
+from gateway import config, entry, request, streamed
 from mock import Answer, Stream
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -295,9 +295,7 @@ def test_model_in_the_answer_is_what_was_asked(plain, upstream):
 
 
 def test_model_in_chunks_is_what_was_asked(plain, upstream):
-    text = plain.chat(stream=True).text
-    models = {json.loads(line[6:])["model"] for line in text.splitlines() if line.startswith("data: {")}
-    assert models == {"m"}
+    assert {event["model"] for event in streamed(plain.chat(stream=True))[:-1]} == {"m"}
 
 
 def test_answer_keeps_unknown_fields_and_numbers(plain, upstream):
@@ -330,9 +328,8 @@ def test_usage_is_asked_upstream_and_hidden(plain, upstream):
 
 
 def test_usage_is_shown_when_asked(plain, upstream):
-    text = plain.chat(stream=True, stream_options={"include_usage": True}).text
-    last = [line for line in text.splitlines() if line.startswith("data: {")][-1]
-    assert json.loads(last[6:])["usage"]["total_tokens"] == 18 and json.loads(last[6:])["choices"] == []
+    *_, last, done = streamed(plain.chat(stream=True, stream_options={"include_usage": True}))
+    assert last["usage"]["total_tokens"] == 18 and last["choices"] == [] and done == "[DONE]"
 
 
 def test_usage_is_hidden_when_refused(plain, upstream):

@@ -7,7 +7,7 @@ import pytest
 
 import canned
 import wires
-from gateway import KEY, config
+from gateway import KEY, config, streamed
 from mock import Answer, Stream
 
 ASK = {"contents": [{"role": "user", "parts": [{"text": "hello world"}]}]}
@@ -37,10 +37,6 @@ def text_of(answer):
     return "".join(p.get("text", "") for p in answer["candidates"][0]["content"]["parts"])
 
 
-def events(answer):
-    return [json.loads(block[6:]) for block in answer.text.replace("\r\n", "\n").split("\n\n") if block.startswith("data: ")]
-
-
 # Google's API
 
 @pytest.mark.parametrize("model", wires.MODELS)
@@ -57,9 +53,9 @@ def test_generate_content(server, model):
 def test_generate_content_stream_of_events(server, model):
     answer = google(server, model, "streamGenerateContent", query="?alt=sse")
     assert answer.headers["content-type"].startswith("text/event-stream")
-    assert "".join(text_of(event) for event in events(answer)) == wires.TEXT
+    assert "".join(text_of(event) for event in streamed(answer)) == wires.TEXT
     assert "[DONE]" not in answer.text
-    assert events(answer)[-1]["usageMetadata"]["totalTokenCount"] == sum(wires.TOKENS)
+    assert streamed(answer)[-1]["usageMetadata"]["totalTokenCount"] == sum(wires.TOKENS)
 
 
 @pytest.mark.parametrize("model", wires.MODELS)
@@ -75,7 +71,7 @@ def test_generate_content_tools(server, model, stream):
     body = {**ASK, "tools": [{"functionDeclarations": [TOOL]}]}
     verb, query = ("streamGenerateContent", "?alt=sse") if stream else ("generateContent", "")
     answer = google(server, model, verb, body, query)
-    whole = events(answer) if stream else [answer.json()]
+    whole = streamed(answer) if stream else [answer.json()]
     parts = [p for event in whole for p in event["candidates"][0]["content"]["parts"]]
     calls = [p["functionCall"] for p in parts if "functionCall" in p]
     assert [(call["name"], call["args"]) for call in calls] == [("weather", wires.ARGUMENTS)]
@@ -92,7 +88,7 @@ def test_the_body_does_not_decide_what_the_url_says(server, upstream):
     answer = google(server, "openai", "generateContent", {**ASK, "model": "other", "stream": True})
     assert text_of(answer.json()) == wires.TEXT and not upstream.only.json.get("stream")
     answer = google(server, "openai", "streamGenerateContent", {**ASK, "stream": False}, "?alt=sse")
-    assert len(events(answer)) > 1
+    assert len(streamed(answer)) > 1
 
 
 @pytest.mark.parametrize("status,name", [
@@ -119,7 +115,7 @@ def test_a_google_stream_that_breaks_says_so(server, upstream):
     cut = canned.chat_events()[:4]
     upstream.answer(Stream(cut, ending="cut"))
     answer = google(server, "openai", "streamGenerateContent", query="?alt=sse")
-    assert "error" in events(answer)[-1] and events(answer)[-1]["error"]["code"] == 500
+    assert "error" in streamed(answer)[-1] and streamed(answer)[-1]["error"]["code"] == 500
     answer = google(server, "openai", "streamGenerateContent")
     assert "error" in answer.json()[-1]
 

@@ -1,11 +1,10 @@
 """Every endpoint of the data plane under every name it has, with and without /v1."""
 
-import json
 
 import pytest
 
 import canned
-from gateway import KEY, config, entry, request
+from gateway import KEY, config, entry
 from mock import Answer
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}

@@ -15,7 +15,7 @@ import pytest
 
 import canned
 from gateway import BINARY, CLEAN, DRIVER, KEY, config, entry, request
-from mock import Answer, Hang, Stream
+from mock import Answer, Stream
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 

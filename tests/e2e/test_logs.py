@@ -6,8 +6,8 @@ import time
 import pytest
 
 import canned
-from gateway import KEY, config, entry
-from mock import Answer, Stream
+from gateway import config, entry
+from mock import Answer
 
 CANARIES = ["sk-canary-upstream-0123", "sk-canary-master-0123", "sk-canary-client-0123", "canary-header-0123", "canary-env-0123",
             "sk-canary-wrong-0123", "canary-azure-0123"]

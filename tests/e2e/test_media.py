@@ -2,7 +2,6 @@
 from public addresses or hosts that are allowed; in every client's dialect."""
 
 import base64
-import json
 
 import pytest
 

@@ -1,13 +1,12 @@
 """Several models in one request (`model: "a,b"`): a call to each; with `fastest_response` the first
 answer wins and the others are closed."""
 
-import json
 import time
 
 import pytest
 
 import canned
-from gateway import KEY, config, entry
+from gateway import KEY, config, entry, streamed
 from mock import Answer, Hang, Stream
 
 PRICE = {"input_cost_per_token": 0.001, "output_cost_per_token": 0.001}
@@ -96,7 +95,7 @@ def test_fastest_response_of_streams(gateway, upstreams):
     server = gateway(made)
     answer = server.chat("a,b", stream=True, fastest_response=True)
     assert answer.status_code == 200 and answer.text.endswith("data: [DONE]\n\n")
-    assert json.loads(answer.text.splitlines()[0][6:])["model"] == "b"
+    assert streamed(answer)[0]["model"] == "b"
     assert slow.only.gone.wait(2)
     assert len(quick.requests) == 1
 

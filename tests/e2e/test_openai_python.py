@@ -38,12 +38,6 @@ def upstream(shared_upstream):
     return shared_upstream
 
 
-@pytest.fixture(scope="module")
-def client(server):
-    with openai.OpenAI(base_url=server.base_url + "/v1", api_key=KEY, max_retries=0, timeout=20) as made:
-        yield made
-
-
 @pytest.fixture
 def aclient(server):
     return openai.AsyncOpenAI(base_url=server.base_url + "/v1", api_key=KEY, max_retries=0, timeout=20)

@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import anthropic
-import openai
 import pytest
 from google import genai
 from google.genai import types
@@ -102,9 +101,8 @@ def test_anthropic_errors(server, claude, upstream):
 # OpenAI's, by its Responses API
 
 @pytest.fixture(scope="module")
-def responses(server):
-    with openai.OpenAI(base_url=server.base_url + "/v1", api_key=KEY, max_retries=0, timeout=20) as made:
-        yield made.responses
+def responses(client):
+    return client.responses
 
 
 CHAT_WIRES = pytest.mark.parametrize("model", ["anthropic", "gemini"])

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import canned
-from gateway import KEY, config, entry, request
+from gateway import KEY, config, entry, request, said, streamed
 from mock import Answer, Hang, Stream
 
 OTHER = "sk-other-0123456789abcdef"
@@ -189,10 +189,8 @@ def test_mock_response(gateway, upstream):
 
 def test_mock_response_stream(gateway, upstream):
     server = gateway(config(entry("m", upstream, mock_response="canned words")))
-    lines = [line[6:] for line in server.chat(stream=True).text.splitlines() if line.startswith("data: ")]
-    assert lines[-1] == "[DONE]"
-    chunks = [json.loads(line) for line in lines[:-1]]
-    assert "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"]) == "canned words"
+    events = streamed(server.chat(stream=True))
+    assert events[-1] == "[DONE]" and said(events) == "canned words"
 
 
 @pytest.mark.parametrize("magic,status,word", [

@@ -1,12 +1,11 @@
 """Answers that are promises (Replicate's predictions): looked at until they are kept, broken or nobody waits any more."""
 
-import json
 import time
 
 import httpx
 import pytest
 
-from gateway import config
+from gateway import config, streamed
 from mock import Answer, Call
 
 PATH = "/v1/models/acme/small/predictions"
@@ -68,7 +67,7 @@ def test_a_stream_tells_what_each_look_found(gateway, upstream):
     looks = iter([prediction("processing", "a")])
     upstream.route(LOOK, Call(lambda connection, request: Answer(body=next(looks, prediction("succeeded", "a", "b"))).play(connection, request)))
     answer = serve(gateway, upstream).chat(stream=True)
-    pieces = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
-    assert pieces[-1] == "[DONE]"
-    deltas = [json.loads(piece)["choices"][0]["delta"].get("content") for piece in pieces[:-1]]
+    *pieces, done = streamed(answer)
+    assert done == "[DONE]"
+    deltas = [piece["choices"][0]["delta"].get("content") for piece in pieces]
     assert [delta for delta in deltas if delta] == ["a", "b"]

@@ -10,7 +10,7 @@ import pytest
 
 import canned
 from gateway import config, entry, request
-from mock import Answer, Hang, Stream
+from mock import Answer, Stream
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 STREAMING = {**BODY, "stream": True}

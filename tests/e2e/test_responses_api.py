@@ -28,13 +28,6 @@ def upstream(shared_upstream):
     return shared_upstream
 
 
-@pytest.fixture(scope="module")
-def client(server):
-    made = openai.OpenAI(base_url=server.base_url + "/v1", api_key=KEY, max_retries=0)
-    yield made
-    made.close()
-
-
 def ask(client, model, text, stream=False, **more):
     """A response, whichever way it comes."""
     if not stream:

@@ -1,11 +1,10 @@
 """A call beside or after the first one: hedging, and streams that another deployment goes on with."""
 
-import json
 import time
 from collections import Counter
 
 import canned
-from gateway import KEY, config, entry
+from gateway import KEY, config, entry, said, streamed
 from mock import Answer, Hang, Stream
 from routing import FAILS, WELL, settings, slow
 
@@ -78,14 +77,9 @@ def test_hedging_is_off_by_default(gateway, upstreams):
     assert not other.requests
 
 
-def chunks(text):
+def chunks(answer):
     """The events of a chat stream, [DONE] left out."""
-    payloads = [line[6:] for line in text.splitlines() if line.startswith("data: ")]
-    return [json.loads(p) for p in payloads if p != "[DONE]"]
-
-
-def said(events):
-    return "".join(c["delta"].get("content") or "" for e in events for c in e.get("choices", []))
+    return [event for event in streamed(answer) if event != "[DONE]"]
 
 
 BROKEN = Stream(canned.chat_events(words=("Hel", "lo "))[:3], ending="cut")
@@ -106,7 +100,7 @@ def test_mid_stream_fallback(gateway, upstreams):
     server = gateway(made)
     answer = server.chat(stream=True, stream_options={"include_usage": True}, key=KEY)
     assert answer.status_code == 200 and answer.text.endswith("data: [DONE]\n\n")
-    events = chunks(answer.text)
+    events = chunks(answer)
     assert not any("error" in event for event in events), answer.text
     assert said(events) == "Hello there"
     assert len({(e["id"], e["created"], e["model"]) for e in events}) == 1, "one stream for the client"
@@ -124,7 +118,7 @@ def test_mid_stream_fallback_is_off_by_default(gateway, upstreams):
     first.answer(BROKEN)
     server = gateway(config(entry("m", first), entry("other", other), router=settings(fallbacks=[{"m": ["other"]}])))
     answer = server.chat(stream=True)
-    assert not other.requests and "error" in chunks(answer.text)[-1]
+    assert not other.requests and "error" in chunks(answer)[-1]
 
 
 def test_mid_stream_fallback_ends_in_an_error_event_where_nobody_can_go_on(gateway, upstreams):
@@ -134,13 +128,13 @@ def test_mid_stream_fallback_ends_in_an_error_event_where_nobody_can_go_on(gatew
     server = gateway(config(entry("m", first), entry("other", other),
                             router=settings(mid_stream_fallback=True, fallbacks=[{"m": ["other"]}])))
     answer = server.chat(stream=True)
-    events = chunks(answer.text)
+    events = chunks(answer)
     assert said(events[:-1]) == "Hello " and "error" in events[-1]
     assert answer.text.endswith("data: [DONE]\n\n")
     tool = canned.chunk({"tool_calls": [{"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": ""}}]})
     first.answer(Stream([canned.event(tool)], ending="cut"))
     other.reset()
-    assert "error" in chunks(server.chat(stream=True).text)[-1]
+    assert "error" in chunks(server.chat(stream=True))[-1]
     assert not other.requests, "a tool call has no continuation"
 
 
@@ -151,7 +145,7 @@ def test_mid_stream_fallback_twice_and_within_the_group(gateway, upstreams):
     third.answer(rest(usage=False))
     made = config(entry("m", first, order=1), entry("m", second, order=2), entry("last", third),
                   router=settings(mid_stream_fallback=True, num_retries=1, fallbacks=[{"m": ["last"]}]))
-    events = chunks(gateway(made).chat(stream=True).text)
+    events = chunks(gateway(made).chat(stream=True))
     assert said(events) == "Hello good there"
     assert second.only.json["messages"][-1]["content"] == "Hello "
     assert third.only.json["messages"][-1]["content"] == "Hello good "

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gateway import config, entry
+from gateway import config, entry, streamed
 from mock import Answer, Stream
 from routing import settings
 
@@ -57,8 +57,7 @@ def test_optional_pre_call_checks_responses_api_deployment_check_of_streams(gate
         up.answer(Stream([f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events]))
 
     def ask(**more):
-        text = server.post("/v1/responses", {"model": "m", "input": "hi", "stream": True, **more}).text
-        return json.loads(text.split("data: ")[1].splitlines()[0])["response"]["id"]
+        return streamed(server.post("/v1/responses", {"model": "m", "input": "hi", "stream": True, **more}))[0]["response"]["id"]
 
     first = ask()
     assert [ask(previous_response_id=first) for _ in range(10)] == [first] * 10

@@ -3,12 +3,11 @@ wires; what a chat cannot do is refused by name, or left out where that is asked
 
 import json
 
-import openai
 import pytest
 
 import canned
 import wires
-from gateway import KEY, config, entry
+from gateway import KEY, config, entry, streamed
 from mock import Answer
 
 
@@ -28,13 +27,6 @@ def upstream(shared_upstream):
     shared_upstream.reset()
     wires.arm(shared_upstream)
     return shared_upstream
-
-
-@pytest.fixture(scope="module")
-def client(server):
-    made = openai.OpenAI(base_url=server.base_url + "/v1", api_key=KEY, max_retries=0)
-    yield made
-    made.close()
 
 
 def complete(server, model, prompt="Say hi", **body):
@@ -73,9 +65,8 @@ def test_several_prompts(server, upstream, model, stream):
     answer = complete(server, model, ["one", "two", "three"], **options)
     assert answer.status_code == 200, answer.text
     if stream:
-        events = [block[6:] for block in answer.text.split("\n\n") if block]
-        assert events[-1] == "[DONE]"
-        parts = [json.loads(event) for event in events[:-1]]
+        *parts, done = streamed(answer)
+        assert done == "[DONE]"
     else:
         parts = [answer.json()]
     choices = [choice for part in parts for choice in part["choices"]]

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gateway import KEY, admin, config, entry, get
+from gateway import KEY, admin, config, entry, get, says
 from idp import ALL, Idp, hs
 
 SECRET = "a secret that both sides share"
@@ -30,11 +30,6 @@ def start(store, gateway, upstream):
         return gateway(config(entry("m", upstream), entry("other", upstream), general=settings), env=env or {})
 
     return made
-
-
-def says(answer, status, text):
-    assert answer.status_code == status, answer.text
-    assert text in answer.json()["error"]["message"], answer.text
 
 
 def team(server, **fields):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import canned
-from gateway import config, entry
+from gateway import config, entry, streamed
 from mock import Answer, Call, Raw, Reset, Stream
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -29,12 +29,6 @@ def upstream(shared_upstream):
 
 def whole(answer=CHAT, head=b"Content-Type: application/json\r\n", status=b"200 OK", before=b""):
     return before + b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n%s" % (status, head, len(answer), answer)
-
-
-def events(answer):
-    """The payloads of an SSE answer; [DONE] as it is."""
-    lines = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
-    return [line if line == "[DONE]" else json.loads(line) for line in lines]
 
 
 def served(answer):
@@ -107,7 +101,7 @@ def test_stream_cut_at_every_byte(server, upstream):
     upstream.answer(Call(play))
     for cut in range(1, len(text), 7):
         cuts[0] = cut
-        got = events(server.chat(stream=True))
+        got = streamed(server.chat(stream=True))
         assert got[-1] == "[DONE]", cut
         assert "".join(e["choices"][0]["delta"].get("content") or "" for e in got[:-1]) == "aéb🚀", cut
 
@@ -115,7 +109,7 @@ def test_stream_cut_at_every_byte(server, upstream):
 def test_stream_of_crlf_events_and_comments(server, upstream):
     frames = [b": ping\r\n\r\n"] + [e.replace("\n", "\r\n").encode() for e in canned.chat_events()]
     upstream.answer(Stream(frames))
-    got = events(server.chat(stream=True))
+    got = streamed(server.chat(stream=True))
     assert got[-1] == "[DONE]" and len(got) == 7
 
 
@@ -123,7 +117,7 @@ def test_stream_without_final_blank_line(server, upstream):
     frames = canned.chat_events()
     frames[-1] = "data: [DONE]\n"
     upstream.answer(Stream(frames))
-    assert events(server.chat(stream=True))[-1] == "[DONE]"
+    assert streamed(server.chat(stream=True))[-1] == "[DONE]"
 
 
 # Connections that turn out dead
@@ -218,7 +212,7 @@ def test_truncated_chunked_body(server, upstream):
 @pytest.mark.parametrize("ending", ["cut", "reset"])
 def test_truncated_stream(server, upstream, ending):
     upstream.answer(Stream(canned.chat_events()[:3], gap_s=0.05, ending=ending))
-    got = events(server.chat(stream=True))
+    got = streamed(server.chat(stream=True))
     assert "".join(e["choices"][0]["delta"].get("content") or "" for e in got[:3]) == "Hello "
     rest = [e for e in got[3:] if e != "[DONE]"]
     assert len(rest) == 1 and rest[0]["error"]["code"] == "500", "a truncated stream looks complete"
@@ -232,13 +226,13 @@ def test_truncated_inside_an_event(server, upstream):
 
 def test_stream_that_ends_without_done(server, upstream):
     upstream.answer(Stream(canned.chat_events()[:-1]))
-    got = events(server.chat(stream=True))
+    got = streamed(server.chat(stream=True))
     assert got[-2 if got[-1] == "[DONE]" else -1]["choices"][0]["finish_reason"] == "stop"
 
 
 def test_error_event_midway(server, upstream):
     upstream.answer(Stream(canned.chat_events()[:3] + [canned.event(canned.error("it broke", type="server_error"))]))
-    got = events(server.chat(stream=True))
+    got = streamed(server.chat(stream=True))
     error = [e for e in got if e != "[DONE]" and "error" in e][0]["error"]
     assert "it broke" in error["message"] and error["code"] == "500"
 
