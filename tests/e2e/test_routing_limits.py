@@ -115,7 +115,8 @@ def test_retry_after_names_the_soonest_return(gateway, upstreams):
     many(server, 10, threads=1)
     answer = server.chat()
     assert answer.status_code == 429
-    assert 50 <= int(answer.headers["retry-after"]) <= 60, "the cooldown ends first, but its window of rpm is used up too"
+    # A window ends on a hundredth of a second, the next one; seconds are rounded up.
+    assert 50 <= int(answer.headers["retry-after"]) <= 61, "the cooldown ends first, but its window of rpm is used up too"
 
 
 @pytest.mark.parametrize("fault, status", [("rpm", 429), ("tpm", 429), ("cooldown", 429), ("tags", 401), ("window", 400), ("slots", 429)])
