@@ -9,17 +9,21 @@ use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 
 /// The largest block that is kept, in bytes: the largest future of a request fits.
-pub const KEPT_BYTES_MAX: usize = 4096;
+pub const KEPT_BYTES_MAX: usize = 4096 + BEYOND;
 
 /// What a shard keeps of one class at most, in bytes; more goes back.
 const CLASS_BYTES_MAX: usize = 16 * 1024;
 
 /// Classes are 16 bytes apart up to here, then [`WIDE_STEP`]: a stream stays for long, and what it wastes with it.
-const NARROW_BYTES_MAX: usize = 1024;
+const NARROW_BYTES_MAX: usize = 1024 + BEYOND;
 const NARROW_STEP: usize = 16;
 const WIDE_STEP: usize = 64;
+/// A class is this much larger than a whole number of steps: the system's allocator puts eight bytes in front of a
+/// block and both fit into whole steps.
+const BEYOND: usize = 8;
 const NARROW_CLASSES: usize = NARROW_BYTES_MAX / NARROW_STEP;
 const CLASSES: usize = NARROW_CLASSES + (KEPT_BYTES_MAX - NARROW_BYTES_MAX) / WIDE_STEP;
+const _: () = assert!((KEPT_BYTES_MAX - NARROW_BYTES_MAX).is_multiple_of(WIDE_STEP));
 
 /// An allocator that has shelves for freed blocks in front of `A`.
 pub struct Shelves<A>(pub A);
@@ -55,7 +59,7 @@ pub fn keep_on_this_thread() {
 #[inline]
 const fn class_of(size: usize) -> usize {
     if size <= NARROW_BYTES_MAX {
-        (size.saturating_sub(1)) / NARROW_STEP
+        size.saturating_sub(BEYOND + 1) / NARROW_STEP
     } else {
         NARROW_CLASSES + (size - NARROW_BYTES_MAX - 1) / WIDE_STEP
     }
@@ -65,7 +69,7 @@ const fn class_of(size: usize) -> usize {
 #[inline]
 const fn class_bytes(class: usize) -> usize {
     if class < NARROW_CLASSES {
-        (class + 1) * NARROW_STEP
+        (class + 1) * NARROW_STEP + BEYOND
     } else {
         NARROW_BYTES_MAX + (class + 1 - NARROW_CLASSES) * WIDE_STEP
     }
@@ -91,7 +95,7 @@ impl Thread {
     #[expect(unsafe_code, reason = "a list that runs through the free blocks")]
     fn take(&self, class: usize) -> *mut u8 {
         // SAFETY: the list belongs to this thread and nothing that runs in between borrows it. Its blocks are free, are
-        // at least 16 bytes long, and their first bytes were written by `put`.
+        // at least 24 bytes long, and their first bytes were written by `put`.
         unsafe {
             let shelf = &mut (&mut *self.shelves.get())[class];
             let block = shelf.top;
@@ -201,7 +205,9 @@ mod tests {
         for size in 1..=KEPT_BYTES_MAX {
             let bytes = class_bytes(class_of(size));
             assert!(bytes >= size, "{size} in {bytes}");
-            let step = if size <= NARROW_BYTES_MAX {
+            let step = if size <= BEYOND {
+                NARROW_STEP + BEYOND
+            } else if size <= NARROW_BYTES_MAX {
                 NARROW_STEP
             } else {
                 WIDE_STEP
@@ -228,8 +234,8 @@ mod tests {
                 assert_eq!(shelves.alloc(layout), other);
                 shelves.dealloc(other, layout);
                 first.write_bytes(7, 100);
-                assert_eq!(shelves.realloc(first, layout, 112), first);
-                let layout = Layout::from_size_align(112, 8).unwrap();
+                assert_eq!(shelves.realloc(first, layout, 104), first);
+                let layout = Layout::from_size_align(104, 8).unwrap();
                 let grown = shelves.realloc(first, layout, 10_000);
                 assert!((0..100).all(|at| grown.add(at).read() == 7));
                 let layout = Layout::from_size_align(10_000, 8).unwrap();
@@ -262,7 +268,7 @@ mod tests {
             let class = class_of(4096);
             // SAFETY: nobody borrows the shelves.
             let kept = THREAD.with(|thread| unsafe { (&*thread.shelves.get())[class].count });
-            assert_eq!(kept, 4);
+            assert_eq!(kept, 3);
         })
         .join()
         .unwrap();

@@ -2,6 +2,8 @@
 
 use super::affinity::Ties;
 use super::spec::{FallbackTable, Needs};
+use std::ops::{Deref, DerefMut};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// One request, as far as routing goes. The shard fills this from the body, headers and key.
@@ -9,16 +11,27 @@ use std::time::Duration;
 pub struct Facts {
     /// The client asked for a stream.
     pub stream: bool,
+    /// Tokens of the prompt: an estimate, or exact where it matters.
+    pub input_tokens: u64,
+    /// `max_tokens` or its relatives.
+    pub output_tokens_max: Option<u64>,
+    /// Abilities that the request needs.
+    pub needs: Needs,
+    /// Fingerprint of the prompt's beginning, for `prompt_caching`.
+    pub prompt: Option<u64>,
+    /// What the request itself wants of the routing.
+    pub wishes: Wanted,
+}
+
+/// What a request wants of the routing beside its model. Most want nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
     /// `tags`, `metadata.tags`, `x-litellm-tags`.
     pub tags: Vec<String>,
     /// Tags of the call's row that choose no deployment (`extra_spend_tag_headers`).
     pub spend_tags: Vec<String>,
     /// The session that a header, the body or its metadata names.
     pub session: Option<String>,
-    /// Tokens of the prompt: an estimate, or exact where it matters.
-    pub input_tokens: u64,
-    /// `max_tokens` or its relatives.
-    pub output_tokens_max: Option<u64>,
     /// The request's own `num_retries`.
     pub num_retries: Option<u32>,
     /// `priority`: lower goes first.
@@ -40,18 +53,39 @@ pub struct Facts {
     pub max_fallbacks: Option<u32>,
     /// A mock_testing switch, where those are permitted.
     pub mock: Option<MockTesting>,
-    /// Abilities that the request needs.
-    pub needs: Needs,
     /// `allowed_model_region` of the request or its key.
     pub region: Option<String>,
-    /// Fingerprint of the prompt's beginning, for `prompt_caching`.
-    pub prompt: Option<u64>,
     /// What else ties it to a deployment, where the settings ask for that.
     pub ties: Option<Ties>,
     /// Lines of the head (`User-Agent: x`) that `tag_regex` looks at, where any entry has one.
     pub head_lines: Vec<String>,
     /// The deployment id that a custom strategy's host chose.
     pub custom_choice: Option<String>,
+}
+
+/// Wishes that take no room until there are any: a stream keeps its facts for as long as it lives.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted(Option<Box<Wishes>>);
+
+impl From<Wishes> for Wanted {
+    fn from(wishes: Wishes) -> Wanted {
+        Wanted(Some(Box::new(wishes)))
+    }
+}
+
+impl Deref for Wanted {
+    type Target = Wishes;
+
+    fn deref(&self) -> &Wishes {
+        static NONE: LazyLock<Wishes> = LazyLock::new(Wishes::default);
+        self.0.as_deref().unwrap_or_else(|| &NONE)
+    }
+}
+
+impl DerefMut for Wanted {
+    fn deref_mut(&mut self) -> &mut Wishes {
+        self.0.get_or_insert_default()
+    }
 }
 
 /// A failure that the request asks for, to see its fallbacks work.

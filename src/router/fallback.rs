@@ -31,11 +31,11 @@ pub fn after<'a>(
     };
     let special = match class {
         FailureClass::ContextWindow => Some((
-            facts.context_window_fallbacks.as_ref(),
+            facts.wishes.context_window_fallbacks.as_ref(),
             &settings.context_window_fallbacks,
         )),
         FailureClass::ContentPolicy => Some((
-            facts.content_policy_fallbacks.as_ref(),
+            facts.wishes.content_policy_fallbacks.as_ref(),
             &settings.content_policy_fallbacks,
         )),
         _ => None,
@@ -56,6 +56,6 @@ pub fn content_policy_has_fallback(
     asked: &str,
     group: GroupIx,
 ) -> bool {
-    !facts.disable_fallbacks
+    !facts.wishes.disable_fallbacks
         && !after(router, facts, FailureClass::ContentPolicy, asked, group).is_empty()
 }

@@ -189,7 +189,7 @@ fn pick(search: &Search<'_>, candidates: &[Candidate], alike: bool, rng: &mut Rn
         facts: search.facts,
         now: search.now,
     };
-    let why = if search.facts.custom_choice.is_some() {
+    let why = if search.facts.wishes.custom_choice.is_some() {
         Why::Custom
     } else {
         Why::Strategy
@@ -204,10 +204,10 @@ fn pick(search: &Search<'_>, candidates: &[Candidate], alike: bool, rng: &mut Rn
 /// beginning, its caller, in that order.
 fn by_affinity(search: &Search<'_>, candidates: &[Candidate]) -> Option<usize> {
     let (facts, settings) = (search.facts, search.router.settings());
-    if facts.prompt.is_none() && facts.ties.is_none() {
+    if facts.prompt.is_none() && facts.wishes.ties.is_none() {
         return None;
     }
-    let ties = facts.ties.unwrap_or_default();
+    let ties = facts.wishes.ties.unwrap_or_default();
     let prompt = facts.prompt.filter(|_| settings.prompt_caching);
     let affinity = &search.router.group(search.group).live.affinity;
     let lasts = settings.ties_last;
@@ -282,7 +282,7 @@ fn asks_nothing(search: &Search<'_>) -> bool {
     let (settings, facts) = (search.router.settings(), search.facts);
     !settings.tag_filtering
         && !settings.pre_call_checks
-        && facts.region.is_none()
+        && facts.wishes.region.is_none()
         && facts.needs == Needs::NONE
 }
 
@@ -379,6 +379,7 @@ fn is_left(
         return false;
     }
     if facts
+        .wishes
         .region
         .as_deref()
         .is_some_and(|wanted| !region_fits(wanted, spec.region.as_deref()))
@@ -589,7 +590,7 @@ pub(super) fn release(
 /// one without goes to those with `default`, where there are any. A pattern that matches a line of
 /// the request's head stands for a common tag.
 fn tags_fit(any: bool, deployment: &Deployment, facts: &Facts, has_default: bool) -> bool {
-    let lines = &facts.head_lines;
+    let lines = &facts.wishes.head_lines;
     let matches = |pattern: &regex::Regex| lines.iter().any(|line| pattern.is_match(line));
     if deployment.tag_patterns.iter().any(matches) {
         return true;
@@ -597,14 +598,14 @@ fn tags_fit(any: bool, deployment: &Deployment, facts: &Facts, has_default: bool
     if !deployment.tag_patterns.is_empty() && deployment.spec.tags.is_empty() {
         return false;
     }
-    if facts.tags.is_empty() {
+    if facts.wishes.tags.is_empty() {
         return deployment.is_default || !has_default;
     }
     let has = |tag: &String| deployment.spec.tags.contains(tag);
     let fits = if any {
-        facts.tags.iter().any(has)
+        facts.wishes.tags.iter().any(has)
     } else {
-        facts.tags.iter().all(has)
+        facts.wishes.tags.iter().all(has)
     };
     fits || deployment.is_default
 }

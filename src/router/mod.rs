@@ -29,7 +29,7 @@ mod testing;
 pub use crate::limit::Micros;
 pub use affinity::{TieChecks, Ties};
 pub use decision::{Decision, Decisions, Why};
-pub use facts::{Facts, MockTesting};
+pub use facts::{Facts, MockTesting, Wishes};
 pub use failure::{Cause, Failure, FailureClass};
 pub use journey::{Attempt, Journey, Outcome, Side, Step, Success, Wait};
 pub use live::{Cell, DeploymentLive, GroupLive, Live, Registry};

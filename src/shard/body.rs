@@ -14,7 +14,7 @@ use crate::dialect::multipart::Multipart;
 use crate::dialect::scan::{Scan, scan};
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::Operation;
-use crate::router::{Facts, FallbackTable, MockTesting, Needs};
+use crate::router::{Facts, FallbackTable, MockTesting, Needs, Wishes};
 use crate::snapshot::Own;
 
 /// The body, as far as we read it.
@@ -74,7 +74,7 @@ pub(super) fn read(
     own::reserved(call, &fields, &model)?;
     own::enforced(call, &fields)?;
     let mut facts = facts(call, request, &fields, operation)?;
-    own::own_tags(call, &facts.tags)?;
+    own::own_tags(call, &facts.wishes.tags)?;
     if call.snapshot.router.settings().prompt_caching {
         facts.prompt = fields
             .raw("messages")
@@ -320,23 +320,24 @@ fn is_extra(name: &[u8]) -> bool {
 
 /// What the body's extras say; a body's word wins over a header's.
 fn extras(call: &Call, fields: &Fields<'_>, facts: &mut Facts) -> Result<(), GatewayError> {
+    let wishes = &mut *facts.wishes;
     if let Some(tags) = tags(fields)? {
-        facts.tags = tags;
+        wishes.tags = tags;
     }
-    facts.session = super::steer::session_of(fields).or(facts.session.take());
-    facts.num_retries = fields.json("num_retries")?.or(facts.num_retries);
-    facts.priority = fields.json("priority")?.or(facts.priority);
-    facts.timeout = fields
+    wishes.session = super::steer::session_of(fields).or(wishes.session.take());
+    wishes.num_retries = fields.json("num_retries")?.or(wishes.num_retries);
+    wishes.priority = fields.json("priority")?.or(wishes.priority);
+    wishes.timeout = fields
         .seconds("timeout")?
         .or(fields.seconds("request_timeout")?)
-        .or(facts.timeout);
-    facts.stream_timeout = fields.seconds("stream_timeout")?.or(facts.stream_timeout);
-    facts.fallbacks = fields.json::<Vec<Value>>("fallbacks")?.map(names);
-    facts.context_window_fallbacks = table(fields, "context_window_fallbacks")?;
-    facts.content_policy_fallbacks = table(fields, "content_policy_fallbacks")?;
-    facts.disable_fallbacks = fields.flag("disable_fallbacks")?;
-    facts.max_fallbacks = fields.json("max_fallbacks")?;
-    facts.mock = mock_testing(call, fields)?;
+        .or(wishes.timeout);
+    wishes.stream_timeout = fields.seconds("stream_timeout")?.or(wishes.stream_timeout);
+    wishes.fallbacks = fields.json::<Vec<Value>>("fallbacks")?.map(names);
+    wishes.context_window_fallbacks = table(fields, "context_window_fallbacks")?;
+    wishes.content_policy_fallbacks = table(fields, "content_policy_fallbacks")?;
+    wishes.disable_fallbacks = fields.flag("disable_fallbacks")?;
+    wishes.max_fallbacks = fields.json("max_fallbacks")?;
+    wishes.mock = mock_testing(call, fields)?;
     Ok(())
 }
 
@@ -365,14 +366,18 @@ fn header_facts(request: &Request) -> Facts {
             .and_then(|s| Duration::try_from_secs_f64(s).ok())
     };
     Facts {
-        timeout: seconds("x-litellm-timeout"),
-        stream_timeout: seconds("x-litellm-stream-timeout"),
-        num_retries: text("x-litellm-num-retries").and_then(|text| text.parse().ok()),
-        session: text("x-litellm-session-id").map(str::to_owned),
-        priority: text("x-litellm-priority").and_then(|text| text.parse().ok()),
-        tags: text("x-litellm-tags")
-            .map(|list| list.split(',').map(|tag| tag.trim().to_owned()).collect())
-            .unwrap_or_default(),
+        wishes: Wishes {
+            timeout: seconds("x-litellm-timeout"),
+            stream_timeout: seconds("x-litellm-stream-timeout"),
+            num_retries: text("x-litellm-num-retries").and_then(|text| text.parse().ok()),
+            session: text("x-litellm-session-id").map(str::to_owned),
+            priority: text("x-litellm-priority").and_then(|text| text.parse().ok()),
+            tags: text("x-litellm-tags")
+                .map(|list| list.split(',').map(|tag| tag.trim().to_owned()).collect())
+                .unwrap_or_default(),
+            ..Wishes::default()
+        }
+        .into(),
         ..Facts::default()
     }
 }

@@ -149,7 +149,7 @@ fn key(asked: &Asked, scan: &Scan, body: &[u8], model: &str, namespace: Option<&
     push(format!("{:?}", asked.operation).as_bytes());
     push(model.as_bytes());
     push(namespace.unwrap_or_default().as_bytes());
-    push(asked.facts.tags.join("\n").as_bytes());
+    push(asked.facts.wishes.tags.join("\n").as_bytes());
     for (name, value) in fields {
         push(name);
         push(value);

@@ -427,7 +427,7 @@ fn not_blocked(account: &Account) -> Result<(), GatewayError> {
 
 /// Those besides the key who pay for a request.
 fn payers(call: &Call, asked: &Asked) -> Vec<String> {
-    let tags = asked.facts.tags.iter().map(String::as_str);
+    let tags = asked.facts.wishes.tags.iter().map(String::as_str);
     let own = call.account.as_ref().map(|account| account.caller.tags());
     let mut names: Vec<String> = tags
         .chain(own.into_iter().flatten())

@@ -85,7 +85,7 @@ pub(super) fn reserve(shard: &Shard, call: &mut Call, asked: &Asked) -> Result<(
         stream: asked.stream,
         end_user: asked.end_user.clone().unwrap_or_default(),
         tags: tags(asked),
-        session: asked.facts.session.clone().unwrap_or_default(),
+        session: asked.facts.wishes.session.clone().unwrap_or_default(),
     }));
     Ok(())
 }
@@ -133,8 +133,8 @@ pub(super) fn begin(shard: &Shard, call: &mut Call) {
 
 /// The tags of a call's row, one a line.
 fn tags(asked: &Asked) -> String {
-    let mut tags = asked.facts.tags.join("\n");
-    for tag in &asked.facts.spend_tags {
+    let mut tags = asked.facts.wishes.tags.join("\n");
+    for tag in &asked.facts.wishes.spend_tags {
         if !tags.is_empty() {
             tags.push('\n');
         }

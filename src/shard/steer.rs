@@ -26,15 +26,15 @@ pub(super) fn steer(
 ) {
     let router = &call.snapshot.router;
     if router.settings().ties.any() {
-        facts.ties = Some(ties(call, request, fields, end_user));
+        facts.wishes.ties = Some(ties(call, request, fields, end_user));
     }
     if router.has_tag_patterns() {
-        facts.head_lines = head_lines(request);
+        facts.wishes.head_lines = head_lines(request);
     }
     for name in &call.snapshot.settings.tag_headers {
         if let Some(value) = request.header(name) {
             let value = String::from_utf8_lossy(value);
-            facts.spend_tags.push(format!("{name}: {value}"));
+            facts.wishes.spend_tags.push(format!("{name}: {value}"));
         }
     }
 }

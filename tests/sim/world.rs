@@ -5,7 +5,7 @@ use crate::model::Model;
 use crate::plan::{Arrival, Change, Mood, Plan};
 use shardgate::router::{
     Cause, Facts, FailureClass, Journey, Live, Micros, Outcome, Registry, Rng, Router, Step,
-    Success, WaitId,
+    Success, WaitId, Wishes,
 };
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -189,7 +189,11 @@ impl World {
         entry.began = self.now;
         let facts = Facts {
             input_tokens: entry.arrival.input_tokens,
-            priority: entry.arrival.priority,
+            wishes: Wishes {
+                priority: entry.arrival.priority,
+                ..Wishes::default()
+            }
+            .into(),
             ..Facts::default()
         };
         let group = &entry.arrival.group;

@@ -5,7 +5,7 @@ use super::scenario::{Deployment, GROUP};
 use super::trace::Row;
 use shardgate::router::{
     Facts, FailureClass, Journey, Live, Micros, Outcome, Registry, Rng, Router, RouterSpec, Step,
-    Success, WaitId,
+    Success, WaitId, Wishes,
 };
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -155,7 +155,11 @@ impl World<'_> {
         let facts = Facts {
             stream: row.stream,
             input_tokens: row.input_tokens as u64,
-            custom_choice: best.map(|place| self.setup.deployments[place].id.clone()),
+            wishes: Wishes {
+                custom_choice: best.map(|place| self.setup.deployments[place].id.clone()),
+                ..Wishes::default()
+            }
+            .into(),
             ..Facts::default()
         };
         let resolution = self.router.resolve(GROUP);

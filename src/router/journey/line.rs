@@ -37,6 +37,7 @@ impl Journey {
 
     fn priority(&self, router: &Router) -> i32 {
         self.facts
+            .wishes
             .priority
             .or(router.settings().default_priority)
             .unwrap_or(0)
@@ -120,6 +121,7 @@ impl Journey {
     fn may_wait(&self, refusal: Refusal, router: &Router) -> bool {
         let has_priority = self
             .facts
+            .wishes
             .priority
             .or(router.settings().default_priority)
             .is_some();

@@ -184,12 +184,18 @@ impl Journey {
         let facts = facts.into();
         let leg = Leg::new(asked, resolution, router)?;
         let settings = router.settings();
-        let stream = facts.stream.then_some(facts.stream_timeout).flatten();
-        let own = stream.or(facts.timeout);
+        let stream = facts
+            .stream
+            .then_some(facts.wishes.stream_timeout)
+            .flatten();
+        let own = stream.or(facts.wishes.timeout);
         let routers = facts.stream.then_some(settings.stream_timeout).flatten();
         let timeout = own.or(routers).unwrap_or(settings.timeout);
         Some(Journey {
-            mock: facts.mock.filter(|_| !facts.disable_fallbacks),
+            mock: facts
+                .wishes
+                .mock
+                .filter(|_| !facts.wishes.disable_fallbacks),
             facts,
             state: State::Ready,
             leg,
@@ -452,10 +458,11 @@ impl Journey {
             .then_some(spec.stream_timeout)
             .flatten()
             .or(spec.timeout);
-        let asked = self
+        let asked = self.facts.wishes.timeout.or(self
             .facts
-            .timeout
-            .or(self.facts.stream_timeout.filter(|_| stream));
+            .wishes
+            .stream_timeout
+            .filter(|_| stream));
         if let (Some(own), None) = (own, asked) {
             self.deadline = self.deadline.max(self.began.plus(own));
         }
@@ -495,7 +502,7 @@ impl Journey {
             let affinity = &router.group(self.leg.group).live.affinity;
             affinity.remember(prompt, deployment.mark, now);
         }
-        if let Some(ties) = self.facts.ties {
+        if let Some(ties) = self.facts.wishes.ties {
             let affinity = &router.group(self.leg.group).live.affinity;
             let served = [success.answer, ties.session, ties.caller];
             for what in served.into_iter().flatten() {

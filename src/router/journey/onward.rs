@@ -57,7 +57,7 @@ impl Journey {
         let settings = router.settings();
         let policy = router.group_retry_policy(&self.leg.asked, self.leg.group);
         let own = router.deployment(failed).spec.max_retries;
-        let most = retry::retries_max(settings, policy, class, self.facts.num_retries, own);
+        let most = retry::retries_max(settings, policy, class, self.facts.wishes.num_retries, own);
         if self.retries >= most || self.has_special_fallback(class, router) {
             return None;
         }
@@ -83,7 +83,7 @@ impl Journey {
     }
 
     fn names_after<'a>(&'a self, class: FailureClass, router: &'a Router) -> &'a [String] {
-        if self.facts.disable_fallbacks || self.facts.fallbacks.is_some() {
+        if self.facts.wishes.disable_fallbacks || self.facts.wishes.fallbacks.is_some() {
             return &[];
         }
         fallback::after(router, &self.facts, class, &self.leg.asked, self.leg.group)
@@ -95,6 +95,7 @@ impl Journey {
         self.plan(class, router);
         let most = self
             .facts
+            .wishes
             .max_fallbacks
             .unwrap_or(router.settings().max_fallbacks);
         self.state = State::Failed;
@@ -118,9 +119,10 @@ impl Journey {
     fn plan(&mut self, class: FailureClass, router: &Router) {
         let own = self
             .facts
+            .wishes
             .fallbacks
             .as_ref()
-            .filter(|_| !self.facts.disable_fallbacks);
+            .filter(|_| !self.facts.wishes.disable_fallbacks);
         let mut planned = VecDeque::new();
         if let Some(own) = own.filter(|_| !self.client_fallbacks_planned) {
             for (position, name) in own.iter().enumerate() {
@@ -138,7 +140,7 @@ impl Journey {
                     .filter_map(|n| Leg::new(n, router.resolve(n), router)),
             );
         }
-        self.client_fallbacks_planned |= self.facts.fallbacks.is_some();
+        self.client_fallbacks_planned |= self.facts.wishes.fallbacks.is_some();
         self.pending.extend(planned);
     }
 

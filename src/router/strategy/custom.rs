@@ -11,7 +11,7 @@ impl Strategy for Custom {
     }
 
     fn choose(&self, choice: &Choice<'_>, rng: &mut Rng) -> usize {
-        let wanted = choice.facts.custom_choice.as_deref();
+        let wanted = choice.facts.wishes.custom_choice.as_deref();
         let position = wanted.and_then(|id| {
             choice
                 .candidates

@@ -54,7 +54,11 @@ fn which_timeout_holds_for_a_call() {
         ..Facts::default()
     };
     let own = |timeout| Facts {
-        timeout: Some(secs(timeout)),
+        wishes: Wishes {
+            timeout: Some(secs(timeout)),
+            ..Wishes::default()
+        }
+        .into(),
         ..Facts::default()
     };
     check(base(), &|_| (), plain(), 100);

@@ -108,7 +108,11 @@ fn max_fallbacks() {
     let run = bench.run("group-a", Facts::default(), class, &[]);
     assert_eq!((run.calls.len(), run.fallbacks), (6, 5));
     let facts = Facts {
-        max_fallbacks: Some(1),
+        wishes: Wishes {
+            max_fallbacks: Some(1),
+            ..Wishes::default()
+        }
+        .into(),
         ..Facts::default()
     };
     assert_eq!(bench.run("group-a", facts, class, &[]).calls, ["a", "b"]);
@@ -139,7 +143,11 @@ fn the_requests_own_fallbacks_win() {
     });
     let own = vec![String::from("nowhere"), String::from("group-d")];
     let facts = Facts {
-        fallbacks: Some(own),
+        wishes: Wishes {
+            fallbacks: Some(own),
+            ..Wishes::default()
+        }
+        .into(),
         ..Facts::default()
     };
     let mut journey = bench.start("group-a", facts);
@@ -162,7 +170,11 @@ fn disable_fallbacks() {
         ..no_retries()
     });
     let facts = Facts {
-        disable_fallbacks: true,
+        wishes: Wishes {
+            disable_fallbacks: true,
+            ..Wishes::default()
+        }
+        .into(),
         ..Facts::default()
     };
     let run = bench.run("group-a", facts, FailureClass::InternalServer, &["b"]);
@@ -185,7 +197,11 @@ fn mock_testing_switches() {
         (MockTesting::RateLimitError, "b"),
     ] {
         let facts = Facts {
-            mock: Some(mock),
+            wishes: Wishes {
+                mock: Some(mock),
+                ..Wishes::default()
+            }
+            .into(),
             ..Facts::default()
         };
         let run = bench.run("group-a", facts, FailureClass::InternalServer, &[served]);

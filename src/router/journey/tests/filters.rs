@@ -46,7 +46,11 @@ fn enable_tag_filtering() {
         for _ in 0..64 {
             let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
             let facts = Facts {
-                tags,
+                wishes: Wishes {
+                    tags,
+                    ..Wishes::default()
+                }
+                .into(),
                 ..Facts::default()
             };
             let run = bench.run("g", facts, FailureClass::InternalServer, &["a", "b", "c"]);
@@ -106,7 +110,11 @@ fn a_region_is_kept_to() {
     let mut bench = bench(all, no_retries());
     let mut run = |region: &str| {
         let facts = Facts {
-            region: Some(region.to_owned()),
+            wishes: Wishes {
+                region: Some(region.to_owned()),
+                ..Wishes::default()
+            }
+            .into(),
             ..Facts::default()
         };
         bench.run("g", facts, FailureClass::InternalServer, &["a", "b", "c"])

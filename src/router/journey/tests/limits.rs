@@ -85,7 +85,11 @@ fn max_parallel_requests_waits_and_is_woken() {
         let mut journey = bench.start(
             "g",
             Facts {
-                priority: Some(priority),
+                wishes: Wishes {
+                    priority: Some(priority),
+                    ..Wishes::default()
+                }
+                .into(),
                 ..Facts::default()
             },
         );

@@ -10,7 +10,11 @@ fn num_retries() {
     };
     let check = |class, asked, calls| {
         let facts = Facts {
-            num_retries: asked,
+            wishes: Wishes {
+                num_retries: asked,
+                ..Wishes::default()
+            }
+            .into(),
             ..Facts::default()
         };
         let run = lone(settings.clone()).run("g", facts, class, &[]);
