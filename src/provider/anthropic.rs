@@ -176,6 +176,12 @@ pub(super) fn native_request(
     })
 }
 
+/// The features that an `anthropic-beta` header names.
+pub(super) fn betas(header: Option<&str>) -> impl Iterator<Item = &str> {
+    let names = header.unwrap_or_default().split(',');
+    names.map(str::trim).filter(|name| !name.is_empty())
+}
+
 /// An answer of a Claude model for a chat or Messages client.
 pub(super) fn claude_answer(
     common: &Common,

@@ -20,12 +20,29 @@ use crate::dialect::bedrock_converse::invoke::{self, TextFamily};
 use crate::dialect::bedrock_converse::stream::Events;
 use crate::dialect::bedrock_converse::{embed, error, request, response};
 use crate::dialect::events::{EventReader, Progress};
-use crate::dialect::hub::unreadable;
+use crate::dialect::hub::{Call, unreadable};
 use crate::dialect::openai_chat::params::Param;
 use crate::error::{ErrorClass, GatewayError};
 
 /// The version of Anthropic's API on Bedrock, in the body.
 const CLAUDE_VERSION: &str = "bedrock-2023-05-31";
+/// Features of Claude that Bedrock knows, from Amazon's documentation of Claude's request; any other refuses the whole
+/// request ("invalid beta flag"), and clients such as Claude Code name more than these.
+const BETAS: [&str; 13] = [
+    "claude-code-20250219",
+    "computer-use-2024-10-22",
+    "computer-use-2025-01-24",
+    "computer-use-2025-11-24",
+    "context-1m-2025-08-07",
+    "context-management-2025-06-27",
+    "dev-full-thinking-2025-05-14",
+    "effort-2025-11-24",
+    "interleaved-thinking-2025-05-14",
+    "output-128k-2025-02-19",
+    "token-efficient-tools-2025-02-19",
+    "tool-examples-2025-10-29",
+    "tool-search-tool-2025-10-19",
+];
 /// Where calls go when no region is given.
 const REGION: &str = "us-west-2";
 
@@ -181,6 +198,9 @@ impl Bedrock {
             .model
             .map_or(&*self.id, |model| model_id(model).0)
             .to_owned();
+        if operation == Operation::Chat && call.model.contains("claude") {
+            put_betas(&mut call, options.beta);
+        }
         let (stream, usage_asked) = (call.stream, call.usage_asked);
         let mut headers = std::mem::take(&mut call.headers);
         let renamed = match (operation, self.way) {
@@ -227,6 +247,24 @@ impl Bedrock {
         } else {
             format!("arn:aws:bedrock:{}::foundation-model/{id}", self.region)
         }
+    }
+}
+
+/// Puts the client's features into the body, where Bedrock looks for them; those that the body names itself stay.
+fn put_betas(call: &mut Call, given: Option<&str>) {
+    const NAME: &str = "anthropic_beta";
+    let known = anthropic::betas(given).filter(|name| BETAS.contains(name));
+    let mut names = match call.take(NAME) {
+        Some(Value::Array(names)) => names,
+        _ => Vec::new(),
+    };
+    for name in known {
+        if !names.iter().any(|have| *have == name) {
+            names.push(json!(name));
+        }
+    }
+    if !names.is_empty() {
+        call.fields.insert(NAME, Value::Array(names));
     }
 }
 
@@ -292,6 +330,10 @@ impl Provider for Bedrock {
 
     fn wants_inline(&self, _operation: Operation, _url: &str, _format: Option<&str>) -> bool {
         // Bedrock fetches from S3 only.
+        true
+    }
+
+    fn takes_beta(&self) -> bool {
         true
     }
 

@@ -171,6 +171,8 @@ pub struct RequestOptions<'a> {
     pub stream_usage: Option<bool>,
     /// The second of now, unix time, for bodies that need it.
     pub now_unix_s: u64,
+    /// The client's `anthropic-beta`, where the provider takes it ([`Provider::takes_beta`]).
+    pub beta: Option<&'a str>,
 }
 
 /// A request as it goes to the provider.
@@ -343,6 +345,12 @@ pub trait Provider: Send + Sync {
 
     /// Whether [`Provider::wants_inline`] may ever say yes.
     fn takes_bytes_only(&self) -> bool {
+        false
+    }
+
+    /// Whether Claude may stand behind it without being Anthropic's own API, and is told of the features that a client's
+    /// `anthropic-beta` asks for.
+    fn takes_beta(&self) -> bool {
         false
     }
 

@@ -228,10 +228,27 @@ impl Vertex {
                 .extend(beta.map(|beta| ("anthropic-beta".to_owned(), beta)));
             (translated.body, outgoing)
         };
+        join_betas(&mut outgoing.headers, options.beta);
         body.remove("model");
         body.insert("anthropic_version", json!(CLAUDE_VERSION));
         outgoing.body = whole(&Value::Object(body));
         Ok(outgoing)
+    }
+}
+
+/// The client's features and the request's own in one header.
+fn join_betas(headers: &mut Vec<(String, String)>, given: Option<&str>) {
+    const NAME: &str = "anthropic-beta";
+    let own = headers.iter().position(|(name, _)| name == NAME);
+    let own = own.map(|at| headers.remove(at).1).unwrap_or_default();
+    let mut names: Vec<&str> = anthropic::betas(Some(&own)).collect();
+    for name in anthropic::betas(given) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if !names.is_empty() {
+        headers.push((NAME.to_owned(), names.join(",")));
     }
 }
 
@@ -311,6 +328,10 @@ impl Provider for Vertex {
         }
     }
 
+    fn takes_beta(&self) -> bool {
+        matches!(self.family, Family::Claude)
+    }
+
     fn takes_bytes_only(&self) -> bool {
         !matches!(self.family, Family::Partner(_))
     }
@@ -341,5 +362,26 @@ impl Provider for Vertex {
 
     fn error(&self, reply: &Reply<'_>) -> GatewayError {
         google_error(&self.common, reply)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_of_the_client_and_of_the_request_stand_in_one_header() {
+        let joined = |own: &[&str], given| {
+            let mut headers = own
+                .iter()
+                .map(|value| ("anthropic-beta".to_owned(), (*value).to_owned()))
+                .collect();
+            join_betas(&mut headers, given);
+            headers.pop().map(|(_, value)| value)
+        };
+        assert_eq!(joined(&[], None), None);
+        assert_eq!(joined(&[], Some(" ,")), None);
+        assert_eq!(joined(&["a"], None).as_deref(), Some("a"));
+        assert_eq!(joined(&["a"], Some("b, a")).as_deref(), Some("a,b"));
     }
 }

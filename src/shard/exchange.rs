@@ -218,7 +218,11 @@ fn build(
             .and_then(|rest| rest.strip_prefix('/'))
             .unwrap_or(model)
     });
+    let beta = target.takes_beta.then(|| work.header("anthropic-beta"));
     let options = RequestOptions {
+        beta: beta
+            .flatten()
+            .and_then(|beta| std::str::from_utf8(beta).ok()),
         model: own,
         drop_params: settings.drop_params,
         modify_params: settings.modify_params,

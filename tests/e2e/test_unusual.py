@@ -184,6 +184,18 @@ def test_betas_of_the_request(server, upstream):
     assert upstream.last.header("anthropic-beta") == "context-1m-2025-08-07"
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_betas_of_the_client_reach_bedrock(server, upstream, path):
+    """In the body, and only what Bedrock knows: it refuses a request with any other."""
+    named = "claude-code-20250219, oauth-2025-04-20,context-1m-2025-08-07,prompt-caching-scope-2026-01-05"
+    body = {"model": "bedrock", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    answer = server.post(path, body, key=KEY, headers={"anthropic-beta": named})
+    assert answer.status_code == 200, answer.text
+    fields = upstream.last.json["additionalModelRequestFields"]
+    assert fields["anthropic_beta"] == ["claude-code-20250219", "context-1m-2025-08-07"]
+    assert upstream.last.header("anthropic-beta") is None
+
+
 # Errors of the Responses API
 
 def responses(server, key=KEY, **body):
