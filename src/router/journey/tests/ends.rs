@@ -53,13 +53,11 @@ fn which_timeout_holds_for_a_call() {
         stream: true,
         ..Facts::default()
     };
-    let own = |timeout| Facts {
-        wishes: Wishes {
+    let own = |timeout| {
+        wishing(Wishes {
             timeout: Some(secs(timeout)),
             ..Wishes::default()
-        }
-        .into(),
-        ..Facts::default()
+        })
     };
     check(base(), &|_| (), plain(), 100);
     check(

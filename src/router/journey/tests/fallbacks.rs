@@ -107,14 +107,10 @@ fn max_fallbacks() {
     let class = FailureClass::InternalServer;
     let run = bench.run("group-a", Facts::default(), class, &[]);
     assert_eq!((run.calls.len(), run.fallbacks), (6, 5));
-    let facts = Facts {
-        wishes: Wishes {
-            max_fallbacks: Some(1),
-            ..Wishes::default()
-        }
-        .into(),
-        ..Facts::default()
-    };
+    let facts = wishing(Wishes {
+        max_fallbacks: Some(1),
+        ..Wishes::default()
+    });
     assert_eq!(bench.run("group-a", facts, class, &[]).calls, ["a", "b"]);
 }
 
@@ -142,14 +138,10 @@ fn the_requests_own_fallbacks_win() {
         ..no_retries()
     });
     let own = vec![String::from("nowhere"), String::from("group-d")];
-    let facts = Facts {
-        wishes: Wishes {
-            fallbacks: Some(own),
-            ..Wishes::default()
-        }
-        .into(),
-        ..Facts::default()
-    };
+    let facts = wishing(Wishes {
+        fallbacks: Some(own),
+        ..Wishes::default()
+    });
     let mut journey = bench.start("group-a", facts);
     bench.attempt(&mut journey);
     bench.finish(&mut journey, failure(FailureClass::ContextWindow));
@@ -169,14 +161,10 @@ fn disable_fallbacks() {
         fallbacks,
         ..no_retries()
     });
-    let facts = Facts {
-        wishes: Wishes {
-            disable_fallbacks: true,
-            ..Wishes::default()
-        }
-        .into(),
-        ..Facts::default()
-    };
+    let facts = wishing(Wishes {
+        disable_fallbacks: true,
+        ..Wishes::default()
+    });
     let run = bench.run("group-a", facts, FailureClass::InternalServer, &["b"]);
     assert_eq!(run.calls, ["a"]);
 }
@@ -196,14 +184,10 @@ fn mock_testing_switches() {
         (MockTesting::ContentPolicyFallbacks, "d"),
         (MockTesting::RateLimitError, "b"),
     ] {
-        let facts = Facts {
-            wishes: Wishes {
-                mock: Some(mock),
-                ..Wishes::default()
-            }
-            .into(),
-            ..Facts::default()
-        };
+        let facts = wishing(Wishes {
+            mock: Some(mock),
+            ..Wishes::default()
+        });
         let run = bench.run("group-a", facts, FailureClass::InternalServer, &[served]);
         assert_eq!((run.calls, run.fallbacks), (vec![served.to_owned()], 1));
     }

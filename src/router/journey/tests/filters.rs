@@ -45,14 +45,10 @@ fn enable_tag_filtering() {
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..64 {
             let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
-            let facts = Facts {
-                wishes: Wishes {
-                    tags,
-                    ..Wishes::default()
-                }
-                .into(),
-                ..Facts::default()
-            };
+            let facts = wishing(Wishes {
+                tags,
+                ..Wishes::default()
+            });
             let run = bench.run("g", facts, FailureClass::InternalServer, &["a", "b", "c"]);
             match run.served {
                 Some(id) => drop(seen.insert(id)),
@@ -109,14 +105,10 @@ fn a_region_is_kept_to() {
     ];
     let mut bench = bench(all, no_retries());
     let mut run = |region: &str| {
-        let facts = Facts {
-            wishes: Wishes {
-                region: Some(region.to_owned()),
-                ..Wishes::default()
-            }
-            .into(),
-            ..Facts::default()
-        };
+        let facts = wishing(Wishes {
+            region: Some(region.to_owned()),
+            ..Wishes::default()
+        });
         bench.run("g", facts, FailureClass::InternalServer, &["a", "b", "c"])
     };
     assert_eq!(run("eu").served.as_deref(), Some("b"));

@@ -84,14 +84,10 @@ fn max_parallel_requests_waits_and_is_woken() {
     for priority in [5, 0, 5] {
         let mut journey = bench.start(
             "g",
-            Facts {
-                wishes: Wishes {
-                    priority: Some(priority),
-                    ..Wishes::default()
-                }
-                .into(),
-                ..Facts::default()
-            },
+            wishing(Wishes {
+                priority: Some(priority),
+                ..Wishes::default()
+            }),
         );
         let Step::Wait(wait) = bench.step(&mut journey) else {
             panic!("a wait")

@@ -37,6 +37,14 @@ fn bench(deployments: Vec<DeploymentSpec>, settings: RouterSettings) -> Bench {
     }
 }
 
+/// A request that wants more of the routing than its model.
+fn wishing(wishes: Wishes) -> Facts {
+    Facts {
+        wishes: wishes.into(),
+        ..Facts::default()
+    }
+}
+
 fn failure(class: FailureClass) -> Outcome {
     Outcome::Failure {
         class,

@@ -9,14 +9,10 @@ fn num_retries() {
         ..RouterSettings::default()
     };
     let check = |class, asked, calls| {
-        let facts = Facts {
-            wishes: Wishes {
-                num_retries: asked,
-                ..Wishes::default()
-            }
-            .into(),
-            ..Facts::default()
-        };
+        let facts = wishing(Wishes {
+            num_retries: asked,
+            ..Wishes::default()
+        });
         let run = lone(settings.clone()).run("g", facts, class, &[]);
         assert_eq!(run.calls.len(), calls, "{class:?}");
         assert_eq!(run.retries as usize, calls - 1);
