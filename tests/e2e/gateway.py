@@ -115,9 +115,23 @@ def says(answer, status, text):
     assert text in error(answer)["message"], answer.text
 
 
+def eventually(holds, seconds=10.0, why="it never happened"):
+    """Waits until it holds, and answers what it said."""
+    until = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < until, why
+        time.sleep(0.05)
+    return found
+
+
 def new_key(server, **fields):
     """What /key/generate answers."""
     return admin(server, "/key/generate", fields)
+
+
+def made_key(server, **fields):
+    """A new key itself."""
+    return new_key(server, **fields)["key"]
 
 
 class Gateway:

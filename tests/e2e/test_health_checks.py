@@ -4,18 +4,11 @@ import time
 
 
 import canned
-from gateway import config, entry
+from gateway import config, entry, eventually
 from mock import Answer, Hang
 
 FAILS = Answer(500, canned.error("down"))
 WELL = Answer(body=canned.chat())
-
-
-def eventually(check, seconds=10.0):
-    until = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def probes(upstream):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from gateway import BINARY, CLEAN, KEY, admin, config, entry, error, get
+from gateway import BINARY, CLEAN, KEY, admin, config, entry, error, eventually, get
 
 DAY = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
 
@@ -60,10 +60,7 @@ def test_budget_duration_resets(start, upstream):
     key = admin(server, "/key/generate", {"max_budget": 0.00001, "budget_duration": "3s"})["key"]
     assert server.chat(key=key, max_tokens=5).status_code == 200
     assert server.chat(key=key, max_tokens=5).status_code == 422
-    until = time.monotonic() + 10
-    while server.chat(key=key, max_tokens=5).status_code != 200:
-        assert time.monotonic() < until, "the budget never started anew"
-        time.sleep(0.1)
+    eventually(lambda: server.chat(key=key, max_tokens=5).status_code == 200, why="the budget never started anew")
 
 
 def test_global_max_budget(upstream, gateway):
@@ -193,11 +190,9 @@ def test_spend_reaches_the_key_and_the_reports(start, upstream):
     answer = server.chat(key=made["key"], max_tokens=5)
     cost = float(answer.headers["x-litellm-response-cost"])
     assert answer.status_code == 200 and cost > 0
-    until = time.monotonic() + 15
-    while not get(server, "/key/info", key=made["key"])["info"]["spend"]:
-        assert time.monotonic() < until, "the key's spend never reached the database"
-        time.sleep(0.2)
-    assert get(server, "/key/info", key=made["key"])["info"]["spend"] == pytest.approx(cost)
+    spent = eventually(lambda: get(server, "/key/info", key=made["key"])["info"]["spend"], 15,
+                       "the key's spend never reached the database")
+    assert spent == pytest.approx(cost)
     rows = get(server, "/spend/logs", api_key=made["key"])
     assert [row["spend"] for row in rows] == [pytest.approx(cost)]
     assert rows[0]["api_key"] == made["token"] and rows[0]["model_group"] == "m"

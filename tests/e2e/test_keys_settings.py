@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gateway import KEY, admin, config, entry, error, get, new_key
+from gateway import KEY, admin, config, entry, error, eventually, get, new_key
 
 
 @pytest.fixture
@@ -27,13 +27,6 @@ def name(prefix="n"):
 
 def user(server, **fields):
     return admin(server, "/user/new", {"user_id": name("user"), **fields})
-
-
-def eventually(holds, seconds=10.0):
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 # Budgets

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 import postgres
 import redis_server
-from gateway import config, entry
+from gateway import config, entry, eventually
 
 SCHEMA = Path(__file__).parents[2] / "src/store/schema"
 MASTER, SALT = "sk-master-of-the-old-gateway", "sk-salt-of-the-old-gateway"
@@ -142,10 +142,7 @@ def test_a_database_of_litellm_works_unchanged(old, gateway, upstream):
     assert server.chat("m", key=blocked).status_code == 401 and server.chat("m", key=late).status_code == 401
     assert server.chat("stored", key=poor, max_tokens=1).status_code == 200
     assert server.chat("stored", key=poor, max_tokens=1).status_code == 422
-    until = time.monotonic() + 30
-    while not old.query('SELECT 1 FROM "LiteLLM_SpendLogs" WHERE spend > 0') and time.monotonic() < until:
-        time.sleep(0.2)
-    assert old.query('SELECT count(*) FROM "LiteLLM_SpendLogs" WHERE spend > 0')[0][0] != "0"
+    eventually(lambda: old.query('SELECT 1 FROM "LiteLLM_SpendLogs" WHERE spend > 0'), 30)
     # What LiteLLM made is as LiteLLM made it.
     after = old.query("SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_name LIKE 'LiteLLM_%'")
     assert all(line in after for line in types) and len(before) > 60

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import canned
-from gateway import config, entry, request
+from gateway import config, entry, eventually, request
 from mock import Answer, Stream
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -598,7 +598,4 @@ def test_descriptors_are_given_back(server, upstream):
         if n % 3 == 0:
             raw.until(b"HTTP/1.1 ") if 40 + n * 5 >= len(request(STREAMING)) else None
         raw.close()
-    until = time.monotonic() + 10
-    while server.descriptors() > before + 2 and time.monotonic() < until:
-        time.sleep(0.1)
-    assert server.descriptors() <= before + 2
+    eventually(lambda: server.descriptors() <= before + 2)

@@ -3,7 +3,7 @@
 import time
 
 import canned
-from gateway import KEY, config, entry
+from gateway import KEY, config, entry, eventually, get
 from mock import Answer, Call
 from routing import FAILS, settings
 
@@ -49,10 +49,7 @@ def test_cache_responses(gateway, upstream):
     assert len(upstream.requests) == before + 8
     limited = server.post("/key/generate", {"models": ["other"]}, key=KEY).json()["key"]
     assert server.chat(key=limited, temperature=0, seed=1).status_code == 403, "whoever may not use the model gets nothing"
-    until = time.monotonic() + 10
-    while not (rows := [row for row in server.client.get("/spend/logs", headers={"authorization": f"Bearer {KEY}"}).json() if row["cache_hit"] == "True"]):
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    rows = eventually(lambda: [row for row in get(server, "/spend/logs") if row["cache_hit"] == "True"])
     assert all(row["spend"] == 0 and len(row["cache_key"]) == 64 for row in rows)
 
 

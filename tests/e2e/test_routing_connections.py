@@ -3,7 +3,7 @@
 import socket
 import time
 
-from gateway import config, entry
+from gateway import config, entry, eventually
 from routing import many, settings, slow
 
 
@@ -29,18 +29,11 @@ def test_connect_timeout(gateway, upstream):
         one.close()
 
 
-def wait_until(what, seconds=5):
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 def test_upstream_idle_timeout(gateway, upstream):
     server = gateway(config(entry("m", upstream), router=settings(upstream_idle_timeout=1)), "--num_workers", 1)
     assert server.chat().status_code == 200 and server.chat().status_code == 200
     assert (upstream.connections, upstream.open_connections) == (1, 1)
-    wait_until(lambda: upstream.open_connections == 0)
+    eventually(lambda: upstream.open_connections == 0, 5)
 
 
 def test_max_idle_connections(gateway, upstream):
@@ -48,7 +41,7 @@ def test_max_idle_connections(gateway, upstream):
     server = gateway(config(entry("m", upstream), router=settings(max_idle_connections=2)), "--num_workers", 1)
     assert many(server, 6, threads=6) == {200: 6}
     assert upstream.connections == 6
-    wait_until(lambda: upstream.open_connections == 2)
+    eventually(lambda: upstream.open_connections == 2, 5)
 
 
 def test_max_upstream_connections(gateway, upstream):

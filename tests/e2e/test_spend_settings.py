@@ -10,7 +10,7 @@ import pytest
 
 import canned
 import postgres
-from gateway import KEY, config, entry
+from gateway import KEY, config, entry, eventually, made_key
 from mock import Answer, Stream
 
 PRICE = 0.001
@@ -24,12 +24,6 @@ def start(store, upstream, gateway):
         return gateway(config(made, general=general))
 
     return run
-
-
-def new_key(server, **body):
-    answer = server.post("/key/generate", body, key=KEY)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["key"]
 
 
 def rows(server, key, count, seconds=8.0):
@@ -49,7 +43,7 @@ def info(server, key):
 def test_an_answer_id_that_is_repeated_keeps_both_rows(start, upstream):
     upstream.answer(Answer(body={**canned.chat("hello"), "id": "chatcmpl-the-same"}))
     server = start()
-    key = new_key(server)
+    key = made_key(server)
     for _ in range(3):
         assert server.chat(key=key).status_code == 200
     found = rows(server, key, 3)
@@ -62,7 +56,7 @@ def test_an_answer_id_that_is_repeated_keeps_both_rows(start, upstream):
 
 def test_failures_have_rows(start, upstream):
     server = start()
-    key = new_key(server, rpm_limit=2, models=["m"])
+    key = made_key(server, rpm_limit=2, models=["m"])
     upstream.answer(Answer(status=500, body={"error": {"message": "broken"}}))
     assert server.chat(key=key).status_code == 500
     assert server.chat("other", key=key).status_code == 403
@@ -81,7 +75,7 @@ def test_unknown_keys_leave_no_row(start):
     server = start()
     for _ in range(5):
         assert server.chat(key="sk-nobody-has-this-key").status_code == 401
-    key = new_key(server)
+    key = made_key(server)
     assert server.chat(key=key).status_code == 200
     assert len(rows(server, key, 1)) == 1
     everybody = server.client.get("/spend/logs", headers={"authorization": f"Bearer {KEY}"}).json()
@@ -90,7 +84,7 @@ def test_unknown_keys_leave_no_row(start):
 
 def test_disable_error_logs(start, upstream):
     server = start(disable_error_logs=True)
-    key = new_key(server)
+    key = made_key(server)
     upstream.answer(Answer(status=500, body={"error": {"message": "broken"}}), Answer(body=canned.chat("hello")))
     assert server.chat(key=key).status_code == 500
     assert server.chat(key=key).status_code == 200
@@ -101,7 +95,7 @@ def test_disable_error_logs(start, upstream):
 
 def test_disable_spend_updates(start):
     server = start(disable_spend_updates=True)
-    key = new_key(server)
+    key = made_key(server)
     assert server.chat(key=key).status_code == 200
     assert rows(server, key, 1)[0]["spend"] > 0
     time.sleep(0.5)
@@ -110,13 +104,10 @@ def test_disable_spend_updates(start):
 
 def test_maximum_spend_logs_retention_period(start):
     server = start(maximum_spend_logs_retention_period="2s", maximum_spend_logs_retention_interval="1s")
-    key = new_key(server)
+    key = made_key(server)
     assert server.chat(key=key).status_code == 200
     assert len(rows(server, key, 1)) == 1
-    until = time.monotonic() + 10
-    while rows(server, key, 0) and time.monotonic() < until:
-        time.sleep(0.2)
-    assert rows(server, key, 0) == []
+    eventually(lambda: rows(server, key, 0) == [])
     assert info(server, key)["spend"] > 0, "the totals stay"
 
 
@@ -125,7 +116,7 @@ def test_journal_sync_ms(upstream, gateway):
     made = entry("m", upstream, input_cost_per_token=PRICE, output_cost_per_token=PRICE)
     configuration = config(made, general={"master_key": KEY, "journal_sync_ms": 0, "proxy_batch_write_at": 30})
     server = gateway(configuration, "--num_workers", "1")
-    key = new_key(server)
+    key = made_key(server)
     for stream in (False, True):
         assert server.chat(key=key, stream=stream).status_code == 200
     server.process.kill()
@@ -149,7 +140,7 @@ def test_a_full_disk_refuses_new_work(upstream, gateway, tmp_path):
         environment = {"SHARDGATE_LEDGER_FOLDER": str(disk / "ledger"), "SHARDGATE_RING_BYTES": "131072"}
         configuration = config(made, general={"master_key": KEY, "proxy_batch_write_at": 0.1})
         server = gateway(configuration, "--num_workers", "1", env=environment)
-        key = new_key(server)
+        key = made_key(server)
         (disk / "filler").write_bytes(b"x" * (shutil.disk_usage(disk).free - 8192))
         answered = 0
         while answered < 2000:
@@ -161,10 +152,7 @@ def test_a_full_disk_refuses_new_work(upstream, gateway, tmp_path):
         assert "spend journal" in answer.json()["error"]["message"]
         (disk / "filler").unlink()
         assert len(rows(server, key, answered)) >= answered
-        until = time.monotonic() + 10
-        while server.chat(key=key).status_code != 200 and time.monotonic() < until:
-            time.sleep(0.1)
-        assert server.chat(key=key).status_code == 200
+        eventually(lambda: server.chat(key=key).status_code == 200)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
 
@@ -244,10 +232,7 @@ def test_provider_budget_config_begins_anew(upstream, gateway):
     time.sleep(1.2)
     served, _ = spend_until_refused(server, "m")
     assert served == 2
-    until = time.monotonic() + 12
-    while server.chat(key=KEY).status_code != 200:
-        assert time.monotonic() < until
-        time.sleep(0.2)
+    eventually(lambda: server.chat(key=KEY).status_code == 200, 12)
 
 
 def test_tag_budget_config(start, upstream, gateway):
@@ -280,7 +265,7 @@ def paid(server, key):
 def test_a_stream_that_its_upstream_cuts_is_paid(start, upstream):
     upstream.answer(Stream(canned.chat_events(words=WORDS)[:3], ending="cut"))
     server = start()
-    key = new_key(server)
+    key = made_key(server)
     with stream(server, key) as answer:
         assert "error" in answer.read().decode()
     prompt, completion = paid(server, key)
@@ -294,7 +279,7 @@ def test_a_stream_that_its_client_leaves_is_paid(start, upstream):
 
     upstream.answer(Stream(events()))
     server = start()
-    key = new_key(server)
+    key = made_key(server)
     with stream(server, key) as answer:
         seen = ""
         for text in answer.iter_text():
@@ -308,7 +293,7 @@ def test_a_stream_that_its_client_leaves_is_paid(start, upstream):
 def test_a_stream_whose_upstream_does_not_count_is_paid(start, upstream):
     upstream.answer(Stream(canned.chat_events(words=WORDS, usage=None)))
     server = start()
-    key = new_key(server)
+    key = made_key(server)
     with stream(server, key) as answer:
         assert "[DONE]" in answer.read().decode()
     prompt, completion = paid(server, key)

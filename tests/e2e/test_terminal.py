@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gateway import BINARY, CLEAN, KEY, admin, config, entry, get
+from gateway import BINARY, CLEAN, KEY, admin, config, entry, eventually, get
 
 
 @pytest.fixture
@@ -80,10 +80,7 @@ def test_spend(server):
     ask = asks(server)
     key = json.loads(ask("keys", "create", "--alias", "payer", "--json").stdout)["key"]
     assert server.chat(key=key).status_code == 200
-    until = time.monotonic() + 10
-    while "payer" not in ask("spend", "keys").stdout:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    eventually(lambda: "payer" in ask("spend", "keys").stdout)
     assert "openai/upstream-model" in ask("spend", "models").stdout
     assert "openai" in ask("spend", "providers").stdout
     assert "success" in ask("spend", "calls", "--limit", "1").stdout

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gateway import KEY, admin, config, entry, get, says
+from gateway import KEY, admin, config, entry, eventually, get, says
 from idp import ALL, Idp, hs
 
 SECRET = "a secret that both sides share"
@@ -73,10 +73,7 @@ def test_public_key_url_and_ttl(start, idp):
     assert idp.hits > hits, "renewed without being asked for"
     idp.renew()
     # A key that is not known yet is fetched at once.
-    until = time.monotonic() + 7
-    while server.chat(key=idp.token(sub="u", jti=str(time.monotonic()))).status_code != 200:
-        assert time.monotonic() < until
-        time.sleep(0.2)
+    eventually(lambda: server.chat(key=idp.token(sub="u", jti=str(time.monotonic()))).status_code == 200, 7)
     says(server.chat(key=idp.token(kid="nobody's", sub="u")), 401, "no key has kid=nobody's")
     # An identity provider that is away locks nobody out.
     idp.down = True
@@ -310,10 +307,7 @@ def test_a_reload_forgets_verdicts(start, idp, upstream):
     text = server.path.read_text().replace(SECRET, "a new secret of both sides")
     server.reload(text)
     server.wait_log("reloaded")
-    until = time.monotonic() + 5
-    while server.chat(key=token).status_code != 401:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    eventually(lambda: server.chat(key=token).status_code == 401, 5)
 
 
 def test_enable_oauth2_auth(start, idp):
