@@ -20,8 +20,8 @@ BINARY = os.environ.get("SHARDGATE_BIN", "")
 DRIVER = os.environ.get("SHARDGATE_DRIVER", "auto")
 KEY = "sk-master-0123456789abcdef"
 READY_S = 40.0
-# How many ports `free_port` goes round in.
-PORTS = 16_000
+# How many ports `free_port` goes round in: above those that durability.py draws for what it kills.
+PORTS = 2_700
 # What a test may not inherit: keys and settings of the person who runs it.
 CLEAN = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TMPDIR", "LANG", "TZ", "RUST_BACKTRACE")}
 
@@ -40,7 +40,7 @@ def free_port():
     """A port for a server that binds it in a moment. Nobody else gets it meanwhile, neither another worker
     or run of this suite (they count through one file) nor an outgoing connection (it is below their range)."""
     outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    first = max(outgoing - PORTS, PORTS)
+    first = max(outgoing - PORTS, 2_000)
     counter = Path(tempfile.gettempdir()) / f"shardgate-e2e-port-{os.getuid()}"
     with open(counter, "a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
