@@ -48,7 +48,7 @@ pub(crate) fn account(rounds: u32) -> Option<()> {
     let path = std::env::temp_dir().join(format!("instructions-{}.ring", std::process::id()));
     let (mut writer, mut reader, _) = shardgate_io::ring::open(&path, 1 << 20, 1).ok()?;
     let beside = path.with_extension("calls");
-    let (mut open, _) = shardgate_io::ring::calls::open(&beside, 64, 1, &writer).ok()?;
+    let (mut open, _) = shardgate_io::ring::calls::open(&beside, 1, &writer).ok()?;
     let mut bytes = Vec::new();
     let mut moment = Moment {
         now: Micros(1_000_000),
@@ -79,7 +79,8 @@ pub(crate) fn account(rounds: u32) -> Option<()> {
             group: "gpt-4o",
             ..Begun::default()
         };
-        let place = open.begin(|out| begun.encode(out))?;
+        let place = open.take()?;
+        open.begin(&place, |out| begun.encode(out));
         let record = CallRecord {
             request_id: "chatcmpl-0123456789abcdef0123456789abcdef",
             call_id: "01234567-89ab-cdef-0123-456789abcdef",

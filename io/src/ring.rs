@@ -152,6 +152,14 @@ impl RingWriter {
         Ok(Slot(()))
     }
 
+    /// Records that the ring has room for, be they as large as they may: so many slots are handed out
+    /// at once.
+    #[must_use]
+    pub fn records_max(&self) -> u32 {
+        // One frame's room is what the end of the ring may waste.
+        u32::try_from(self.map.capacity / FRAME_BYTES_MAX - 1).unwrap_or(u32::MAX)
+    }
+
     /// Writes a record into its room and publishes it: from here on it outlives the process.
     /// Returns its position, which is larger than that of every record before it. A payload beyond
     /// [`PAYLOAD_BYTES_MAX`] is cut there.

@@ -34,10 +34,6 @@ use crate::store::{Command, LEDGER_POSITION, Row, Store, StoreError};
 const TICK: Duration = Duration::from_millis(10);
 /// The same where every answer waits for it.
 const TICK_STRICT: Duration = Duration::from_millis(1);
-/// Calls of one shard that may be under way and known of, at most; 1 KiB each.
-const CALLS_MAX: u64 = 6144;
-/// Bytes of a ring for each of them: a small ring has few.
-const RING_BYTES_A_CALL: u64 = 5 << 10;
 /// Rows of one transaction.
 const ROWS_MAX: usize = 500;
 /// Between two tries while the store is away.
@@ -212,13 +208,12 @@ fn open_rings(
 ) -> io::Result<(Vec<Books>, Vec<RingReader>, usize)> {
     let (mut writers, mut readers, mut died) = (Vec::new(), Vec::new(), 0);
     let machine = machine();
-    let places = (options.ring_bytes / RING_BYTES_A_CALL).clamp(64, CALLS_MAX) as u32;
     let path = |shard: usize| options.folder.join(format!("shard-{shard}.ring"));
     let mut shard = 0;
     while shard < options.shards || path(shard).exists() {
         let (mut writer, reader, _) = ring::open(&path(shard), options.ring_bytes, random())?;
         let path = path(shard).with_extension("calls");
-        let (mut open, left) = calls::open(&path, places, machine, &writer)?;
+        let (mut open, left) = calls::open(&path, machine, &writer)?;
         died += left.len();
         for (place, bytes) in left {
             // Without room it is told at the next start.

@@ -16,6 +16,9 @@ use crate::provider::Operation;
 use crate::spend::begun::Begun;
 use crate::spend::record::{CacheUse, CallRecord, Outcome};
 
+/// Class of a call that was not waited for: another one answered first, or its client left.
+pub(super) const CANCELLED: &str = "Cancelled";
+
 /// One shard's ring.
 pub(super) struct Ledger {
     ring: RefCell<RingWriter>,
@@ -27,8 +30,10 @@ pub(super) struct Ledger {
 /// What a record needs of the request, kept from admission to the end.
 pub(super) struct Note {
     slot: Slot,
-    /// Taken when the call goes to an upstream for the first time.
+    /// Where the call stands while it is under way; none for one that is refused.
     place: Option<Place>,
+    /// It has gone to an upstream, and stands there.
+    begun: bool,
     prompt_tokens: u64,
     call_type: &'static str,
     stream: bool,
@@ -50,25 +55,29 @@ impl Ledger {
     /// Publishes a record; its call is under way no longer.
     fn push(&self, note: Note, record: &[u8]) -> u64 {
         let (mut ring, mut open) = (self.ring.borrow_mut(), self.open.borrow_mut());
-        if let Some(place) = &note.place {
+        if let Some(place) = note.place.as_ref().filter(|_| note.begun) {
             open.end(place, &ring);
         }
         let position = ring.push(note.slot, record);
-        if let Some(place) = note.place {
-            open.free(place);
+        match note.place {
+            Some(place) if note.begun => open.free(place),
+            Some(place) => open.untake(place),
+            None => {}
         }
         position
     }
 
     fn cancel(&self, note: Note) {
         self.ring.borrow_mut().cancel(note.slot);
-        if let Some(place) = note.place {
-            self.open.borrow_mut().free(place);
+        match note.place {
+            Some(place) if note.begun => self.open.borrow_mut().free(place),
+            Some(place) => self.open.borrow_mut().untake(place),
+            None => {}
         }
     }
 }
 
-/// Takes room for the call's record.
+/// Takes room for the call's record, and for what is known of it until then.
 ///
 /// # Errors
 /// 503 when there is none: what could not be written down is not begun.
@@ -76,10 +85,19 @@ pub(super) fn reserve(shard: &Shard, call: &mut Call, asked: &Asked) -> Result<(
     let Some(ledger) = &shard.ledger else {
         return Ok(());
     };
-    let slot = ledger.ring.borrow_mut().reserve().map_err(|Full| full())?;
+    // Places run out before slots do only when a start found calls for whose records it had no room.
+    let place = ledger.open.borrow_mut().take().ok_or_else(full)?;
+    let slot = match ledger.ring.borrow_mut().reserve() {
+        Ok(slot) => slot,
+        Err(Full) => {
+            ledger.open.borrow_mut().untake(place);
+            return Err(full());
+        }
+    };
     call.note = Some(Box::new(Note {
         slot,
-        place: None,
+        place: Some(place),
+        begun: false,
         prompt_tokens: asked.facts.input_tokens,
         call_type: call_type(asked.operation),
         stream: asked.stream,
@@ -96,9 +114,9 @@ pub(super) fn begin(shard: &Shard, call: &mut Call) {
     let (Some(ledger), Some(note)) = (&shard.ledger, &mut call.note) else {
         return;
     };
-    if note.place.is_some() {
+    let Some(place) = note.place.as_ref().filter(|_| !note.begun) else {
         return;
-    }
+    };
     let (id, snapshot) = (call.id.bytes(), &call.snapshot);
     let mut begun = Begun {
         started_us: crate::store::now_us(),
@@ -127,8 +145,11 @@ pub(super) fn begin(shard: &Shard, call: &mut Call) {
         begun.deployment = &deployment.id;
         begun.provider = deployment.target.entry.name;
     }
-    // More than there are places for: those beyond leave no trace of a death.
-    note.place = ledger.open.borrow_mut().begin(|out| begun.encode(out));
+    ledger
+        .open
+        .borrow_mut()
+        .begin(place, |out| begun.encode(out));
+    note.begun = true;
 }
 
 /// The tags of a call's row, one a line.
@@ -156,6 +177,7 @@ pub(super) fn refused(shard: &Shard, call: &mut Call) {
         call.note = Some(Box::new(Note {
             slot,
             place: None,
+            begun: false,
             prompt_tokens: 0,
             call_type: call_type(operation),
             stream: false,
@@ -170,7 +192,8 @@ fn full() -> GatewayError {
     GatewayError::refused(
         ErrorClass::ServiceUnavailable,
         "calls cannot be recorded at the moment, so none is begun: the disk of the spend journal \
-         is full or the database has been away for long",
+         is full, the database has been away for long, or more calls are under way than a shard has \
+         room for (SHARDGATE_RING_BYTES, 4 KiB for each)",
     )
 }
 

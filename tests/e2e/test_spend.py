@@ -4,7 +4,8 @@ import hashlib
 import sqlite3
 import time
 
-from gateway import KEY, config, entry
+from gateway import KEY, config, entry, request
+from mock import Hang
 
 PRICES = {"input_cost_per_token": 0.0000025, "output_cost_per_token": 0.00001}
 
@@ -60,3 +61,43 @@ def test_every_call_counts_once_over_kills(gateway, upstream):
         (total,) = database.execute('select spend from "LiteLLM_VerificationToken" where token = ?',
                                     (hashlib.sha256(key.encode()).hexdigest(),)).fetchone()
     assert abs(total - 3 * expected) < 1e-9
+
+
+def test_a_call_that_is_under_way_has_a_place(gateway, upstream):
+    """A small ring has room for few calls at once: the others get 503, and of those under way each has a
+    row when the process is killed."""
+    upstream.answer(Hang())
+    environment = {"SHARDGATE_RING_BYTES": str(16 * 4096)}
+    configuration = priced(upstream)
+    server = gateway(configuration, "--num_workers", "1", env=environment)
+    key = server.post("/key/generate", {}, key=KEY).json()["key"]
+    body = request({"model": "m", "messages": [{"role": "user", "content": "hi"}]}, headers=[("authorization", f"Bearer {key}")])
+    clients = [server.connect() for _ in range(40)]
+    for client in clients:
+        client.send(body)
+    until = time.monotonic() + 10
+    while len(upstream.requests) < 15 and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    under_way = len(upstream.requests)
+    assert under_way == 15, "as many as the ring has room for"
+    refused = 0
+    for client in clients:
+        client.sock.settimeout(0.2)
+        try:
+            status, _, body = client.answer()
+        except TimeoutError:
+            continue
+        assert status == 503 and b"SHARDGATE_RING_BYTES" in body
+        refused += 1
+    assert refused == 40 - under_way
+    server.process.kill()
+    server.process.wait(10)
+    server = gateway(configuration, "--num_workers", "1", env={"SHARDGATE_RING_BYTES": str(64 * 4096)})
+    days(server, key, under_way)
+    time.sleep(0.3)
+    with sqlite3.connect(server.folder / "shardgate.db") as database:
+        rows = database.execute("select status, metadata from \"LiteLLM_SpendLogs\" where api_key = ?",
+                                (hashlib.sha256(key.encode()).hexdigest(),)).fetchall()
+    died = [row for row in rows if "GatewayDied" in row[1]]
+    assert len(died) == under_way and {row[0] for row in died} == {"failure"}

@@ -162,8 +162,12 @@ fn a_process_that_dies_leaves_its_records_to_the_next() {
             prompt_tokens: 8,
             ..begun::Begun::default()
         };
-        let _under_way = writers[0].1.begin(|out| begun.encode(out)).unwrap();
-        let over = writers[1].1.begin(|out| begun.encode(out)).unwrap();
+        let [_under_way, over] = [0, 1].map(|shard| {
+            let open = &mut writers[shard].1;
+            let place = open.take().unwrap();
+            open.begin(&place, |out| begun.encode(out));
+            place
+        });
         writers[1].1.free(over);
         // The coordinator is gone before it wrote anything.
         let Accounts {
