@@ -376,10 +376,12 @@ impl Work<'_> {
             }
             Err(None) => {
                 outcome = Outcome::ClientGone;
+                respond::bill_sent(self);
                 Ok(gone(self.call))
             }
             Err(Some(error)) => {
                 self.call.route.upstream += began.elapsed();
+                self.call.route.sent = false;
                 outcome = match &self.asked.own {
                     Some(own) if dress::excused(&error, own) => Outcome::Failure {
                         class: FailureClass::BadRequest,

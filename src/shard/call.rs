@@ -57,6 +57,8 @@ pub(super) struct Call {
     pub refusal_headers: Vec<(&'static str, String)>,
     /// What the call cost, in billionths of a dollar.
     pub cost: Nano,
+    /// What an attempt beside it cost that was not waited for; its own record says so.
+    pub cost_beside: Nano,
     /// Its record's room and what it needs of the request, until it is published.
     pub note: Option<Box<super::ledger::Note>>,
     /// The same part by part, with what was used.
@@ -125,6 +127,8 @@ pub(super) struct Route {
     pub raced: bool,
     /// Time spent waiting for upstreams.
     pub upstream: Duration,
+    /// The attempt that runs has gone to its upstream: it is paid, whatever comes of it.
+    pub sent: bool,
 }
 
 impl Call {
@@ -160,6 +164,7 @@ impl Call {
             permits: Vec::new(),
             used: None,
             cost: 0,
+            cost_beside: 0,
             note: None,
             bill: Bill::default(),
             texts: None,
@@ -169,7 +174,7 @@ impl Call {
     }
 
     /// What a second attempt beside the first needs to know of the call. It holds nothing of limits
-    /// or budgets, and no record is written of it.
+    /// or budgets.
     pub(super) fn beside(&self) -> Call {
         Call {
             id: self.id,
@@ -195,9 +200,18 @@ impl Call {
             used: None,
             refusal_headers: Vec::new(),
             cost: 0,
+            cost_beside: 0,
             note: None,
             bill: Bill::default(),
             texts: None,
+        }
+    }
+
+    /// A second attempt beside the first, with a record of its own: the same payer, none of its limits.
+    pub(super) fn hedge(&self, id: RequestId) -> Call {
+        Call {
+            client_id: Some(self.shown_id()),
+            ..self.one_of_several(id, &self.route.group)
         }
     }
 
@@ -218,7 +232,8 @@ impl Call {
     /// Gives back what the request held: always, exactly once, whatever became of it.
     pub(super) fn settle(&mut self) {
         for permit in self.permits.drain(..) {
-            permit.settle(self.used.unwrap_or(0), self.cost);
+            let cost = self.cost.saturating_add(self.cost_beside);
+            permit.settle(self.used.unwrap_or(0), cost);
         }
         if let Some(at) = self.route.deployment {
             self.charge(at);

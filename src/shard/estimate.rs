@@ -4,12 +4,11 @@
 use shardgate_io::http1::server::Party;
 
 use super::attempt::Work;
-use super::exchange::Whole;
 use super::relay::Relay;
 use crate::dialect::scan::Span;
 use crate::dialect::usage::Usage;
 use crate::dialect::walk;
-use crate::provider::Operation;
+use crate::provider::{Answer, Operation};
 
 /// Bytes of text that go as one token where nobody counts.
 pub(super) const BYTES_PER_TOKEN: u64 = 4;
@@ -32,15 +31,21 @@ pub(super) fn of_stream<P: Party>(
     Some(used)
 }
 
-/// What a whole answer in OpenAI's form used that came without its usage.
-pub(super) fn of_whole<P: Party>(work: &Work<'_, P>, whole: &Whole) -> Option<Usage> {
+/// What a whole answer used that came without its usage, by the text that the client gets.
+#[cold]
+pub(super) fn of_whole<P>(work: &Work<'_, P>, answer: &Answer, body: &[u8]) -> Option<Usage> {
     let bytes = match work.asked.operation {
-        _ if whole.status >= 400 => return None,
         Operation::Embeddings => 0,
-        Operation::Chat | Operation::Completions => text_bytes(&whole.body),
+        operation if is_text(operation) => text_bytes(&answer.body.to_vec(body)),
         _ => return None,
     };
     Some(of(work.prompt_tokens, tokens(bytes)))
+}
+
+/// What a call used that was sent and not waited for: its prompt is paid, where it is paid by tokens.
+pub(super) fn of_sent(operation: Operation, prompt_tokens: u64) -> Option<Usage> {
+    let by_tokens = is_text(operation) || operation == Operation::Embeddings;
+    by_tokens.then(|| of(prompt_tokens, 0))
 }
 
 fn is_text(operation: Operation) -> bool {
@@ -67,19 +72,41 @@ fn tokens(bytes: u64) -> u64 {
     bytes.div_ceil(BYTES_PER_TOKEN)
 }
 
-/// Bytes of text in the choices of a chat or text completion.
+/// Bytes of text in an answer: of a chat or text completion, of Anthropic's messages, of a Responses
+/// answer, of Gemini's candidates.
 fn text_bytes(body: &[u8]) -> u64 {
     let whole = Span::new(0, body.len());
-    let Some(choices) = walk::member(body, whole, "choices") else {
-        return 0;
-    };
-    let texts = walk::elements(body, choices).flat_map(|choice| {
-        let message = walk::member(body, choice, "message");
-        let said = ["content", "reasoning_content"];
-        let said = said.map(|name| message.and_then(|span| walk::member(body, span, name)));
-        [walk::member(body, choice, "text"), said[0], said[1]]
-    });
-    let texts = texts.flatten().filter(|span| !walk::is_null(body, *span));
+    let of_message = |message| texts(body, message, &["content", "reasoning_content"]);
+    let of_parts = |parts| each(body, parts, |part| texts(body, part, &["text", "thinking"]));
+    let lists: [(&str, &dyn Fn(Span) -> u64); 4] = [
+        ("choices", &|choice| {
+            let message = walk::member(body, choice, "message");
+            texts(body, choice, &["text"]) + message.map_or(0, of_message)
+        }),
+        ("content", &|part| texts(body, part, &["text", "thinking"])),
+        ("output", &|item| {
+            walk::member(body, item, "content").map_or(0, of_parts)
+        }),
+        ("candidates", &|candidate| {
+            walk::path(body, candidate, &["content", "parts"]).map_or(0, of_parts)
+        }),
+    ];
+    let found = lists
+        .iter()
+        .filter_map(|(name, of)| Some(each(body, walk::member(body, whole, name)?, of)));
+    found.sum()
+}
+
+fn each(body: &[u8], list: Span, of: impl Fn(Span) -> u64) -> u64 {
+    walk::elements(body, list).map(of).sum()
+}
+
+/// Bytes of the texts among these members.
+fn texts(body: &[u8], object: Span, names: &[&str]) -> u64 {
+    let found = names
+        .iter()
+        .filter_map(|name| walk::member(body, object, name));
+    let texts = found.filter(|span| span.of(body).first() == Some(&b'"'));
     texts
         .map(|span| u64::from(span.end - span.start).saturating_sub(2))
         .sum()
@@ -99,6 +126,14 @@ mod tests {
             5
         );
         assert_eq!(text_bytes(br#"{"object":"list"}"#), 0);
+        let message =
+            br#"{"content":[{"type":"text","text":"1234"},{"type":"tool_use","input":{}}]}"#;
+        assert_eq!(text_bytes(message), 4);
+        let response =
+            br#"{"output":[{"type":"message","content":[{"text":"12"},{"text":"345"}]},{}]}"#;
+        assert_eq!(text_bytes(response), 5);
+        let gemini = br#"{"candidates":[{"content":{"parts":[{"text":"1"},{"text":"23"}]}}]}"#;
+        assert_eq!(text_bytes(gemini), 3);
         assert_eq!((tokens(0), tokens(1), tokens(8)), (0, 1, 2));
     }
 }

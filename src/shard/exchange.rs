@@ -14,7 +14,7 @@ use super::attempt::Work;
 use super::body::Content;
 use super::mock::{self, Magic, Mock};
 use super::relay::{self, Progress, Relay, Stop};
-use super::{admin, answer, credential, fault, media, poll, prompts, turns};
+use super::{admin, answer, credential, estimate, fault, media, poll, prompts, turns};
 use crate::dialect::scan::Span;
 use crate::dialect::splice::Spliced;
 use crate::dialect::usage::Usage;
@@ -423,6 +423,7 @@ pub(super) async fn send_and_wait(
     deadline: Instant,
 ) -> Result<Exchange, Broken> {
     let to_head = false;
+    work.call.route.sent = true;
     let mut timer = Timer::default();
     if let Some(socket) = &work.closable {
         socket.replace(Some(lease.stream.socket().clone()));
@@ -544,7 +545,8 @@ async fn whole(
                 headers: &[],
                 body: &body,
             };
-            Some(deployment.target.answer(&reply, context).map_err(Some)?)
+            let answer = deployment.target.answer(&reply, context).map_err(Some)?;
+            Some(counted_answer(work, answer, &body))
         }
         false => None,
     };
@@ -555,6 +557,14 @@ async fn whole(
         body,
         answer,
     })))
+}
+
+/// With its usage estimated where it came without.
+pub(super) fn counted_answer<P>(work: &Work<'_, P>, mut answer: Answer, body: &[u8]) -> Answer {
+    if answer.usage.is_none() {
+        answer.usage = estimate::of_whole(work, &answer, body);
+    }
+    answer
 }
 
 /// Waits for the first events; until they are there the attempt can still fail unseen.
@@ -615,6 +625,7 @@ fn mocked(work: &Work<'_, impl Party>, mock: &serde_json::Value) -> Result<Answe
         answer.usage = walk::member(&body, Span::new(0, body.len()), "usage")
             .and_then(|span| Usage::read(&body, span));
         let body = dressed(asked.operation, body, id);
+        let answer = counted_answer(work, answer, &body);
         let (status, body) = (200, Buf::from(body));
         let content_type = b"application/json".to_vec();
         let headers = Headers::default();

@@ -15,8 +15,9 @@ use shardgate_io::driver::{Socket, Timer};
 use shardgate_io::http1::server::{Nobody, Party};
 
 use super::attempt::{Work, class};
+use super::call::Call;
 use super::exchange::{self, Answered, Failed, woken};
-use super::{Shard, relay};
+use super::{Shard, estimate, ledger, relay, respond};
 use crate::error::GatewayError;
 use crate::router::{Attempt, Journey, Router, Side};
 
@@ -54,7 +55,7 @@ pub(super) async fn run(
     let (shard, snapshot) = (work.shard, work.call.snapshot.clone());
     let (router, live) = (&snapshot.router, &shard.live);
     let time = Time::of(first);
-    let mut copy = work.call.beside();
+    let mut copy = work.call.hedge(shard.next_id());
     let mut nobody = Nobody::default();
     let sockets = [Closable::default(), Closable::default()];
     let mut beside = work.beside(&mut copy, &mut nobody, sockets[1].clone());
@@ -74,13 +75,20 @@ pub(super) async fn run(
     if let Some(found) = within(&mut running, time.began + after).await {
         return time.came_to(found);
     }
-    let second = {
-        let mut rng = shard.rng.borrow_mut();
-        journey.hedge(router, live, shard.now(), &mut rng)
-    };
+    // What cannot be written down is not begun.
+    let second = ledger::reserve(shard, beside.call, beside.asked)
+        .ok()
+        .and_then(|()| {
+            let mut rng = shard.rng.borrow_mut();
+            journey.hedge(router, live, shard.now(), &mut rng)
+        });
     let Some(second) = second else {
-        return time.came_to(running.await);
+        let found = running.await;
+        ledger::cancel(shard, &mut copy);
+        return time.came_to(found);
     };
+    beside.call.route.deployment = Some(second.deployment.0 as usize);
+    ledger::begin(shard, beside.call);
     let (other_model, other_time) = (model(journey, &second), Time::of(&second));
     let other: Running<'_> = Box::pin(exchange::run(
         &mut beside,
@@ -90,19 +98,54 @@ pub(super) async fn run(
     ));
     // What comes of the first must be settled before the client's connection is free again.
     let raced = race(running, other).await;
-    let found = match settle(shard, router, journey, &sockets, raced).await {
-        Next::First(found) => return time.came_to(found),
-        Next::Second(found) => found,
-        Next::Alone(other) => {
+    let (found, time, lost) = match settle(shard, router, journey, &sockets, raced).await {
+        (Next::First(found), lost) => (found, time, lost),
+        (Next::Second(found), lost) => (found, other_time, lost),
+        (Next::Alone(other), lost) => {
             let waited = work.connection.wait_for(other, other_time.deadline).await;
-            waited.unwrap_or_else(|woke| {
+            let found = waited.unwrap_or_else(|woke| {
                 close(&sockets[1]);
                 Err(woken(woke))
-            })
+            });
+            (found, other_time, lost)
         }
     };
-    work.call.route.deployment = Some(second.deployment.0 as usize);
-    other_time.came_to(found)
+    record(work, &mut copy, [first, &second], lost);
+    time.came_to(found)
+}
+
+/// The attempt that was not waited for has a record of its own, with the cost of its prompt: it went to
+/// its upstream, which is paid. The call's own record is the other's.
+fn record(work: &mut Work<'_>, copy: &mut Call, attempts: [&Attempt; 2], lost: Lost) {
+    let index =
+        |side: Side| Some(attempts[usize::from(side == Side::Second)].deployment.0 as usize);
+    let (shard, served) = (work.shard, lost.served);
+    work.call.route.deployment = index(served);
+    let other = match served {
+        Side::First => Side::Second,
+        Side::Second => Side::First,
+    };
+    if served == Side::Second {
+        std::mem::swap(&mut work.call.route.sent, &mut copy.route.sent);
+    }
+    if !lost.ran || !copy.route.sent {
+        ledger::cancel(shard, copy);
+        return;
+    }
+    copy.route.deployment = index(other);
+    copy.status = 499;
+    copy.bill.error_class = ledger::CANCELLED;
+    let sent = estimate::of_sent(work.asked.operation, work.prompt_tokens);
+    respond::bill(copy, sent.as_ref(), None);
+    ledger::finish(shard, copy);
+    copy.settle();
+    work.call.cost_beside = copy.cost;
+}
+
+/// How two attempts ended: whose answer or failure is the call's, and whether the other still ran then.
+struct Lost {
+    served: Side,
+    ran: bool,
 }
 
 /// Tells the journey how the race went, closes the one that lost, and goes on with a first attempt
@@ -113,34 +156,36 @@ async fn settle<'b>(
     journey: &mut Journey,
     sockets: &[Closable; 2],
     raced: Race<'_, 'b>,
-) -> Next<'b> {
+) -> (Next<'b>, Lost) {
     let failed = |journey: &mut Journey, side, error: &GatewayError| {
         let wait = error.retry_after;
         let (live, now) = (&shard.live, shard.now());
         journey.hedge_failed(side, class(error), wait, router, live, now);
         shard.wake_waiters();
     };
+    let lost = |served, ran| Lost { served, ran };
     match raced {
         Race::Gone => {
             close(&sockets[1]);
-            Next::First(Err(None))
+            (Next::First(Err(None)), lost(Side::First, true))
         }
         Race::Won(side, answered) => {
             journey.hedge_won(side, router, &shard.live, shard.now());
             shard.wake_waiters();
             close(&sockets[usize::from(side == Side::First)]);
-            match side {
+            let next = match side {
                 Side::First => Next::First(Ok(*answered)),
                 Side::Second => Next::Second(Ok(*answered)),
-            }
+            };
+            (next, lost(side, true))
         }
         Race::SecondFailed(error, running) => {
             failed(journey, Side::Second, &error);
-            Next::First(running.await)
+            (Next::First(running.await), lost(Side::First, false))
         }
         Race::FirstFailed(error, other) => {
             failed(journey, Side::First, &error);
-            Next::Alone(other)
+            (Next::Alone(other), lost(Side::Second, false))
         }
     }
 }

@@ -11,8 +11,8 @@ use shardgate_io::http1::server::Party;
 
 use super::attempt::Work;
 use super::exchange::{
-    Answered, Broken, Failed, Streaming, Whole, collect, lease, send_and_wait, upstream_error,
-    woken,
+    Answered, Broken, Failed, Streaming, Whole, collect, counted_answer, lease, send_and_wait,
+    upstream_error, woken,
 };
 use super::relay::Relay;
 use super::{Shard, answer};
@@ -52,7 +52,7 @@ pub(super) async fn run(
         let Some(path) = next else {
             return match outgoing.stream {
                 true => Ok(streaming(relay, headers, None)),
-                false => whole(deployment, body, headers, context),
+                false => whole(work, deployment, body, headers, context),
             };
         };
         let mut poll = Poll { path, pause };
@@ -205,7 +205,8 @@ async fn look_again(
     look(work, deployment, poll.path.clone(), deadline).await
 }
 
-fn whole(
+fn whole<P>(
+    work: &Work<'_, P>,
     deployment: &Deployment,
     body: Buf,
     headers: Headers,
@@ -218,6 +219,7 @@ fn whole(
         body: &body,
     };
     let answer = deployment.target.answer(&reply, context).map_err(Some)?;
+    let answer = counted_answer(work, answer, &body);
     Ok(Answered::Whole(Box::new(Whole {
         status: 200,
         content_type: b"application/json".to_vec(),

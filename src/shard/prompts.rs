@@ -66,6 +66,7 @@ pub(super) async fn run(
     let mut answer = Answer::new(Spliced::unchanged());
     answer.usage = usage(&body);
     answer.id = whole["id"].as_str().map(str::to_owned);
+    let answer = exchange::counted_answer(work, answer, &body);
     Ok(Answered::Whole(Box::new(Whole {
         status: 200,
         content_type: b"application/json".to_vec(),

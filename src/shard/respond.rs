@@ -74,6 +74,14 @@ pub(super) fn bill(call: &mut Call, usage: Option<&Usage>, model: Option<&str>) 
     }
 }
 
+/// Bills a call that was sent and is not waited for any longer.
+pub(super) fn bill_sent<P>(work: &mut Work<'_, P>) {
+    if work.call.route.sent {
+        let sent = estimate::of_sent(work.asked.operation, work.prompt_tokens);
+        bill(work.call, sent.as_ref(), None);
+    }
+}
+
 /// Starts an answer's head with LiteLLM's headers and copies of the upstream's.
 fn begin(work: &mut Work<'_>, status: u16, upstream: &Headers, out: &mut Vec<u8>) {
     let call = &mut *work.call;
@@ -146,7 +154,7 @@ async fn send_whole(work: &mut Work<'_>, whole: Box<Whole>) -> Served {
     let answer = whole.answer.as_ref();
     let length = answer.map_or(whole.body.len(), |answer| answer.body.len(&whole.body));
     let mut out = Buf::for_bytes(length + crate::shard::answer::HEAD_BYTES);
-    let usage = answer.and_then(|answer| answer.usage.or_else(|| estimate::of_whole(work, &whole)));
+    let usage = answer.and_then(|answer| answer.usage);
     if let Some(answer) = answer {
         bill(work.call, usage.as_ref(), answer.upstream_model.as_deref());
         work.call.bill.answer_id.clone_from(&answer.id);

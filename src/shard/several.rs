@@ -21,7 +21,9 @@ use super::body::{Asked, Content};
 use super::call::Call;
 use super::exchange::{self, Answered, Failed};
 use super::request::gone;
-use super::{Shard, answer, body, callers, dress, explain, fault, ledger, relay, respond};
+use super::{
+    Shard, answer, body, callers, dress, estimate, explain, fault, ledger, relay, respond,
+};
 use crate::dialect::usage::Usage;
 use crate::error::{ErrorClass, GatewayError};
 use crate::provider::Operation;
@@ -288,7 +290,7 @@ impl Part {
     }
 
     /// Ends a call without an answer to send: its record, and what it held. `error`: why it failed;
-    /// none for one that is not wanted any longer, which may have cost something that nobody told.
+    /// none for one that is not wanted any longer, whose prompt is paid where it was sent.
     fn end(&mut self, shard: &Shard, error: Option<&GatewayError>) {
         if let Some(socket) = self.socket.take() {
             socket.abort();
@@ -297,7 +299,12 @@ impl Part {
         self.journey.abandon(&snapshot.router, &shard.live);
         shard.wake_waiters();
         self.call.status = error.map_or(499, |error| error.status);
-        self.call.bill.error_class = error.map_or("", |error| error.class.name());
+        self.call.bill.error_class = error.map_or(ledger::CANCELLED, |error| error.class.name());
+        if error.is_none() && self.call.route.sent {
+            let tokens = self.journey.facts().input_tokens;
+            let sent = estimate::of_sent(self.asked.operation, tokens);
+            respond::bill(&mut self.call, sent.as_ref(), None);
+        }
         self.close(shard);
     }
 
@@ -364,6 +371,7 @@ async fn one(
         }
         Err(failed) => {
             let error = failed.unwrap_or_else(relay::late);
+            work.call.route.sent = false;
             note_failure(work, journey, &error);
             if tells {
                 explain::failed(work, attempt, &error);
