@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::auth::calendar::{self, Span};
 use crate::auth::caller::{Caller, Denied};
-use crate::limit::{Full, Meter, Micros, Nano, Reservation, Semaphore, Window, dollars};
+use crate::limit::{Full, Meter, Micros, Mode, Nano, Reservation, Semaphore, Window, dollars};
 
 /// LiteLLM's window of requests and tokens per minute.
 pub const WINDOW: Duration = Duration::from_secs(60);
@@ -187,9 +187,13 @@ impl Account {
                 Ok(()) => permit.held.push(Held::Money(budget.meter.clone(), worst)),
                 Err(committed) => {
                     let soon = budget.meter.miss(worst, moment.now);
-                    return Err(Refused {
-                        soon,
-                        ..budget.refusal(committed, status)
+                    let is_alone = budget.meter.terms.mode() == Mode::Alone;
+                    return Err(match is_alone && committed < budget.max {
+                        true => alone(&budget.payer),
+                        false => Refused {
+                            soon,
+                            ..budget.refusal(committed, status)
+                        },
                     });
                 }
             }
@@ -296,6 +300,35 @@ impl Limit {
             limit_type: Some(kind),
             soon: full.soon,
         }
+    }
+}
+
+/// What is left of a budget could be spent by another instance at the same time, and that one cannot be asked.
+fn alone(payer: &Payer) -> Refused {
+    let whose = match payer {
+        Payer::Key(_) => "key",
+        Payer::Team(_) => "team",
+        Payer::Member(..) | Payer::OrganizationMember(..) => "member",
+        Payer::User(_) => "user",
+        Payer::EndUser(_) => "end user",
+        Payer::Organization(_) => "organization",
+        Payer::Tag(_) => "tag",
+        Payer::Global => "gateway",
+    };
+    let text = format!(
+        "the budget of the {whose} is nearly spent, and the rest of it cannot be agreed with the other \
+         instances while Redis is away: try again in a moment"
+    );
+    Refused {
+        denied: Denied {
+            status: 503,
+            kind: "service_unavailable_error",
+            param: None,
+            text,
+        },
+        retry_after: Some(Duration::from_secs(1)),
+        limit_type: None,
+        soon: false,
     }
 }
 

@@ -3,6 +3,10 @@
 //! A call is let in while the sum of both is below the budget, and holds its worst case until it is
 //! settled; so a budget is passed by at most one call. One that instances share ([`Terms`]) lets a
 //! call in while the instance's lease has its worst case, or all that is left of the budget.
+//!
+//! While the others cannot be asked, an instance goes on with its lease and with a part of what nobody
+//! had leased: parts that together are at most half of what was left, so that the budget is not passed by
+//! one call of each. Of a budget that is nearly spent only leases are left.
 
 use super::{Micros, Mode, Padded, Terms};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -22,6 +26,10 @@ pub fn nano(dollars: f64) -> Nano {
 pub fn dollars(nano: Nano) -> f64 {
     nano as f64 / 1e9
 }
+
+/// One of so many parts of a budget stays untouched while instances cannot be asked: it makes up for what
+/// one of them has not heard of the others.
+const MARGIN: Nano = 10;
 
 /// Counts one payer's money over all shards.
 #[derive(Debug, Default)]
@@ -62,13 +70,9 @@ impl Meter {
     /// # Errors
     /// The sum of spent and held, when that has reached `budget`.
     pub fn hold(&self, budget: Nano, worst: Nano) -> Result<(), Nano> {
-        if budget != Nano::MAX && self.terms.mode() == Mode::Leased {
+        if budget != Nano::MAX && self.terms.mode() != Mode::Own {
             return self.hold_leased(budget, worst);
         }
-        let budget = match Nano::try_from(self.terms.limit(budget.unsigned_abs())) {
-            Ok(here) if budget != Nano::MAX => here,
-            _ => budget,
-        };
         let committed = self
             .held
             .fetch_add(worst, Ordering::AcqRel)
@@ -86,6 +90,10 @@ impl Meter {
         loop {
             let held = self.held.load(Ordering::Acquire);
             let committed = self.spent().saturating_add(held);
+            if committed >= budget {
+                // Also of what was leased before the budget became smaller.
+                return Err(committed);
+            }
             let enough = worst.min(budget.saturating_sub(committed)).max(1);
             let is_there = || self.own().saturating_sub(held) >= enough;
             if !is_there() {
@@ -103,6 +111,38 @@ impl Meter {
                 return Ok(());
             }
             self.held.fetch_sub(worst, Ordering::AcqRel);
+        }
+    }
+
+    /// From now on the others cannot be asked. Of `members` instances each goes on with its lease and a part
+    /// of half of what is left: of `free`, which no instance had leased a moment ago, where that was heard.
+    pub fn go_alone(&self, free: Option<Nano>, members: u64) {
+        if self.terms.mode() == Mode::Own {
+            self.begin_lease();
+        }
+        self.terms.go_alone(members.max(1));
+        self.take_part(free);
+    }
+
+    fn take_part(&self, free: Option<Nano>) {
+        let members = Nano::try_from(self.terms.share())
+            .unwrap_or(Nano::MAX)
+            .max(1);
+        let left = self.max().saturating_sub(self.spent());
+        let margin = self.max() / MARGIN;
+        let part = match members {
+            // There is nobody else.
+            1 => left - self.own(),
+            _ => (free.unwrap_or(left).min(left) - margin) / members / 2,
+        };
+        self.lease(part.max(0));
+    }
+
+    /// A new period begins, in which nobody has leased anything.
+    fn begin_alone(&self) {
+        if self.terms.mode() == Mode::Alone {
+            self.begin_lease();
+            self.take_part(Some(self.max()));
         }
     }
 
@@ -147,12 +187,17 @@ impl Meter {
             .compare_exchange(ends, next(), Ordering::AcqRel, Ordering::Acquire);
         if begun.is_ok() {
             self.spent.store(0, Ordering::Release);
+            self.begin_alone();
         }
     }
 
     /// What the budget is.
     pub fn set_max(&self, max: Nano) {
-        self.max.store(max, Ordering::Release);
+        let before = self.max.swap(max, Ordering::AcqRel);
+        if before > 0 && max > before && self.terms.mode() == Mode::Alone {
+            let members = Nano::try_from(self.terms.share()).unwrap_or(Nano::MAX);
+            self.lease((max - before) / members.max(1));
+        }
     }
 
     /// What the budget is; 0 where none is known.
@@ -226,10 +271,14 @@ impl Meter {
     /// Takes over what the database says. It lags behind what was settled here, unless a new period
     /// has begun (`period` is when it ends); then it is right.
     pub fn adopt(&self, stored: Nano, period: i64) {
-        if self.period.swap(period, Ordering::AcqRel) == period {
+        let before = self.period.swap(period, Ordering::AcqRel);
+        if before == period {
             self.spent.fetch_max(stored, Ordering::AcqRel);
-        } else {
-            self.spent.store(stored, Ordering::Release);
+            return;
+        }
+        self.spent.store(stored, Ordering::Release);
+        if before != 0 {
+            self.begin_alone();
         }
     }
 }
@@ -295,6 +344,45 @@ mod tests {
         meter.settle(500, 10);
         assert_eq!((meter.spent(), meter.leased()), (50, (50, 0)));
         assert_eq!(meter.hold(100, 500), Ok(()));
+    }
+
+    /// Whatever each had leased of what was left: together they do not pass the budget.
+    #[test]
+    fn instances_that_cannot_be_asked_do_not_pass_a_budget_together() {
+        for (spent, leases) in [(0, [0, 0, 0, 0]), (500, [9, 1, 0, 0]), (950, [30, 5, 0, 5])] {
+            let free = 1000 - spent - leases.iter().sum::<Nano>();
+            let (mut together, mut served) = (spent, 0);
+            for lease in leases {
+                let meter = Meter::default();
+                meter.set_max(1000);
+                meter.terms.go_leased();
+                meter.heard(spent);
+                meter.lease(lease);
+                meter.go_alone((lease > 0).then_some(free), 4);
+                while meter.hold(1000, 5).is_ok() {
+                    meter.settle(5, 5);
+                    together += 5;
+                    served += 1;
+                }
+            }
+            assert!(together <= 1000, "{spent} and {leases:?}: {together}");
+            let some = if spent < 900 { 20 } else { 7 };
+            assert!(served >= some, "{spent} and {leases:?}: {served}");
+        }
+    }
+
+    #[test]
+    fn who_is_alone_in_the_fleet_has_the_whole_budget_and_each_its_part_of_a_new_period() {
+        let meter = Meter::default();
+        meter.set_max(100);
+        meter.adopt(40, 7);
+        meter.go_alone(None, 1);
+        assert_eq!(meter.leased(), (60, 0));
+        meter.go_alone(None, 2);
+        meter.begin_next(7, || 9);
+        assert_eq!((meter.spent(), meter.leased()), (0, (22, 0)));
+        meter.set_max(200);
+        assert_eq!(meter.leased(), (72, 0));
     }
 
     #[test]

@@ -117,6 +117,11 @@ impl Terms {
         self.exhausted_until.store(0, Ordering::Release);
     }
 
+    /// What [`Terms::go_alone`] was told last.
+    pub fn share(&self) -> u64 {
+        self.share.load(Ordering::Acquire)
+    }
+
     /// The limit that holds here, where the configured one is `limit`.
     pub fn limit(&self, limit: u64) -> u64 {
         match self.mode() {

@@ -53,7 +53,12 @@ impl Roll {
                     .register(bell, number, alone(u64::from(share)));
                 semaphore.set_leased(if is_up { 0 } else { share });
             }
-            Counter::Meter(meter) => meter.terms.register(bell, number, alone(u64::MAX)),
+            Counter::Meter(meter) => {
+                if !is_up {
+                    meter.go_alone(None, members);
+                }
+                meter.terms.register(bell, number, alone(members));
+            }
         }
         entries.new.push((number, name.to_owned(), counter));
     }

@@ -211,6 +211,48 @@ def test_budgets_are_shared(fleet, redis):
     assert budget - 1e-9 <= spent + body_cost <= budget + one + 1e-9
 
 
+def one_after_another(servers, key, count):
+    """Calls in turn whose worst case is little above their cost; how many were served, and the other answers."""
+    served, others = 0, []
+    for number in range(count):
+        answer = servers[number % len(servers)].chat(key=key, max_tokens=7)
+        served += answer.status_code == 200
+        others += [] if answer.status_code == 200 else [answer]
+    return served, others
+
+
+def test_budgets_while_redis_is_away(fleet, redis):
+    """With much left everybody is served, also by an instance that did not know the key. What is nearly
+    spent is not passed by one call of each instance: it gets 503 until Redis is back."""
+    servers = fleet(3, place(redis))
+    one = sum(canned.chat("hello")["usage"][part] for part in ("prompt_tokens", "completion_tokens")) * PRICE
+    wide, narrow = new_key(servers[0], max_budget=1000 * one), new_key(servers[0], max_budget=20 * one)
+    for key in (wide, narrow):
+        assert one_after_another(servers[:2], key, 12)[0] == 12
+    used, others = one_after_another(servers[:2], narrow, 7)
+    assert used >= 6, [answer.text for answer in others]
+    spent = 12 + used
+    time.sleep(1)
+    starts = [len(server.log) for server in servers]
+    redis.kill()
+    for server, start in zip(servers, starts):
+        server.wait_log("redis .*away", start=start)
+    assert one_after_another(servers, wide, 60)[0] == 60, "no call fails"
+    used, others = one_after_another(servers, narrow, 30)
+    spent += used
+    print(f"{spent} calls of a budget of 20, {used} of them without Redis")
+    assert spent <= 20 + 1
+    assert {answer.status_code for answer in others} <= {503, 422}
+    refused = next(answer for answer in others if answer.status_code == 503)
+    assert "Redis" in refused.text and refused.headers["retry-after"] == "1"
+    starts = [len(server.log) for server in servers]
+    redis.start()
+    agreed(servers, starts)
+    time.sleep(2)
+    spent += one_after_another(servers, narrow, 12)[0]
+    assert 20 <= spent <= 21, spent
+
+
 def test_deployments_limits_are_shared(fleet, redis, upstream):
     entries = [entry("m", upstream, rpm=30)]
     servers = fleet(2, place(redis), entries=entries)

@@ -18,6 +18,8 @@ const LISTEN_TICKS: u32 = 5;
 const STOCK_TICKS: u64 = 4;
 /// Nothing is taken for used up before others had so long to give back what they do not use.
 const STARVED: Duration = Duration::from_millis(120);
+/// What was heard is taken for true so long after the others fell silent.
+const RECENT: Duration = Duration::from_secs(1);
 /// How long "nothing is left" is believed of calls at once and of money.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
@@ -79,6 +81,8 @@ pub(super) struct Part {
     idle: u32,
     since_report: u32,
     reported: (i64, i64),
+    /// When the others were heard last.
+    heard: Micros,
 }
 
 impl Part {
@@ -99,6 +103,7 @@ impl Part {
             idle: 0,
             since_report: u32::MAX / 2,
             reported: (0, 0),
+            heard: Micros(0),
         }
     }
 
@@ -143,9 +148,9 @@ impl Part {
                 semaphore.terms.go_alone(u64::from(semaphore.leased()));
             }
             Counter::Meter(meter) => {
-                let (spent, members) = (meter.spent(), i64::try_from(members).unwrap_or(1));
-                let share = spent.saturating_add((meter.max() - spent).max(0) / members);
-                meter.terms.go_alone(share.max(0).unsigned_abs());
+                let is_known = self.mark != "0" && now.since(self.heard) < RECENT;
+                let free = Nano::try_from(meter.terms.free()).unwrap_or(Nano::MAX);
+                meter.go_alone(is_known.then_some(free), members);
             }
         }
     }
@@ -283,16 +288,17 @@ impl Part {
             self.common = 0;
         }
         let is_known = self.mark != "0";
-        if is_known {
-            meter.forgive();
-        } else {
-            meter.begin_lease();
+        match (is_known, is_leased) {
+            (true, true) => meter.forgive(),
+            (false, true) => meter.begin_lease(),
+            // Alone it has a part that nobody agreed to.
+            (_, false) => {}
         }
         let (own, held) = meter.leased();
         let left = own.saturating_sub(held).max(0).unsigned_abs();
         // A lease that is too small for a call may be what another instance's call lacks.
         let is_short = wanted.all == 0 || wanted.most > left;
-        if is_known && (self.scarce && is_short || self.idle >= IDLE_TICKS) {
+        if is_known && is_leased && (self.scarce && is_short || self.idle >= IDLE_TICKS) {
             meter.reclaim();
         }
         // In this order, so that a call that ends meanwhile is told twice rather than not at all.
@@ -310,7 +316,7 @@ impl Part {
         Report {
             kind: "m",
             limit: meter.max(),
-            held: own.max(held),
+            held: if is_known { own.max(held) } else { held },
             busy: held,
             want: if is_leased {
                 wanted.all.saturating_add(stock)
@@ -334,6 +340,7 @@ impl Part {
             return;
         }
         self.scarce = reply.scarce;
+        self.heard = sent;
         // As the others know it now: who gives it all back at once has to say so.
         let granted = i64::try_from(reply.granted).unwrap_or(i64::MAX);
         self.reported.0 = self.reported.0.saturating_add(granted);
@@ -370,6 +377,9 @@ impl Part {
                 semaphore.terms.go_leased();
             }
             Counter::Meter(meter) => {
+                if meter.terms.mode() == Mode::Alone {
+                    meter.reclaim();
+                }
                 meter.lease(Nano::try_from(reply.granted).unwrap_or(Nano::MAX));
                 meter.heard(reply.ms);
                 meter.terms.heard(reply.free, exhausted(soon));

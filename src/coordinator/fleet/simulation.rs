@@ -2,7 +2,8 @@
 //! counters, and the real script on a store of its own. Each run has a seed; a failure prints it.
 //!
 //! What must hold: no call is let in that a single gateway with the whole limit would have refused,
-//! and none is refused while for some ticks there was room for it somewhere in the fleet.
+//! and none is refused while for some ticks there was room for it somewhere in the fleet. While the store
+//! is away a budget is passed by one call at most.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -340,6 +341,12 @@ struct Fleet {
     quiet_ms: u64,
     admitted: u64,
     refused: u64,
+    /// The store does not answer, or has not for long.
+    is_away: bool,
+    troubled_until_ms: u64,
+    /// The largest call that was let in.
+    largest: u64,
+    admitted_alone: u64,
 }
 
 impl Fleet {
@@ -365,6 +372,10 @@ impl Fleet {
             quiet_ms: 0,
             admitted: 0,
             refused: 0,
+            is_away: false,
+            troubled_until_ms: 0,
+            largest: 0,
+            admitted_alone: 0,
         }
     }
 
@@ -395,7 +406,12 @@ impl Fleet {
         let taken = self.instances[at].take(worst, self.limit, now);
         match taken {
             Ok(taken) => {
-                let fits = left >= worst as i64 || self.kind == Kind::Money && left > 0;
+                self.largest = self.largest.max(worst);
+                let is_troubled = self.is_troubled();
+                self.admitted_alone += u64::from(self.is_away);
+                let fits = left >= worst as i64
+                    || self.kind == Kind::Money && left > 0
+                    || is_troubled && left + self.largest as i64 >= worst as i64;
                 assert!(fits, "{}: {worst} let in, {left} were left", self.at());
                 let used = match self.kind {
                     Kind::AtOnce => 0,
@@ -418,6 +434,10 @@ impl Fleet {
                 if soon && self.now_ms < since_ms + PATIENCE_MS {
                     return false;
                 }
+                if self.is_troubled() {
+                    self.refused += 1;
+                    return true;
+                }
                 let least = self.room.iter().min().copied().unwrap_or(0);
                 let had_room = least >= worst as i64
                     || self.kind == Kind::Money && left > 0 && self.quiet_ms >= TICKS_FEW_MS;
@@ -434,6 +454,35 @@ impl Fleet {
                 self.refused += 1;
                 true
             }
+        }
+    }
+
+    fn is_troubled(&self) -> bool {
+        self.is_away || self.now_ms < self.troubled_until_ms
+    }
+
+    /// The store does not answer any more, whatever was on its way.
+    fn fall_silent(&mut self) {
+        self.is_away = true;
+        let members = self.instances.len() as u64;
+        for at in 0..self.instances.len() {
+            let one = &mut self.instances[at];
+            one.sent = None;
+            one.part.go_alone(members, micros(self.now_ms));
+            for wait in std::mem::take(&mut one.waiting) {
+                if !self.try_start(at, wait.worst, wait.since_ms) {
+                    self.instances[at].waiting.push(wait);
+                }
+            }
+        }
+    }
+
+    /// It answers again, maybe without a memory.
+    fn come_back(&mut self) {
+        self.is_away = false;
+        self.troubled_until_ms = self.now_ms + 4_000;
+        if self.random.below(2) == 0 {
+            self.store = Store::new();
         }
     }
 
@@ -458,7 +507,7 @@ impl Fleet {
                 self.spent += run.used;
                 one.settle(run);
             }
-            if one.tick(&self.store, now_ms, &mut self.random) {
+            if !self.is_away && one.tick(&self.store, now_ms, &mut self.random) {
                 for wait in std::mem::take(&mut one.waiting) {
                     if !self.try_start(at, wait.worst, wait.since_ms) {
                         self.instances[at].waiting.push(wait);
@@ -492,12 +541,8 @@ impl Fleet {
         self.random.among(1, most.max(1))
     }
 
-    /// A crowd, then one call after another wherever it comes.
-    fn run(&mut self) {
-        // Until the store has settled.
-        (0..2_500).for_each(|_| self.step());
-        let every = self.random.among(1, 60);
-        for _ in 0..3_000 {
+    fn crowd(&mut self, every: u64, steps: u64) {
+        for _ in 0..steps {
             self.step();
             if self.random.below(every) == 0 {
                 let at = self.random.below(self.instances.len() as u64);
@@ -506,6 +551,23 @@ impl Fleet {
                 self.come(at as usize, worst);
             }
         }
+    }
+
+    /// A crowd, then one call after another wherever it comes.
+    fn run(&mut self) {
+        // Until the store has settled.
+        (0..2_500).for_each(|_| self.step());
+        let every = self.random.among(1, 60);
+        if self.kind == Kind::Money {
+            // With much left, and with little.
+            let before = self.random.among(0, 800);
+            self.crowd(every, before);
+            self.fall_silent();
+            self.crowd(every, 1_500);
+            self.come_back();
+            self.crowd(every, 4_100);
+        }
+        self.crowd(every, 3_000);
         for _ in 0..30 {
             (0..5_000).any(|_| {
                 self.step();
@@ -530,14 +592,19 @@ fn check(kind: Kind) {
         Ok(count) => count.parse().unwrap(),
         Err(_) => 12,
     };
-    let (mut admitted, mut refused) = (0, 0);
+    let (mut admitted, mut refused, mut alone) = (0, 0, 0);
     for seed in first..first + count {
         let mut fleet = Fleet::new(kind, seed);
         fleet.run();
         admitted += fleet.admitted;
         refused += fleet.refused;
+        alone += fleet.admitted_alone;
     }
     assert!(admitted > 0 && refused > 0, "{admitted} and {refused}");
+    assert!(
+        alone > 0 || kind != Kind::Money,
+        "nothing while the store was away"
+    );
 }
 
 #[test]
