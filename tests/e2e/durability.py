@@ -36,6 +36,8 @@ INPUT, OUTPUT = 25, 100
 # Calls when Postgres is back.
 AFTER = 2000
 AGAIN = 50  # every so many answers repeat one id
+# Seconds that anything may take to come up again: a busy machine is not what is looked at here.
+PATIENCE = 180
 
 
 def tokens(number):
@@ -114,7 +116,7 @@ class Load:
             number, self.next = self.next, self.next + 1
             try:
                 writer.write(self.request(number))
-                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
                 status = int(head[9:12])
                 at = head.lower().index(b"\r\ncontent-length: ") + 18
                 body = await reader.readexactly(int(head[at:head.index(b"\r", at)]))
@@ -161,7 +163,7 @@ def killed_postgres(database):
     """kill -9 of the postmaster and all its children, and a start that waits for them to be gone."""
     data = database.folder / "data"
     database.process.kill()
-    database.process.wait(10)
+    database.process.wait(PATIENCE)
     # They work in the data folder, whoever their parent is by now.
     until = time.monotonic() + 30
     while left := [path for path in Path("/proc").glob("[0-9]*") if works_in(path, data)]:
@@ -174,7 +176,7 @@ def killed_postgres(database):
         time.sleep(0.1)
     time.sleep(random.uniform(0.2, 1.5))
     (data / "postmaster.pid").unlink(missing_ok=True)
-    database.start()
+    database.start(PATIENCE)
 
 
 def anonymous_kib(server):
@@ -203,11 +205,11 @@ async def chaos(load, database, redis, servers, seed):
         elif what == "redis":
             redis.kill()
             await asyncio.sleep(rng.uniform(0.1, 1.5))
-            await loop.run_in_executor(None, redis.start)
+            await loop.run_in_executor(None, redis.start, PATIENCE)
         else:
             at = rng.randrange(len(servers))
             servers[at].process.kill()
-            servers[at].process.wait(10)
+            servers[at].process.wait(PATIENCE)
             again = await loop.run_in_executor(None, start_again, servers[at])
             servers[at] = again
     return kills
@@ -215,7 +217,8 @@ async def chaos(load, database, redis, servers, seed):
 
 def start_again(old):
     old.client.close()
-    made = Gateway(old.path.read_text(), "--num_workers", "2", folder=old.folder, port=old.port, env=old.environment)
+    made = Gateway(old.path.read_text(), "--num_workers", "2", folder=old.folder, port=old.port, env=old.environment,
+                   wait=False).wait_ready(PATIENCE)
     made.environment = old.environment
     return made
 
@@ -230,7 +233,8 @@ def start(configuration, name):
     environment = {"SHARDGATE_LEDGER_FOLDER": f"{folder}/ledger"}
     # Below the range that connections take their own ports from: it is bound again after a kill.
     port = next(port for port in random.sample(range(12_000, 30_000), 100) if is_free(port))
-    made = Gateway(configuration, "--num_workers", "2", folder=folder, env=environment, port=port)
+    made = Gateway(configuration, "--num_workers", "2", folder=folder, env=environment, port=port,
+                   wait=False).wait_ready(PATIENCE)
     made.environment = environment
     return made
 
@@ -361,7 +365,7 @@ def main():
                 await asyncio.sleep(1)
                 grown.append(max(anonymous_kib(server) for server in servers))
             failed = len(load.refused) + len(load.cut) - first
-            database.start()
+            database.start(PATIENCE)
             load.count = load.next + AFTER
             print(f"Postgres is back; {load.next} calls, {failed} failed meanwhile; "
                   f"memory KiB: {memory} before, {grown[:1]} at first, {max(grown)} at most")

@@ -53,12 +53,12 @@ class Postgres:
         (data / "postgresql.conf").open("a").write("\nssl = on\n")
         (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 trust\n")
 
-    def start(self):
+    def start(self, seconds=30):
         command = [*self.prefix, str(self.bin / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port),
                    "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", str(self.folder)]
         log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
-        until = time.monotonic() + 30
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             if subprocess.run(["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]).returncode == 0:
                 return

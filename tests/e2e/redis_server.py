@@ -33,7 +33,7 @@ class Redis:
         self.process = None
         self.start()
 
-    def start(self):
+    def start(self, seconds=10):
         if self.sentinel is None:
             command = ["redis-server", "--port", str(self.port), "--save", "", "--appendonly", "no",
                        "--bind", "127.0.0.1", "--dir", str(self.folder), *self.options]
@@ -44,7 +44,7 @@ class Redis:
             command = ["redis-server", str(path), "--sentinel"]
         log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
-        until = time.monotonic() + 10
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self.cli("ping", check=False).strip() in ("PONG", "NOAUTH Authentication required."):
                 return

@@ -49,6 +49,8 @@ pub(crate) struct Plan {
     /// A request that takes longer is an error.
     pub(crate) timeout_ns: u64,
     pub(crate) seed: u64,
+    /// Where in the request 32 digits of a key stand that are drawn anew with each request.
+    pub(crate) key_at: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,6 +286,10 @@ impl Client {
         } else {
             whole
         };
+        if let Some(at) = self.plan.key_at {
+            let key = u128::from(self.random.next()) << 64 | u128::from(self.random.next());
+            self.plan.request[at..at + 32].copy_from_slice(format!("{key:032x}").as_bytes());
+        }
         let connection = &mut self.connections[slot];
         connection.start(self.serial, due_ns, breaks, send_end);
         let wake = Wake {

@@ -81,6 +81,15 @@ impl Expected {
         }
     }
 
+    /// The same where every request is refused with 401.
+    pub(super) fn refused(self) -> Self {
+        Self {
+            status: 401,
+            also: None,
+            ..self
+        }
+    }
+
     pub(crate) fn with(self, strictness: Strictness) -> Self {
         Self { strictness, ..self }
     }

@@ -37,6 +37,9 @@ pub(crate) struct LoadArguments {
     answer_model: Option<String>,
     #[arg(long, default_value = "sk-1234")]
     key: String,
+    /// Another random key with each request: each must be refused with 401.
+    #[arg(long, conflicts_with_all = ["key", "stream"])]
+    unknown_keys: bool,
     /// Connections; of an open loop, at most.
     #[arg(short, long, default_value_t = 32)]
     connections: usize,
@@ -168,6 +171,7 @@ impl Question {
             disconnect_rate: 0.0,
             timeout_ns: 60_000_000_000,
             seed: 1,
+            key_at: None,
         }
     }
 }
@@ -178,7 +182,10 @@ impl LoadArguments {
         let question = Question {
             path: self.path.clone(),
             model: self.model.clone(),
-            key: self.key.clone(),
+            key: match self.unknown_keys {
+                true => format!("sk-{:032x}", 0),
+                false => self.key.clone(),
+            },
             stream: self.stream.then_some(self.include_usage),
             body_bytes: self.body_bytes,
         };
@@ -190,10 +197,16 @@ impl LoadArguments {
             Strictness::Bytes
         };
         let answer_model = self.answer_model.as_deref().unwrap_or(&self.model);
-        let expected = Expected::chat(answer_model, &scenario, question.stream, strictness);
+        let mut expected = Expected::chat(answer_model, &scenario, question.stream, strictness);
+        if self.unknown_keys {
+            expected = expected.refused();
+        }
         let connections =
             self.connections / threads + usize::from(thread < self.connections % threads);
+        let plan = question.plan(self.target, connections);
+        let key_at = memchr::memmem::find(&plan.request, b"Bearer sk-").map(|at| at + 10);
         Plan {
+            key_at: key_at.filter(|_| self.unknown_keys),
             expected,
             rate: self.rate.map(|rate| rate / threads as f64),
             poisson: self.poisson,
@@ -202,7 +215,7 @@ impl LoadArguments {
             disconnect_rate: self.disconnect_rate,
             timeout_ns: (self.timeout.max(0.001) * 1e9) as u64,
             seed: self.seed + thread as u64,
-            ..question.plan(self.target, connections)
+            ..plan
         }
     }
 }
