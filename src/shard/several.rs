@@ -299,8 +299,9 @@ impl Part {
         self.journey.abandon(&snapshot.router, &shard.live);
         shard.wake_waiters();
         self.call.status = error.map_or(499, |error| error.status);
-        self.call.bill.error_class = error.map_or(ledger::CANCELLED, |error| error.class.name());
+        self.call.bill.error_class = error.map_or("", |error| error.class.name());
         if error.is_none() && self.call.route.sent {
+            self.call.bill.error_class = ledger::CANCELLED;
             let tokens = self.journey.facts().input_tokens;
             let sent = estimate::of_sent(self.asked.operation, tokens);
             respond::bill(&mut self.call, sent.as_ref(), None);

@@ -127,6 +127,7 @@ def test_a_second_call_that_lost_is_paid(gateway, upstreams):
     check_cancelled(lost, "m")
     assert lost["api_key"] == served["api_key"]
     # One request of the caller's, and only its answer's tokens.
+    first.reset()
     answer = server.chat(key=key)
     assert int(answer.headers["x-ratelimit-api_key-remaining-requests"]) == 1000 - 42
     # The budget has paid for both.
