@@ -73,12 +73,20 @@ impl<Up, Down> HubEnd<Up, Down> {
     /// The message itself.
     pub fn send(&self, message: Down) -> Result<(), Down> {
         self.down.queue.push(message)?;
-        if !self.down.rung.swap(true, Ordering::AcqRel) {
-            use std::io::Write;
+        self.ring();
+        Ok(())
+    }
+
+    /// Wakes the shard. False when it has not yet heard the bell that was rung before: it takes nothing from its driver
+    /// any more, or has been busy all the time since.
+    pub fn ring(&self) -> bool {
+        use std::io::Write;
+        let heard = !self.down.rung.swap(true, Ordering::AcqRel);
+        if heard {
             // A full pipe is a bell that already rings.
             let _ = (&self.bell).write(&[1]);
         }
-        Ok(())
+        heard
     }
 
     /// A copy of the descriptor that becomes readable when the shard has sent something.
@@ -182,6 +190,21 @@ mod tests {
         }
         drop(hub);
         assert_eq!(thread.join().unwrap(), 1_000);
+    }
+
+    #[test]
+    fn a_bell_that_nobody_hears_is_noticed_and_loses_no_message() {
+        let (shard, hub) = pair::<u32, u32>(4).unwrap();
+        assert!(hub.ring());
+        assert!(!hub.ring());
+        hub.send(7).unwrap();
+        let mut driver = Driver::build(DriverChoice::Auto).unwrap();
+        driver.block_on(async {
+            let mailbox = shard.attach().unwrap();
+            assert_eq!(mailbox.next().await, Some(7));
+            hub.send(8).unwrap();
+            assert_eq!(mailbox.next().await, Some(8));
+        });
     }
 
     #[test]

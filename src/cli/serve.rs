@@ -117,8 +117,9 @@ fn serve(
         probe_token: probe_token.clone(),
         started: lasting.started,
         fleet_away: Arc::default(),
+        stalled: Arc::default(),
     });
-    let fleet_away = shared.fleet_away.clone();
+    let (fleet_away, stalled) = (shared.fleet_away.clone(), shared.stalled.clone());
     let accounts = accounts(&read.config, &snapshot, shards, &log).map_err(|error| {
         format!("the spend journal cannot be opened: {error} (SHARDGATE_LEDGER_FOLDER)")
     })?;
@@ -161,6 +162,7 @@ fn serve(
         listening,
         probe_token,
         fleet_away,
+        stalled,
         drain_timeout: Duration::from_secs_f64(args.drain_timeout.clamp(0.0, 86_400.0)),
         accounts,
     };

@@ -21,6 +21,7 @@ mod spenders;
 mod stored;
 mod texts;
 mod turns;
+mod watchdog;
 pub mod web;
 
 pub use credentials::Credentials;
@@ -31,7 +32,7 @@ pub use reload::{Read, Report, Source};
 pub use stored::SECTIONS;
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -227,6 +228,8 @@ pub struct Start {
     pub probe_token: String,
     /// Set while Redis is away.
     pub fleet_away: Arc<AtomicBool>,
+    /// How many shards do not go on.
+    pub stalled: Arc<AtomicU64>,
     /// How long requests may go on after SIGTERM.
     pub drain_timeout: Duration,
     /// Where calls are written down, if they are.
@@ -283,6 +286,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
     }
     control.say_ready();
     keep_up(&control, chores, fleet);
+    tokio::spawn(watchdog::keep(control.clone(), start.stalled));
     tokio::spawn(reload_on_hangup(control.clone(), hangup));
     let writing = start.accounts.map(|(accounts, stop)| {
         let store = Arc::clone(&control.desk.directory.store);

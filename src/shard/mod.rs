@@ -78,6 +78,8 @@ pub struct Shared {
     pub started: Instant,
     /// Redis is away, with which other instances are agreed with.
     pub fleet_away: Arc<AtomicBool>,
+    /// Shards that do not go on (`coordinator::watchdog`).
+    pub stalled: Arc<AtomicU64>,
 }
 
 /// Counters over all shards.

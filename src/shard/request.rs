@@ -76,9 +76,11 @@ async fn answered(
 }
 
 async fn ready(shard: &Shard, call: &mut Call, connection: &mut Connection) -> After {
+    let stalled = shard.shared.stalled.load(Ordering::Relaxed);
     let (status, word) = match (connection.draining(), shard.ready.get()) {
         (true, _) => (503, "draining"),
         (false, false) => (503, "starting"),
+        (false, true) if stalled > 0 => (503, "stalled"),
         (false, true) => (200, "healthy"),
     };
     let body = serde_json::json!({"status": word, "db": "Not connected", "cache": null,
