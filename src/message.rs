@@ -54,6 +54,8 @@ pub enum Found {
     Account(Arc<Account>),
     /// There is no such key.
     Nobody,
+    /// It is as good as the key with this hash.
+    Instead(KeyHash),
     /// The proof was looked at and is not good.
     Refused(Arc<Denied>),
     /// The database cannot be asked now.
@@ -68,6 +70,54 @@ pub enum Proof {
     Bearer(String),
     /// What a trusted OAuth2 proxy says: fields of an identity with their values.
     Named(Vec<(String, String)>),
+    /// A request, whose caller `custom_auth` knows.
+    Presented(Box<Presented>),
+}
+
+/// A request's head, as a function of the configuration judges it.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// The key that it carries; empty where it has none.
+    pub key: String,
+    /// GET, POST, ...
+    pub method: String,
+    /// The path, without the query.
+    pub path: String,
+    /// The query, without its question mark.
+    pub query: String,
+    /// Names in small letters, and values.
+    pub headers: Vec<(String, String)>,
+    /// The client's address.
+    pub client: String,
+}
+
+impl Presented {
+    /// Headers that differ from one request to the next without saying who calls.
+    const OF_ONE_REQUEST: [&str; 8] = [
+        "content-length",
+        "date",
+        "idempotency-key",
+        "traceparent",
+        "tracestate",
+        "x-request-id",
+        "x-litellm-call-id",
+        "x-stainless-retry-count",
+    ];
+
+    /// Everything that the verdict may depend on.
+    fn parts(&self) -> impl Iterator<Item = &str> {
+        let head = [
+            &self.key,
+            &self.method,
+            &self.path,
+            &self.query,
+            &self.client,
+        ];
+        let lasting = |name: &str| !Self::OF_ONE_REQUEST.contains(&name);
+        let headers = self.headers.iter().filter(move |(name, _)| lasting(name));
+        let headers = headers.flat_map(|(name, value)| [name, value]);
+        head.into_iter().chain(headers).map(String::as_str)
+    }
 }
 
 impl Proof {
@@ -76,17 +126,22 @@ impl Proof {
         match self {
             Proof::Bearer(token) => KeyHash::of(token.as_bytes()),
             Proof::Named(fields) => {
-                let mut all = b"named by a proxy".to_vec();
-                for (name, value) in fields {
-                    all.extend_from_slice(&(name.len() as u64).to_le_bytes());
-                    all.extend_from_slice(name.as_bytes());
-                    all.extend_from_slice(&(value.len() as u64).to_le_bytes());
-                    all.extend_from_slice(value.as_bytes());
-                }
-                KeyHash::of(&all)
+                let parts = fields.iter().flat_map(|(name, value)| [name, value]);
+                hash_of(b"named by a proxy", parts.map(String::as_str))
             }
+            Proof::Presented(presented) => hash_of(b"presented", presented.parts()),
         }
     }
+}
+
+/// The hash of texts with their lengths, so that no two lists have the same one.
+fn hash_of<'a>(kind: &[u8], parts: impl Iterator<Item = &'a str>) -> KeyHash {
+    let mut all = kind.to_vec();
+    for part in parts {
+        all.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        all.extend_from_slice(part.as_bytes());
+    }
+    KeyHash::of(&all)
 }
 
 /// The deployment, or why it cannot be made.

@@ -500,6 +500,16 @@ fn alerting(whole: &Whole<'_>, findings: &mut Findings) {
 }
 
 fn budgets(whole: &Whole<'_>, findings: &mut Findings) {
+    if let Some(name) = whole.value(LITELLM, "timezone").and_then(Json::as_str)
+        && jiff::tz::TimeZone::get(name).is_err()
+    {
+        let message = format!("a time zone such as Europe/Berlin is expected; got {name}");
+        findings.error(
+            whole.place(LITELLM, "timezone"),
+            "litellm_settings.timezone",
+            message,
+        );
+    }
     let (min, max) = (
         "proxy_budget_rescheduler_min_time",
         "proxy_budget_rescheduler_max_time",

@@ -11,6 +11,13 @@ use crate::rows::ROOT;
 /// What stands for a secret.
 const STARS: &str = "*****";
 
+/// Names of secrets, which are none themselves though they are called so.
+const OF_SECRETS: [&str; 3] = [
+    "hosted_keys",
+    "primary_secret_name",
+    "prefix_for_stored_virtual_keys",
+];
+
 /// The whole of a configuration without its secrets.
 pub(crate) fn without_secrets(mut written: Json) -> Json {
     if let Some(variables) = written.get_mut("environment_variables") {
@@ -44,7 +51,8 @@ fn clean(value: &mut Json, table: Option<&'static Table>, name: &str) {
         }
         Json::Array(items) => items.iter_mut().for_each(|item| clean(item, table, name)),
         Json::String(text) => {
-            let secret = names_secret(name) || has_credentials(text) || looks_like_key(text);
+            let named = names_secret(name) && !OF_SECRETS.contains(&name);
+            let secret = named || has_credentials(text) || looks_like_key(text);
             if secret && !text.starts_with(PREFIX) {
                 *text = STARS.to_owned();
             }
@@ -79,7 +87,8 @@ mod tests {
                 "api_key": "plain", "api_base": "https://u:p@host"}},
                 {"model_name": "n", "litellm_params": {"api_key": "os.environ/KEY"}}],
             "general_settings": {"master_key": "sk-1234", "num_retries": 2,
-                "database_url": "postgresql://u:p@host/db"},
+                "database_url": "postgresql://u:p@host/db",
+                "key_management_settings": {"hosted_keys": ["OPENAI_API_KEY"], "primary_secret_name": "all"}},
         });
         let shown = without_secrets(written);
         let text = shown.to_string();
@@ -91,5 +100,8 @@ mod tests {
             "os.environ/KEY"
         );
         assert_eq!(shown["general_settings"]["num_retries"], 2);
+        let settings = &shown["general_settings"]["key_management_settings"];
+        assert_eq!(settings["hosted_keys"][0], "OPENAI_API_KEY");
+        assert_eq!(settings["primary_secret_name"], "all");
     }
 }

@@ -26,7 +26,14 @@ use desk::Asker;
 use routes::Told;
 
 /// Routes that need no key at all.
-const PUBLIC: &[&str] = &["/", "/routes", "/test", "/openapi.json", "/docs"];
+const PUBLIC: &[&str] = &[
+    "/",
+    "/routes",
+    "/test",
+    "/openapi.json",
+    "/docs",
+    "/public/litellm_model_cost_map",
+];
 
 /// All routes.
 pub fn router(control: Arc<Control>) -> Router {

@@ -102,7 +102,7 @@ fn body(told: &Told) -> Value {
     for column in columns.filter(|column| !OURS.contains(&column.name.as_str())) {
         properties.insert(column.name.clone(), typed(column.kind));
     }
-    for name in told.fields {
+    for name in &told.fields {
         properties.entry(*name).or_insert_with(|| json!({}));
     }
     let needed: Vec<&str> = told.needs.to_vec();

@@ -20,7 +20,7 @@ pub struct Told {
     /// The columns of this table are fields of the body.
     pub row: Option<Table>,
     /// Further fields of the body.
-    pub fields: &'static [&'static str],
+    pub fields: Vec<&'static str>,
     /// Parameters of the query.
     pub query: &'static [&'static str],
     /// Those of either that must be there.
@@ -111,7 +111,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
             path: path.to_owned(),
             says,
             row: None,
-            fields: &[],
+            fields: Vec::new(),
             query: &[],
             needs: &[],
         });
@@ -131,10 +131,10 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self.last(|told| told.row = Some(table))
     }
 
-    /// The last route's body has these fields.
+    /// The last route's body has these fields too.
     #[must_use]
     pub fn fields(self, fields: &'static [&'static str]) -> Self {
-        self.last(|told| told.fields = fields)
+        self.last(|told| told.fields.extend(fields))
     }
 
     /// The last route's query may have these parameters.

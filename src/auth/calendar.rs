@@ -1,5 +1,8 @@
-//! Dates in UTC, and the durations of keys and budgets: LiteLLM's grammar and its calendar. Pure
-//! arithmetic on microseconds since 1970; asks no clock.
+//! Dates in UTC, and the durations of keys and budgets: LiteLLM's grammar and its calendar, which may
+//! be that of another time zone. Pure arithmetic on microseconds since 1970; asks no clock.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 /// Microseconds of a second.
 pub const SECOND_US: i64 = 1_000_000;
@@ -52,6 +55,30 @@ impl std::str::FromStr for Span {
     }
 }
 
+/// Where days begin (`litellm_settings.timezone`).
+#[derive(Clone, Debug)]
+pub struct Zone(TimeZone);
+
+impl Default for Zone {
+    fn default() -> Zone {
+        Zone(TimeZone::UTC)
+    }
+}
+
+impl Zone {
+    /// The zone of a name such as `Europe/Berlin`; UTC where nobody knows it, which the configuration's
+    /// own check has refused before.
+    pub fn named(name: &str) -> Zone {
+        TimeZone::get(name).map(Zone).unwrap_or_default()
+    }
+
+    /// How far its clocks are ahead of UTC at that time, in microseconds.
+    fn ahead_us(&self, at_us: i64) -> i64 {
+        let offset = Timestamp::from_microsecond(at_us).map(|at| self.0.to_offset(at));
+        offset.map_or(0, |offset| i64::from(offset.seconds()) * SECOND_US)
+    }
+}
+
 impl Span {
     /// This long after `now_us`; months keep the day and the time, the day cut to the month's length.
     pub fn after(self, now_us: i64) -> i64 {
@@ -65,15 +92,27 @@ impl Span {
         now_us.saturating_add(seconds.saturating_mul(SECOND_US))
     }
 
-    /// When a budget of this duration starts anew: the next full step of the UTC calendar for the
+    /// When a budget of this duration starts anew: the next full step of the zone's calendar for the
     /// usual values (minutes that divide an hour, hours that divide a day, 1d, 7d from Monday, 30d
     /// and months from the first), else this long from now. LiteLLM's rule.
-    pub fn next_reset(self, now_us: i64) -> i64 {
+    pub fn next_reset(self, now_us: i64, zone: &Zone) -> i64 {
+        let ahead = zone.ahead_us(now_us);
+        let Some(local) = self.next_step(now_us.saturating_add(ahead)) else {
+            return self.after(now_us);
+        };
+        // The clocks may be put forward or back until then; a step that they leave out is the next one.
+        let by_now = local - ahead;
+        let by_then = local - zone.ahead_us(by_now);
+        if by_then > now_us { by_then } else { by_now }
+    }
+
+    /// The next step of the calendar after `now_us`, where there is one.
+    fn next_step(self, now_us: i64) -> Option<i64> {
         let step = |seconds: i64| {
             let now = now_us.div_euclid(SECOND_US);
             (now.div_euclid(seconds) + 1) * seconds * SECOND_US
         };
-        match (self.unit, self.count) {
+        Some(match (self.unit, self.count) {
             (Unit::Minute, count) if 60 % count == 0 => step(count * 60),
             (Unit::Hour, count) if 24 % count == 0 => step(count * 3_600),
             (Unit::Day, 1) => step(DAY_S),
@@ -85,8 +124,8 @@ impl Span {
             }
             (Unit::Day, 30) => first_of_month(now_us, 1),
             (Unit::Month, count) => first_of_month(now_us, count),
-            _ => self.after(now_us),
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -221,7 +260,10 @@ mod tests {
     #[test]
     fn resets_follow_the_utc_calendar() {
         let check = |span: &str, now: &str, expected: &str| {
-            let reset = span.parse::<Span>().unwrap().next_reset(at(now));
+            let reset = span
+                .parse::<Span>()
+                .unwrap()
+                .next_reset(at(now), &Zone::default());
             assert_eq!(text(reset), text(at(expected)), "{span} from {now}");
         };
         check("10m", "2026-11-25T16:31:54", "2026-11-25T16:40:00");
@@ -235,6 +277,69 @@ mod tests {
         check("45s", "2026-11-25T16:31:54", "2026-11-25T16:32:39");
         check("90m", "2026-11-25T16:00:00", "2026-11-25T17:30:00");
         check("2d", "2026-11-25T16:00:00", "2026-11-27T16:00:00");
+    }
+
+    #[test]
+    fn resets_follow_the_calendar_of_a_zone() {
+        let check = |zone: &str, span: &str, now: &str, expected: &str| {
+            let reset = span.parse::<Span>().unwrap();
+            let reset = reset.next_reset(at(now), &Zone::named(zone));
+            assert_eq!(
+                text(reset),
+                text(at(expected)),
+                "{span} from {now} in {zone}"
+            );
+        };
+        check(
+            "Asia/Tokyo",
+            "1d",
+            "2026-11-25T14:59:59",
+            "2026-11-25T15:00:00",
+        );
+        check(
+            "America/New_York",
+            "1d",
+            "2026-11-25T04:00:00",
+            "2026-11-25T05:00:00",
+        );
+        check(
+            "Europe/Berlin",
+            "30d",
+            "2026-06-25T04:00:00",
+            "2026-06-30T22:00:00",
+        );
+        // Clocks are put forward on 29 March 2026 at 02:00, back on 25 October 2026 at 03:00.
+        check(
+            "Europe/Berlin",
+            "1d",
+            "2026-03-29T00:30:00",
+            "2026-03-29T22:00:00",
+        );
+        check(
+            "Europe/Berlin",
+            "10m",
+            "2026-03-29T00:55:00",
+            "2026-03-29T01:00:00",
+        );
+        check(
+            "Europe/Berlin",
+            "1d",
+            "2026-10-24T23:30:00",
+            "2026-10-25T23:00:00",
+        );
+        check(
+            "Asia/Kolkata",
+            "1h",
+            "2026-11-25T10:20:00",
+            "2026-11-25T10:30:00",
+        );
+        check("Nowhere/Land", "1d", "2026-11-25T10:20:00", "2026-11-26");
+        check(
+            "Asia/Tokyo",
+            "45s",
+            "2026-11-25T14:59:59",
+            "2026-11-25T15:00:44",
+        );
     }
 
     #[test]

@@ -63,6 +63,9 @@ const SPEND: &[&str] = &[
     "/global/spend",
     "/global/activity",
     "/user/daily/activity",
+    "/key/spend/report",
+    "/user/spend/report",
+    "/management/v1/spend_logs",
 ];
 /// Heads of paths; one without a slash at its end is a whole path.
 const DELEGATED: &[&str] = &[
@@ -73,6 +76,8 @@ const DELEGATED: &[&str] = &[
     "/organization/member_delete",
     "/organization/update",
     "/organization/daily/activity",
+    "/organization/spend/report",
+    "/v2/organization/",
     "/user/update",
 ];
 const MANAGEMENT: &[&str] = &[
@@ -107,6 +112,9 @@ const MANAGEMENT: &[&str] = &[
     "/health/",
     "/reload/",
     "/guardrails/",
+    "/management/",
+    "/cost/",
+    "/callbacks/",
 ];
 
 /// What `path` is about. A path that nobody names calls a model.

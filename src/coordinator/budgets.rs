@@ -112,9 +112,13 @@ async fn ended(
 ) -> Result<Vec<(String, String)>, StoreError> {
     let ask = Command::Ask(due, vec![Some(now_text())]);
     let rows = control.desk().directory.store.rows(ask).await?;
+    let rules = control.desk().rules();
     let next = |row: &Row| {
         let span: Span = text(row, "budget_duration")?.parse().ok()?;
-        Some((text(row, "id")?, calendar::text(span.next_reset(now_us()))))
+        Some((
+            text(row, "id")?,
+            calendar::text(span.next_reset(now_us(), &rules.zone)),
+        ))
     };
     Ok(rows.iter().filter_map(next).collect())
 }

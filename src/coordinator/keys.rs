@@ -1,5 +1,6 @@
 //! The coordinator's part in keys: the store is opened, shards are answered, changes are passed on.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -11,9 +12,9 @@ use super::fleet::Fleet;
 use super::{Control, Hub};
 use crate::admin::audit::Audited;
 use crate::admin::desk::{Desk, Rules};
-use crate::auth::calendar::{self, Span};
+use crate::auth::calendar::{self, Span, Zone};
 use crate::auth::key::KeyHash;
-use crate::directory::{Account, Change, Directory, EVERYBODY, Policy, Push, text};
+use crate::directory::{Account, Change, Directory, EVERYBODY, Policy, Priorities, Push, text};
 use crate::log;
 use crate::message::{AdminAnswer, Dress, Found, ToShard};
 use crate::observe::log::Log;
@@ -97,6 +98,39 @@ pub(super) fn policy(config: &Config) -> Policy {
         service_account,
         end_user_budget: litellm.max_end_user_budget.or(litellm.max_user_budget),
         end_user_budget_id: litellm.max_end_user_budget_id.clone(),
+        zone: Zone::named(&litellm.timezone),
+        priorities: priorities(config),
+        ..Policy::default()
+    }
+}
+
+/// `priority_reservation`, and what it is a share of: the limits of all deployments of a model together.
+fn priorities(config: &Config) -> Priorities {
+    const DEFAULT: f64 = 0.25;
+    const THRESHOLD: f64 = 0.5;
+    let litellm = &config.litellm;
+    let Some(weights) = litellm.priority_reservation.clone() else {
+        return Priorities::default();
+    };
+    let settings = litellm.priority_reservation_settings.as_ref();
+    let setting = |name: &str| settings.and_then(|settings| settings.get(name)).copied();
+    let mut models: BTreeMap<&str, [Option<u64>; 2]> = BTreeMap::new();
+    for entry in &config.models {
+        let limits = models.entry(&entry.model_name).or_default();
+        for (limit, name) in limits.iter_mut().zip(["rpm", "tpm"]) {
+            if let Some(more) = entry.number(name) {
+                *limit = Some(limit.unwrap_or(0) + more as u64);
+            }
+        }
+    }
+    let models = models.into_iter();
+    Priorities {
+        weights,
+        default: setting("default_priority").unwrap_or(DEFAULT),
+        threshold: setting("saturation_threshold").unwrap_or(THRESHOLD),
+        models: models
+            .map(|(name, [rpm, tpm])| (name.to_owned(), rpm, tpm))
+            .collect(),
     }
 }
 
@@ -173,6 +207,7 @@ async fn everybody(config: &Config, store: &dyn Store) -> Result<(), StoreError>
     let Some(max) = config.litellm.max_budget else {
         return Ok(());
     };
+    let zone = Zone::named(&config.litellm.timezone);
     let before = store.get(Table::USERS, &[EVERYBODY]).await?;
     let duration = config.litellm.budget_duration.clone();
     let mut row = Row::new();
@@ -180,7 +215,7 @@ async fn everybody(config: &Config, store: &dyn Store) -> Result<(), StoreError>
     if before.as_ref().and_then(|row| text(row, "budget_duration")) != duration || before.is_none()
     {
         let span: Option<Span> = duration.as_ref().and_then(|text| text.parse().ok());
-        let next = span.map(|span| calendar::text(span.next_reset(now_us())));
+        let next = span.map(|span| calendar::text(span.next_reset(now_us(), &zone)));
         row.insert("budget_duration".to_owned(), Value::from(duration));
         row.insert("budget_reset_at".to_owned(), Value::from(next));
     }
@@ -199,6 +234,7 @@ async fn tags(config: &Config, store: &dyn Store) -> Result<(), StoreError> {
     let Some(budgets) = &config.litellm.tag_budget_config else {
         return Ok(());
     };
+    let zone = Zone::named(&config.litellm.timezone);
     for (tag, limits) in budgets.iter() {
         let id = format!("tag_budget_config:{tag}");
         let before = store.get(Table::BUDGETS, &[&id]).await?;
@@ -215,7 +251,7 @@ async fn tags(config: &Config, store: &dyn Store) -> Result<(), StoreError> {
             || before.as_ref().and_then(|row| text(row, "budget_duration")) != period
         {
             let span: Option<Span> = period.as_ref().and_then(|text| text.parse().ok());
-            let next = span.map(|span| calendar::text(span.next_reset(now_us())));
+            let next = span.map(|span| calendar::text(span.next_reset(now_us(), &zone)));
             row.insert("budget_duration".to_owned(), Value::from(period));
             row.insert("budget_reset_at".to_owned(), Value::from(next));
         }

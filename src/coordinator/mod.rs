@@ -8,6 +8,7 @@ mod budgets;
 mod credentials;
 mod fleet;
 mod health;
+mod hooks;
 mod keys;
 mod media;
 mod models;
@@ -17,6 +18,8 @@ mod probe;
 mod proofs;
 mod reload;
 mod retention;
+mod rotation;
+mod secrets;
 mod spenders;
 mod stored;
 mod texts;
@@ -25,6 +28,7 @@ mod watchdog;
 pub mod web;
 
 pub use credentials::Credentials;
+pub use hooks::Hooks;
 pub use models::check_model;
 pub use origins::Origins;
 pub use probe::Probed;
@@ -246,13 +250,20 @@ pub async fn run(start: Start) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hubs = Arc::new(start.hubs);
-    let chores = (
-        budgets::schedule(&start.config),
-        retention::schedule(&start.config),
-    );
+    let env = |name: &str| std::env::var(name).ok();
+    let chores = Chores {
+        resets: budgets::schedule(&start.config),
+        retention: retention::schedule(&start.config),
+        rotation: rotation::schedule(env).map_err(std::io::Error::other)?,
+    };
     let fleet = fleet::Fleet::of(&start.config);
     let desk = keys::open(&start.log, &start.config, &hubs, fleet.as_ref()).await?;
     let proofs = proofs::Proofs::from_config(&start.config).map_err(std::io::Error::other)?;
+    let functions = hooks::Functions::of(&start.config, start.source.folder());
+    if let Some(functions) = functions {
+        let started = Hooks::start(functions, start.log.clone()).await;
+        desk.set_hooks(Some(started.map_err(std::io::Error::other)?));
+    }
     let control = Arc::new(Control {
         desk,
         proofs: Mutex::new(Arc::new(proofs)),
@@ -317,12 +328,15 @@ fn drain(control: &Control, timeout: Duration) -> Instant {
     deadline
 }
 
+/// What is done now and then where the configuration or the environment says so.
+struct Chores {
+    resets: Option<budgets::Schedule>,
+    retention: Option<retention::Schedule>,
+    rotation: Option<rotation::Schedule>,
+}
+
 /// What is done now and then as long as the process lives.
-fn keep_up(
-    control: &Arc<Control>,
-    (resets, retention): (Option<budgets::Schedule>, Option<retention::Schedule>),
-    fleet: Option<fleet::Fleet>,
-) {
+fn keep_up(control: &Arc<Control>, chores: Chores, fleet: Option<fleet::Fleet>) {
     if control.snapshot().router.settings().pre_call_checks {
         tokio::task::spawn_blocking(crate::tokens::warm);
     }
@@ -330,11 +344,14 @@ fn keep_up(
     tokio::spawn(health::keep(control.clone()));
     tokio::spawn(keys::fill_index(control.clone()));
     tokio::spawn(keys::hear(control.clone()));
-    if let Some(schedule) = resets {
+    if let Some(schedule) = chores.resets {
         tokio::spawn(budgets::keep(control.clone(), schedule));
     }
-    if let Some(schedule) = retention {
+    if let Some(schedule) = chores.retention {
         tokio::spawn(retention::keep(control.clone(), schedule));
+    }
+    if let Some(schedule) = chores.rotation {
+        tokio::spawn(rotation::keep(control.clone(), schedule));
     }
     if let Some(fleet) = fleet {
         fleet.start(control.clone());
@@ -411,7 +428,12 @@ async fn listen(
 
 /// Counts a prompt's tokens where it holds up nobody.
 async fn count(control: Arc<Control>, shard: usize, id: u64, model: String, prompt: Vec<u8>) {
-    let counted = tokio::task::spawn_blocking(move || crate::tokens::count(&model, &prompt)).await;
+    let counts = control.snapshot().settings.counts_prompts;
+    let counted = tokio::task::spawn_blocking(move || match counts {
+        true => crate::tokens::count(&model, &prompt),
+        false => 0,
+    });
+    let counted = counted.await;
     let answer = crate::message::AdminAnswer {
         status: 200,
         headers: Vec::new(),

@@ -1,10 +1,11 @@
 //! Reloading: a whole new snapshot, or none.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
+use super::hooks::{Functions, Hooks};
 use super::proofs::Proofs;
-use super::{Control, Lasting, stored};
+use super::{Control, Lasting, secrets, stored};
 use crate::admin::desk::Rules;
 use crate::log;
 use crate::snapshot::Snapshot;
@@ -51,6 +52,14 @@ impl Source {
         }
     }
 
+    /// The folder of the file.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        match self {
+            Source::File { path, .. } => path.parent(),
+            Source::Text(_) => None,
+        }
+    }
+
     /// The file holds nothing now: an editor that writes it anew empties it for a moment.
     fn is_blank(&self) -> bool {
         match self {
@@ -79,7 +88,13 @@ impl Source {
 
     /// The same, with the parameters of `over` in place of the file's.
     fn read_over(&self, over: Option<&str>) -> Result<Read, Vec<String>> {
-        let env = |name: &str| std::env::var(name).ok();
+        let process = |name: &str| std::env::var(name).ok();
+        let written = match self {
+            Source::File { path, .. } => shardgate_config::written(path, over),
+            Source::Text(text) => shardgate_config::written_text(text, over),
+        };
+        let kept = secrets::read(&written, &process).map_err(|why| vec![why])?;
+        let env = |name: &str| kept.get(name).cloned().or_else(|| process(name));
         let loaded = match self {
             Source::File { path, strict } => {
                 let options = shardgate_config::Options {
@@ -161,6 +176,20 @@ impl Control {
         Ok(read)
     }
 
+    /// The Python functions of a configuration: those that run already, where they are the same.
+    async fn functions(
+        &self,
+        config: &shardgate_config::Config,
+    ) -> Result<Option<Arc<Hooks>>, String> {
+        let Some(functions) = Functions::of(config, self.source.folder()) else {
+            return Ok(None);
+        };
+        match self.desk.hooks().filter(|hooks| hooks.are(&functions)) {
+            Some(same) => Ok(Some(same)),
+            None => Hooks::start(functions, self.log.clone()).await.map(Some),
+        }
+    }
+
     /// Reads the configuration again and gives it to every shard; a bad one changes nothing.
     ///
     /// # Errors
@@ -184,7 +213,14 @@ impl Control {
             let proofs = Proofs::from_config(&read.config).map_err(|error| vec![error])?;
             Ok((snapshot, read, proofs))
         });
-        let (snapshot, read, proofs) = match built {
+        let built = match built {
+            Ok((snapshot, read, proofs)) => match self.functions(&read.config).await {
+                Ok(hooks) => Ok((snapshot, read, proofs, hooks)),
+                Err(error) => Err(vec![error]),
+            },
+            Err(errors) => Err(errors),
+        };
+        let (snapshot, read, proofs, hooks) = match built {
             Ok(built) => built,
             Err(errors) => {
                 for error in &errors {
@@ -195,6 +231,7 @@ impl Control {
         };
         self.lasting.origins.resolve(true).await;
         self.desk.set_rules(Rules::from_config(&read.config));
+        self.desk.set_hooks(hooks);
         self.desk
             .directory
             .set_policy(super::keys::policy(&read.config));

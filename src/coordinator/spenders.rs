@@ -54,7 +54,7 @@ async fn refresh(control: &Control, limit: &SpendLimit, due: bool) {
     let next = if ends > now {
         ends
     } else {
-        limit.span.next_reset(now)
+        limit.span.next_reset(now, &control.desk().rules().zone)
     };
     let began = 2 * next - limit.span.after(next);
     match spent(control, &limit.spender, began).await {

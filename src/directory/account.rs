@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::calendar::{self, Span};
+use super::priority::Shares;
+use crate::auth::calendar::{self, Span, Zone};
 use crate::auth::caller::{Caller, Denied};
 use crate::limit::{Full, Meter, Micros, Mode, Nano, Reservation, Semaphore, Window, dollars};
 
@@ -22,6 +23,8 @@ pub struct Account {
     pub limits: Vec<Limit>,
     /// Its budgets, narrowest first.
     pub budgets: Vec<Budget>,
+    /// What its priority has of models (`priority_reservation`).
+    pub shares: Option<Arc<Shares>>,
     /// What the key spent.
     pub spend: Arc<Meter>,
     /// The same bearer in another of its teams, for models that this one may not use.
@@ -56,8 +59,9 @@ pub struct Budget {
     pub max: Nano,
     /// Only calls of this model count.
     pub model: Option<String>,
-    /// How long its periods are, where it begins anew by itself; others begin when the database says so.
-    pub span: Option<Span>,
+    /// How long its periods are and where days begin, if it begins anew by itself; others begin when the
+    /// database says so.
+    pub period: Option<(Span, Zone)>,
 }
 
 /// Whose budget it is, with the name that the error says.
@@ -153,6 +157,7 @@ impl Account {
                 limit.take(&mut permit, shard, moment, demand)?;
             }
         }
+        self.take_share(&mut permit, shard, moment, demand)?;
         Ok(permit)
     }
 
@@ -174,11 +179,11 @@ impl Account {
             {
                 continue;
             }
-            if let Some(span) = budget.span {
+            if let Some((span, zone)) = &budget.period {
                 let wall_us = moment.wall_us;
                 budget
                     .meter
-                    .begin_next(wall_us, || span.next_reset(wall_us));
+                    .begin_next(wall_us, || span.next_reset(wall_us, zone));
             }
             let taken = budget
                 .meter
@@ -233,7 +238,30 @@ impl Account {
 }
 
 impl Limit {
-    fn take(
+    /// Takes of another window for the same purpose as this limit's own.
+    pub(super) fn take_of(
+        &self,
+        window: &Arc<Window>,
+        permit: &mut Permit,
+        shard: usize,
+        moment: Moment,
+        demand: Demand,
+    ) -> Result<(), Refused> {
+        let tokens = demand.tokens.clamp(1, window.limit().max(1));
+        let (kind, amount) = match self.requests {
+            Some(_) => ("requests", 1),
+            None => ("tokens", tokens),
+        };
+        let taken = window.take(shard, amount, moment.now);
+        let taken = taken.map_err(|full| self.refusal(kind, window.limit(), full, moment))?;
+        permit.held.push(match self.requests {
+            Some(_) => Held::Requests(window.clone(), taken),
+            None => Held::Tokens(window.clone(), taken),
+        });
+        Ok(())
+    }
+
+    pub(super) fn take(
         &self,
         permit: &mut Permit,
         shard: usize,
@@ -439,9 +467,10 @@ mod tests {
                 meter: spend.clone(),
                 max: nano(1.0),
                 model: None,
-                span: None,
+                period: None,
             }],
             spend,
+            shares: None,
             next: None,
         }
     }

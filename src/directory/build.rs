@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::account::{Account, Limit};
 use super::counters::Counters;
-use super::{Policy, model_budgets, payers};
+use super::{Policy, model_budgets, payers, priority};
 use crate::auth::calendar;
 use crate::auth::caller::{Caller, Role};
 use crate::limit::Meter;
@@ -92,8 +92,10 @@ pub(super) async fn account(
     }
     let spend = counters.meter(format!("key:{token}"));
     let mut account = assemble(&rows, counters, spend);
-    let by_model = model_budgets::of_key(store, &rows, &account.caller, counters).await?;
+    let by_model =
+        model_budgets::of_key(store, &rows, &account.caller, (counters, &policy.zone)).await?;
     account.budgets.extend(by_model);
+    account.shares = priority::of_caller(&account.caller, &policy.shares);
     Ok(Some(account))
 }
 
@@ -127,31 +129,59 @@ pub struct Vouched {
     pub role: Option<Role>,
     /// The end user of all requests.
     pub end_user_id: Option<String>,
+    /// It has a budget of its own, which outlives the account.
+    pub spends: bool,
+    /// Models and budgets do not bind it.
+    pub unbound: bool,
 }
 
 /// The account of somebody without a key; the further ones hang on it.
 pub(super) async fn vouched(
     store: &dyn Store,
-    counters: &Counters,
+    (counters, policy): (&Counters, &Policy),
     vouched: &Vouched,
 ) -> Result<Arc<Account>, StoreError> {
-    let spend = Arc::new(Meter::default());
+    let own = vouched.rows.first().filter(|_| vouched.spends);
+    let own = own.and_then(|row| text(row, "token"));
+    let spend = match own {
+        Some(token) => counters.meter(format!("key:{token}")),
+        None => Arc::default(),
+    };
     // A list linked from the first to the last.
     let mut next: Option<Arc<Account>> = None;
     for row in vouched.rows.iter().rev() {
         let rows = read(store, row.clone()).await?;
         let mut account = assemble(&rows, counters, spend.clone());
-        let by_model = model_budgets::of_key(store, &rows, &account.caller, counters).await?;
+        let by_model =
+            model_budgets::of_key(store, &rows, &account.caller, (counters, &policy.zone)).await?;
         account.budgets.extend(by_model);
         if let Some(role) = vouched.role {
             account.caller.role = role;
         }
+        account.shares = priority::of_caller(&account.caller, &policy.shares);
         account.caller.is_vouched = true;
+        if vouched.unbound {
+            unbind(&mut account);
+        }
         account.caller.end_user_id = vouched.end_user_id.clone();
         account.next = next.take();
         next = Some(Arc::new(account));
     }
     Ok(next.unwrap_or_default())
+}
+
+/// Takes away what would keep a caller from a model or from spending.
+fn unbind(account: &mut Account) {
+    account.budgets.clear();
+    let caller = &mut account.caller;
+    for models in [
+        &mut caller.models,
+        &mut caller.team_models,
+        &mut caller.user_models,
+        &mut caller.organization_models,
+    ] {
+        models.clear();
+    }
 }
 
 async fn read(store: &dyn Store, key: Row) -> Result<Rows, StoreError> {
@@ -226,6 +256,7 @@ fn assemble(rows: &Rows, counters: &Counters, spend: Arc<Meter>) -> Account {
         limits,
         budgets,
         spend,
+        shares: None,
         next: None,
     }
 }

@@ -11,6 +11,7 @@ mod index;
 mod model_budgets;
 mod payers;
 mod policy;
+mod priority;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ pub use build::{Vouched, text};
 use counters::Counters;
 pub use payers::EVERYBODY;
 pub use policy::Policy;
+pub use priority::{Priorities, Shares};
 
 use tokio::sync::mpsc;
 
@@ -177,7 +179,8 @@ impl Directory {
     }
 
     /// Accounts that are read from now on follow these rules.
-    pub fn set_policy(&self, policy: Policy) {
+    pub fn set_policy(&self, mut policy: Policy) {
+        policy.shares = policy.priorities.shares(&self.counters);
         *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 
@@ -222,7 +225,12 @@ impl Directory {
         token: &str,
         vouched: &Vouched,
     ) -> Result<Arc<Account>, StoreError> {
-        let account = build::vouched(self.store.as_ref(), &self.counters, vouched).await?;
+        let account = build::vouched(
+            self.store.as_ref(),
+            (&self.counters, &self.policy()),
+            vouched,
+        )
+        .await?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(token.to_owned(), account.clone());
         Ok(account)

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::account::{Budget, Payer};
 use super::build::{Rows, money, object};
 use super::counters::Counters;
-use crate::auth::calendar::{self, Span};
+use crate::auth::calendar::{self, Span, Zone};
 use crate::auth::caller::Caller;
 use crate::limit::nano;
 use crate::store::{Command, Query, Row, Store, StoreError, now_us, query};
@@ -42,7 +42,7 @@ pub(super) async fn of_key(
     store: &dyn Store,
     rows: &Rows,
     caller: &Caller,
-    counters: &Counters,
+    (counters, zone): (&Counters, &Zone),
 ) -> Result<Vec<Budget>, StoreError> {
     let key = Payer::Key(caller.key_name.clone());
     let token = caller.token.as_str();
@@ -79,7 +79,7 @@ pub(super) async fn of_key(
     let mut budgets = Vec::new();
     for owner in owners {
         for given in given(owner.0) {
-            budgets.push(budget(store, &owner, given, counters).await?);
+            budgets.push(budget(store, &owner, given, (counters, zone)).await?);
         }
     }
     Ok(budgets)
@@ -89,14 +89,14 @@ async fn budget(
     store: &dyn Store,
     (row, name, payer, spent, id): &Owner<'_>,
     given: Given,
-    counters: &Counters,
+    (counters, zone): (&Counters, &Zone),
 ) -> Result<Budget, StoreError> {
     let Given { model, max, span } = given;
     let name = format!("{name}:{model}");
     let meter = counters.meter(name.clone());
     match span {
         Some(span) if meter.period() == 0 => {
-            let next = span.next_reset(now_us());
+            let next = span.next_reset(now_us(), zone);
             let began = 2 * next - span.after(next);
             let parameters = [calendar::text(began), (*id).to_owned(), model.clone()];
             let ask = Command::Ask(spent, parameters.map(Some).to_vec());
@@ -116,7 +116,7 @@ async fn budget(
         meter,
         max: nano(max),
         model: Some(model),
-        span,
+        period: span.map(|span| (span, zone.clone())),
     })
 }
 

@@ -51,7 +51,7 @@ fn budget(
         meter,
         max,
         model: None,
-        span: None,
+        period: None,
     })
 }
 
@@ -201,6 +201,7 @@ pub(super) async fn named(
         limits,
         budgets,
         spend: meter,
+        shares: None,
         next: None,
     }))
 }

@@ -12,12 +12,8 @@ use super::call::Call;
 use super::{Shared, Stats, fault, google};
 use crate::auth::key::{NoKey, presented};
 use crate::error::GatewayError;
-use crate::message::{AdminCaller, PROBE_HEADER, Proof};
+use crate::message::{AdminCaller, PROBE_HEADER, Presented, Proof};
 use crate::snapshot::Settings;
-
-/// A gateway that is to ask a Python function lets nobody in without its verdict.
-const CLOSED: &str = "Authentication Error, general_settings.custom_auth is set, and Python functions \
-                      are not in force yet: only the master key is accepted";
 
 /// `allowed_ips`: others are refused before their body is read.
 pub(super) fn network(call: &Call) -> Result<(), GatewayError> {
@@ -41,17 +37,18 @@ pub(super) fn key(
 ) -> Result<AdminCaller, GatewayError> {
     let settings = &call.snapshot.settings;
     let Some(master) = &settings.master_key else {
-        return match settings.closed {
-            true => Err(fault::unauthorized(CLOSED)),
-            false => Ok(AdminCaller::Open),
-        };
+        return Ok(match settings.custom_auth {
+            true if is_probe(shared, request) => AdminCaller::Admin,
+            true => AdminCaller::Unknown,
+            false => AdminCaller::Open,
+        });
     };
     if is_probe(shared, request) {
         return Ok(AdminCaller::Admin);
     }
     match carried(call, request) {
         Ok(key) if master.matches(&key) => Ok(AdminCaller::Admin),
-        _ if settings.closed => Err(fault::unauthorized(CLOSED)),
+        _ if settings.custom_auth => Ok(AdminCaller::Unknown),
         Ok(key) if key.starts_with(b"sk-") || settings.takes_tokens => Ok(AdminCaller::Unknown),
         Ok(_) => Err(fault::unauthorized(
             "Authentication Error, LiteLLM Virtual Key expected: a key starts with 'sk-'.",
@@ -83,6 +80,25 @@ pub(super) fn carried<'a>(call: &Call, request: &'a Request) -> Result<Cow<'a, [
         }
         found => found.map(Cow::Borrowed),
     }
+}
+
+/// The request as `custom_auth` is asked about it.
+pub(super) fn shown(call: &Call, request: &Request) -> Proof {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let head = &request.head;
+    let target = text(head.target.of(&request.bytes));
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let headers = head.each(&request.bytes);
+    Proof::Presented(Box::new(Presented {
+        key: carried(call, request).map_or_else(|_| String::new(), |key| text(&key)),
+        method: text(head.method_span.of(&request.bytes)),
+        path: call.path.clone(),
+        query: query.to_owned(),
+        headers: headers
+            .map(|(name, value)| (text(name).to_ascii_lowercase(), text(value)))
+            .collect(),
+        client: call.client.to_string(),
+    }))
 }
 
 /// Whom a trusted OAuth2 proxy names in its headers. Others' headers mean nothing.

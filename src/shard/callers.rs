@@ -91,7 +91,7 @@ impl Table {
             Found::Nobody => self.deny(hash, None, turn),
             Found::Refused(why) => self.deny(hash, Some(why.clone()), turn),
             // Whom we know goes on.
-            Found::Away => {}
+            Found::Away | Found::Instead(_) => {}
         }
         if let Some(question) = self.asked.borrow_mut().remove(&hash) {
             let mut question = question.borrow_mut();
@@ -218,6 +218,10 @@ pub(super) async fn authenticate(
         AdminCaller::Admin | AdminCaller::Open => return global_routes(call, true).map(Some),
         AdminCaller::Unknown => {}
     }
+    if settings.custom_auth {
+        let proof = admit::shown(call, request);
+        return Box::pin(prove(shard, call, connection, proof)).await;
+    }
     let key = admit::carried(call, request);
     // The caller is unknown because it brought a key that is not the master's.
     let Ok(key) = key else {
@@ -228,10 +232,18 @@ pub(super) async fn authenticate(
         let proof = Proof::Bearer(token);
         return Box::pin(prove(shard, call, connection, proof)).await;
     }
-    let hash = KeyHash::of(&key);
-    let found = match shard.recalled(hash, settings.key_ttl, NOBODY_LASTS, || FromShard::LookUp {
-        hash,
-    }) {
+    known_key(shard, call, connection, KeyHash::of(&key)).await
+}
+
+/// Finds out who has the key with this hash. `None`: the client left meanwhile.
+async fn known_key(
+    shard: &Shard,
+    call: &mut Call,
+    connection: &mut Connection,
+    hash: KeyHash,
+) -> Result<Option<()>, GatewayError> {
+    let ttl = call.snapshot.settings.key_ttl;
+    let found = match shard.recalled(hash, ttl, NOBODY_LASTS, || FromShard::LookUp { hash }) {
         Some(found) => found,
         None => {
             match Box::pin(shard.look_up(connection, hash, FromShard::LookUp { hash })).await? {
@@ -263,7 +275,13 @@ async fn prove(
             None => return Ok(None),
         },
     };
-    accept(call, hash, found)
+    match found {
+        Found::Instead(key) if call.snapshot.settings.master_key == Some(key) => {
+            global_routes(call, true).map(Some)
+        }
+        Found::Instead(key) => known_key(shard, call, connection, key).await,
+        found => accept(call, hash, found),
+    }
 }
 
 /// The caller is known and may come in.
@@ -281,7 +299,7 @@ fn accept(call: &mut Call, hash: KeyHash, found: Found) -> Result<Option<()>, Ga
             call.account = Some(account);
             Ok(Some(()))
         }
-        Found::Nobody => Err(denied(Denied::unknown(&hash.hex()))),
+        Found::Nobody | Found::Instead(_) => Err(denied(Denied::unknown(&hash.hex()))),
         Found::Refused(why) => Err(denied(Denied::clone(&why))),
         Found::Away if settings.pass_without_database => Ok(Some(())),
         Found::Away => Err(denied(Denied::no_database())),
@@ -376,7 +394,7 @@ pub(super) async fn admit(
     for name in payers(call, &asked) {
         let account = match payer(shard, call, connection, name).await? {
             Some(Found::Account(account)) => account,
-            Some(Found::Nobody | Found::Refused(_) | Found::Away) => continue,
+            Some(Found::Nobody | Found::Refused(_) | Found::Away | Found::Instead(_)) => continue,
             None => return Ok(None),
         };
         not_blocked(&account)?;

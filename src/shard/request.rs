@@ -115,7 +115,11 @@ async fn to_coordinator(
         return unread(shard, call, connection, error).await;
     }
     let caller = admit::key(&shard.shared, call, request).unwrap_or(AdminCaller::Unknown);
-    let proof = admit::named(&call.snapshot.settings, connection.peer().ip(), request);
+    let settings = &call.snapshot.settings;
+    let proof = match settings.custom_auth && caller == AdminCaller::Unknown {
+        true => Some(admit::shown(call, request)),
+        false => admit::named(settings, connection.peer().ip(), request),
+    };
     match admin::ask(shard, connection, request, caller, proof).await {
         Ok(Some(reply)) => answer::admin(shard, call, connection, reply).await,
         Ok(None) => gone(call),

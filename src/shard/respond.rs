@@ -66,7 +66,10 @@ pub(super) fn bill(call: &mut Call, usage: Option<&Usage>, model: Option<&str>) 
     let deployment = call.route.deployment;
     let deployment = deployment.map(|at| &call.snapshot.deployments[at]);
     if let (Some(deployment), Some(usage)) = (deployment, usage) {
-        let used = Quantities::from(usage);
+        let mut used = Quantities::from(usage);
+        if deployment.meter.is_timed() {
+            used.wall_us = u64::try_from(call.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        }
         let model = model.unwrap_or_default();
         let cost = deployment.meter.cost_answered(&used, model);
         call.cost = cost.total.nanodollars();

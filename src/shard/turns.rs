@@ -90,6 +90,7 @@ fn items(input: Option<&Value>) -> Vec<Value> {
 /// Who may see a stored answer besides the master key's holder.
 fn owner(call: &Call) -> Option<String> {
     let account = call.account.as_ref();
+    let account = account.filter(|_| !call.snapshot.settings.shares_responses);
     account.map(|account| account.caller.token.clone())
 }
 

@@ -63,8 +63,12 @@ pub struct Settings {
     pub tag_headers: Vec<String>,
     /// `blocked_user_list`
     pub blocked_users: std::collections::HashSet<String>,
-    /// `custom_auth` asks for Python, which is not there: only the master key lets in.
-    pub closed: bool,
+    /// `custom_auth`: a Python function says who calls, unless it is the master key's holder.
+    pub custom_auth: bool,
+    /// `disable_responses_id_security`: stored answers are everybody's.
+    pub shares_responses: bool,
+    /// Tokens are counted: not with `disable_token_counter`.
+    pub counts_prompts: bool,
     /// `public_routes`.
     pub public_routes: Vec<String>,
     /// `allowed_ips`.
@@ -228,6 +232,8 @@ impl Settings {
                 .map(|n| n.to_ascii_lowercase()),
             takes_tokens: general.enable_jwt_auth || general.enable_oauth2_auth,
             proxy_names: proxy_names(general),
+            shares_responses: general.disable_responses_id_security,
+            counts_prompts: !litellm.disable_token_counter,
             public_routes: public_routes(general),
             enforced_params: general.enforced_params.clone(),
             service_account_params: service_account_params(general),
@@ -253,7 +259,7 @@ impl Settings {
                 config.litellm.blocked_user_list.as_ref(),
                 &mut errors,
             ),
-            closed: general.custom_auth.is_some(),
+            custom_auth: general.custom_auth.is_some(),
             allowed_ips,
             use_x_forwarded_for: general.use_x_forwarded_for,
             trusted_proxies,

@@ -29,6 +29,7 @@ pub struct Meter {
     prices: Arc<Prices>,
     terms: Terms,
     answered: Option<Answered>,
+    is_timed: bool,
 }
 
 /// How to price an answer by the model it names.
@@ -69,7 +70,10 @@ impl Meter {
             provider: query.provider.into(),
             model: bare(query.provider, query.model).into(),
         });
+        let timed = [Kind::SecondWall, Kind::SecondIn, Kind::SecondOut];
+        let is_timed = timed.iter().any(|kind| prices.usual(*kind).is_some());
         Meter {
+            is_timed,
             prices: Arc::new(prices),
             terms,
             answered,
@@ -80,6 +84,12 @@ impl Meter {
     #[must_use]
     pub fn prices(&self) -> &Prices {
         &self.prices
+    }
+
+    /// Its prices ask for the time that a call takes.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        self.is_timed
     }
 
     /// What a call costs at the deployment's prices.

@@ -189,6 +189,56 @@ pub static USERS_DUE: Query = due!("LiteLLM_UserTable", "user_id");
 /// Shared budgets that start anew.
 pub static BUDGETS_DUE: Query = due!("LiteLLM_BudgetTable", "budget_id");
 
+/// Values of a column of the last 10,000 calls of a window, in their order: `{"value"}`. Parameters: first and
+/// last time, a user whose calls alone count, what values contain in small letters, how many, how many not.
+macro_rules! seen {
+    ($column:literal) => {
+        Query {
+            postgres: concat!(
+                "SELECT json_build_object('value', v)::text FROM (SELECT DISTINCT v FROM (SELECT \"",
+                $column,
+                "\" AS v FROM \"LiteLLM_SpendLogs\" WHERE \"startTime\" >= $1::text::timestamp \
+                 AND \"startTime\" <= $2::text::timestamp AND \"",
+                $column,
+                "\" <> '' AND ($3::text IS NULL OR \"user\" = $3::text) \
+                 AND ($4::text IS NULL OR position($4::text IN lower(\"",
+                $column,
+                "\")) > 0) ORDER BY \"startTime\" DESC, \"request_id\" LIMIT 10000) recent \
+                 ORDER BY v LIMIT $5::text::bigint OFFSET $6::text::bigint) paged"
+            ),
+            sqlite: concat!(
+                "SELECT json_object('value', v) FROM (SELECT DISTINCT v FROM (SELECT \"",
+                $column,
+                "\" AS v FROM \"LiteLLM_SpendLogs\" WHERE startTime >= ?1 AND startTime <= ?2 AND \"",
+                $column,
+                "\" <> '' AND (?3 IS NULL OR \"user\" = ?3) AND (?4 IS NULL OR instr(lower(\"",
+                $column,
+                "\"), ?4) > 0) ORDER BY startTime DESC, request_id LIMIT 10000) \
+                 ORDER BY v LIMIT ?5 OFFSET ?6)"
+            ),
+        }
+    };
+}
+
+/// End users of calls.
+pub static END_USERS_SEEN: Query = seen!("end_user");
+/// Users of calls.
+pub static USERS_SEEN: Query = seen!("user");
+
+/// Takes up to 100 keys that are due to be renewed by the first parameter: until the second one nobody
+/// else finds them. `{"id"}`
+pub static TAKE_ROTATIONS: Query = Query {
+    postgres: "UPDATE \"LiteLLM_VerificationToken\" SET \"key_rotation_at\" = $2::text::timestamp \
+        WHERE \"token\" IN (SELECT \"token\" FROM \"LiteLLM_VerificationToken\" WHERE \"auto_rotate\" \
+        AND \"rotation_interval\" IS NOT NULL \
+        AND (\"key_rotation_at\" IS NULL OR \"key_rotation_at\" <= $1::text::timestamp) \
+        LIMIT 100 FOR UPDATE SKIP LOCKED) RETURNING json_build_object('id', \"token\")::text",
+    sqlite: "UPDATE \"LiteLLM_VerificationToken\" SET key_rotation_at = ?2 WHERE token IN \
+        (SELECT token FROM \"LiteLLM_VerificationToken\" WHERE auto_rotate \
+        AND rotation_interval IS NOT NULL AND (key_rotation_at IS NULL OR key_rotation_at <= ?1) \
+        LIMIT 100) RETURNING json_object('id', token)",
+};
+
 /// Sets the spend of all who share the budget of the parameter to zero.
 macro_rules! restart {
     ($table:literal, $key:literal) => {
@@ -402,7 +452,10 @@ pub static USERS_BY_SPEND: Query = Query {
 
 /// All questions, for a test that asks each of both stores.
 #[cfg(test)]
-pub(super) static EVERY: [(&Query, usize); 32] = [
+pub(super) static EVERY: [(&Query, usize); 35] = [
+    (&END_USERS_SEEN, 6),
+    (&USERS_SEEN, 6),
+    (&TAKE_ROTATIONS, 2),
     (&SPENT_BY_KEY, 3),
     (&SPENT_BY_TEAM, 3),
     (&SPENT_BY_USER, 3),

@@ -517,6 +517,42 @@ for name, which in (("user", "user_id"), ("team", "team_ids"), ("tag", "tags"), 
 case("POST /spend/calculate", lambda w: body(model="m", completion_response={"model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}),
      lambda a, r: check(a["cost"] > 0, a), bad=lambda w: (body(), 400))
 
+# Reports of one's own, and those of tags
+for name, which in (("key", "api_keys"), ("user", "users"), ("team", "teams")):
+    case(f"GET /{name}/spend/report", None, lambda a, r, which=which: check({"group_by_day", which} <= set(a[0]), a),
+         plain=400 if name == "team" else 401, bad=SOON)
+case("GET /organization/spend/report", None, list, plain=403, bad=SOON)
+case("GET /team/spend/by_user", lambda w: query(team_id=w.team()), lambda a, r: check(a["team_id"] == r["query"]["team_id"] and a["results"] == [], a),
+     plain=403, bad=lambda w: (query(), 400))
+case("GET /tag/distinct", None, {"results"})
+ACTIVE = lambda a, r: check("battery" in [t["tag"] for t in a["results"]] and {"active_users", "date", "period_start"} <= set(a["results"][0]), a)
+for name in ("dau", "wau", "mau"):
+    case(f"GET /tag/{name}", lambda w: query(tag_filter="batt"), ACTIVE)
+case("GET /tag/summary", lambda w: query(start_date="2020-01-01", end_date="2100-01-01", tag_filters="battery"),
+     lambda a, r: check(a["results"][0]["total_requests"] >= 1 and a["results"][0]["unique_users"] == 1, a), bad=lambda w: (query(), 400))
+case("GET /tag/user-agent/per-user-analytics", lambda w: query(tag_filters="battery"),
+     lambda a, r: check(a["total_count"] == 1 and a["results"][0]["total_requests"] >= 1, a))
+LISTED = {"data", "meta", "links"}
+case("GET /management/v1/budgets", lambda w: {"query": {"q": w.budget(max_budget=7), "filter[max_budget][gte]": 6, "sort": "-max_budget"}},
+     all_of(LISTED, lambda a, r: check(len(a["data"]) == 1 and a["data"][0]["max_budget"] == 7, a)),
+     bad=lambda w: ({"query": {"filter[max_budget][gte]": "much"}}, 400))
+WINDOW = {"filter[startTime][gte]": "2020-01-01T00:00:00Z", "filter[startTime][lte]": "2100-01-01T00:00:00Z"}
+case("GET /management/v1/spend_logs/end_users", lambda w: {"query": {**WINDOW, "q": "Some"}},
+     all_of(LISTED, lambda a, r: check(a["data"] == ["somebody"], a)), bad=lambda w: (query(), 400))
+case("GET /management/v1/spend_logs/users", lambda w: {"query": WINDOW}, all_of(LISTED, lambda a, r: check(a["data"], a)),
+     bad=lambda w: ({"query": {**WINDOW, "colour": "red"}}, 400))
+case("POST /cost/estimate", lambda w: body(model="m", input_tokens=10, output_tokens=5, num_requests_per_day=100),
+     lambda a, r: check(abs(a["daily_cost"] - 100 * (10 * 0.001 + 5 * 0.002)) < 1e-9 and a["monthly_cost"] is None, a),
+     bad=lambda w: (body(model="nobody-knows-this"), 400))
+case("GET /callbacks/list", None, {"success", "failure", "success_and_failure"})
+case("GET /router/fields", None, lambda a, r: check("num_retries" in [f["field_name"] for f in a["fields"]], a))
+case("GET /config/pass_through_endpoints/settings", None, lambda a, r: check("target" in [f["field_name"] for f in a], a))
+case("PATCH /v2/organization/{organization_id}", lambda w: {"organization_id": w.organization(), "body": {"organization_alias": "renamed"}},
+     lambda a, r: check(a["organization_alias"] == "renamed", a), plain=403, bad=lambda w: ({"organization_id": "no-such", "body": {}}, 404))
+PRICED = lambda a, r: check(a["gpt-4o"]["input_cost_per_token"] > 0 and a["gpt-4o"]["litellm_provider"] == "openai", list(a)[:3])
+case("GET /get/litellm_model_cost_map", None, PRICED)
+case("GET /public/litellm_model_cost_map", None, PRICED, plain=200)
+
 # What the gateway says of itself
 case("GET /", None, {"message", "version"}, plain=200)
 case("GET /routes", None, {"routes"}, plain=200)

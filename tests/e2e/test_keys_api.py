@@ -62,6 +62,18 @@ def test_model_access(server, upstream):
         assert error(denied)["code"] == "403"
 
 
+def test_access_groups(server, upstream):
+    """`model_info.access_groups`: keys and teams are given models by the group's name."""
+    key = new_key(server, models=["beta"])["key"]
+    assert server.chat("beta-1", key=key).status_code == 200
+    assert server.chat("m", key=key).status_code == 403
+    team = admin(server, "/team/new", {"models": ["beta"]})["team_id"]
+    of_team = new_key(server, team_id=team)["key"]
+    assert server.chat("beta-1", key=of_team).status_code == 200
+    assert server.chat("m", key=of_team).status_code == 403
+    assert [model["id"] for model in get(server, "/v1/models", by=of_team)["data"]] == ["beta-1"]
+
+
 def test_key_update_block_delete(server, upstream):
     made = new_key(server, models=["m"])
     key = made["key"]

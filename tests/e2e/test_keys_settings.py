@@ -137,6 +137,83 @@ def test_grace_period(start):
     assert server.chat(key=fresh).status_code == 401 and server.chat(key=at_once).status_code == 200
 
 
+def rotating(start, **env):
+    return start(env={"LITELLM_KEY_ROTATION_ENABLED": "true", "LITELLM_KEY_ROTATION_CHECK_INTERVAL_SECONDS": "0.3", **env})
+
+
+def test_auto_rotate_and_rotation_interval(start):
+    server = rotating(start)
+    made = new_key(server, auto_rotate=True, rotation_interval="2s", key_alias=name("turning"), models=["m"])
+    assert (made["auto_rotate"], made["rotation_interval"]) == (True, "2s") and made["key_rotation_at"]
+    stays = new_key(server, auto_rotate=False, rotation_interval="1s")
+    assert stays["key_rotation_at"] is None
+    assert server.chat(key=made["key"]).status_code == 200
+    eventually(lambda: server.chat(key=made["key"]).status_code == 401)
+    server.wait_log(f"key_rotated.*token={made['token']}.*alias={made['key_alias']}")
+    held = get(server, "/key/list", key_alias=made["key_alias"], return_full_object="true")["keys"]
+    assert len(held) == 1 and held[0]["token"] != made["token"] and held[0]["rotation_count"] >= 1
+    assert held[0]["models"] == ["m"] and held[0]["last_rotation_at"] and held[0]["updated_by"] == "litellm_internal_jobs"
+    assert server.chat(key=stays["key"]).status_code == 200
+    admin(server, "/key/update", {"key": held[0]["token"], "auto_rotate": False})
+    refused = server.post("/key/generate", {"auto_rotate": True}, key=KEY)
+    assert refused.status_code == 400 and error(refused)["param"] == "rotation_interval"
+    assert server.post("/key/generate", {"auto_rotate": True, "rotation_interval": "soon"}, key=KEY).status_code == 400
+
+
+def test_auto_rotate_with_a_grace_period(start):
+    server = rotating(start, LITELLM_KEY_ROTATION_GRACE_PERIOD="60s")
+    made = new_key(server, auto_rotate=True, rotation_interval="1s", key_alias=name("turning"))
+    server.wait_log(f"key_rotated.*token={made['token']}")
+    assert server.chat(key=made["key"]).status_code == 200, "the old one works on for a minute"
+    held = get(server, "/key/list", key_alias=made["key_alias"])["keys"]
+    admin(server, "/key/delete", {"keys": held})
+
+
+def test_timezone(start):
+    server = start(litellm={"timezone": "Asia/Tokyo"})
+    for made in (new_key(server, max_budget=1, budget_duration="1d"), user(server, max_budget=1, budget_duration="1d"),
+                 admin(server, "/team/new", {"max_budget": 1, "budget_duration": "1d"}),
+                 admin(server, "/budget/new", {"max_budget": 1, "budget_duration": "1d"})):
+        assert made["budget_reset_at"][11:19] == "15:00:00", "midnight in Tokyo"
+    month = new_key(server, max_budget=1, budget_duration="1mo")["budget_reset_at"]
+    assert month[11:19] == "15:00:00" and month[8:10] in ("28", "29", "30", "31")
+    with pytest.raises(Exception) as failed:
+        start(litellm={"timezone": "Mars/Olympus"})
+    assert "litellm_settings.timezone" in str(failed.value) and "Europe/Berlin" in str(failed.value)
+
+
+def prioritised(start, upstream, store, gateway, **settings):
+    """A gateway whose model `m` has 20 requests a minute: prod keeps 0.6 of them, dev 0.2, others 0.2."""
+    reserved = {"priority_reservation": {"prod": 0.6, "dev": 0.2},
+                "priority_reservation_settings": {"default_priority": 0.2, "saturation_threshold": 0.4, **settings}}
+    return gateway(config(entry("m", upstream, rpm=8), entry("m", upstream, rpm=12), entry("other", upstream),
+                          general={"master_key": KEY, **store}, litellm=reserved))
+
+
+def test_priority_reservation(store, upstream, gateway, start):
+    server = prioritised(start, upstream, store, gateway)
+    dev, prod = (new_key(server, metadata={"priority": name})["key"] for name in ("dev", "prod"))
+    team = admin(server, "/team/new", {"metadata": {"priority": "dev"}})["team_id"]
+    of_team, plain = new_key(server, team_id=team)["key"], new_key(server)["key"]
+    # Up to the threshold of 8 nobody is kept to his own.
+    assert [server.chat(key=dev).status_code for _ in range(8)] == [200] * 8
+    over = server.chat(key=dev)
+    assert over.status_code == 429 and "priority_model: dev:m" in error(over)["message"], over.text
+    assert over.headers["retry-after"] and server.chat(key=of_team).status_code == 429, "the team's share is the same one"
+    assert server.chat("other", key=dev).status_code == 200, "a model without limits has nothing to keep"
+    # From there on everybody gets his own, until the model's limit of 20.
+    assert [server.chat(key=plain).status_code for _ in range(5)] == [200] * 4 + [429]
+    assert [server.chat(key=prod).status_code for _ in range(9)] == [200] * 8 + [429]
+
+
+def test_priority_reservation_settings(store, upstream, gateway, start):
+    server = prioritised(start, upstream, store, gateway, saturation_threshold=0, default_priority=0.1)
+    dev = new_key(server, metadata={"priority": "dev"})["key"]
+    assert [server.chat(key=dev).status_code for _ in range(5)] == [200] * 4 + [429], "shares are kept from the first call on"
+    plain = new_key(server)["key"]
+    assert [server.chat(key=plain).status_code for _ in range(3)] == [200] * 2 + [429]
+
+
 # Users and teams
 
 def test_default_internal_user_params(start):

@@ -1,5 +1,7 @@
 """Prices of model_list[].litellm_params and model_info, each by its name: what `x-litellm-response-cost` says."""
 
+import time
+
 import pytest
 
 import canned
@@ -44,3 +46,24 @@ def test_base_model(gateway, upstream, where):
     params, info = (named, None) if where == "litellm_params" else ({}, named)
     server = serve(gateway, upstream, {"api_version": "v1", **params}, info, model="azure/a-name-of-our-own")
     assert cost(server) == pytest.approx(60 * 2.5e-6 + 40 * 1.25e-6 + 10 * 1e-5, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["input_cost_per_second", "output_cost_per_second"])
+@pytest.mark.parametrize("where", ["litellm_params", "model_info"])
+def test_input_cost_per_second_and_output_cost_per_second(gateway, upstream, name, where):
+    params, info = ({name: 0.1}, None) if where == "litellm_params" else ({}, {name: 0.1})
+    server = serve(gateway, upstream, params, info)
+    upstream.answer(Answer(body=canned.chat(), delay_s=0.5))
+    began = time.monotonic()
+    billed = cost(server)
+    assert 0.05 <= billed <= 0.1 * (time.monotonic() - began), "the time that the upstream took"
+
+
+def test_max_output_tokens(gateway, upstream):
+    """Answered by /model/info and /model_group/info; the largest of a group's."""
+    entries = [{"model_name": "m", "litellm_params": {"model": "openai/nobody-lists-this", "api_base": upstream.url, "api_key": "k"},
+                "model_info": {"max_output_tokens": tokens}} for tokens in (1234, 4321)]
+    server = gateway(config(*entries))
+    told = server.client.get("/model/info").json()["data"]
+    assert sorted(model["model_info"]["max_output_tokens"] for model in told) == [1234, 4321]
+    assert server.client.get("/model_group/info").json()["data"][0]["max_output_tokens"] == 4321

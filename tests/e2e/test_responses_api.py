@@ -124,6 +124,17 @@ def test_stored_answers_are_their_callers(gateway, upstream):
     assert go_on(mine).status_code == 200 and "My secret is blue" in upstream.last.body.decode()
 
 
+def test_disable_responses_id_security(gateway, upstream):
+    server = gateway(config(*wires.entries(upstream), general={"master_key": KEY, "disable_responses_id_security": True}))
+    mine, yours = [server.post("/key/generate", {}, key=KEY).json()["key"] for _ in range(2)]
+    made = server.post("/v1/responses", {"model": "anthropic", "input": "Nothing secret"}, key=mine).json()["id"]
+    read = server.client.get(f"/v1/responses/{made}", headers={"authorization": f"Bearer {yours}"})
+    assert read.status_code == 200 and read.json()["id"] == made
+    body = {"model": "anthropic", "input": "?", "previous_response_id": made}
+    assert server.post("/v1/responses", body, key=yours).status_code == 200
+    assert "Nothing secret" in upstream.last.body.decode()
+
+
 @pytest.mark.parametrize("shards", [1, 3])
 def test_any_shard_goes_on(gateway, upstream, shards):
     server = gateway(config(*wires.entries(upstream), general={"master_key": KEY}), "--num_workers", str(shards))

@@ -294,12 +294,6 @@ def test_public_allowed_routes(start, idp):
     assert server.client.get("/v1/models").status_code == 401
 
 
-def test_custom_validate_is_not_ignored(start, idp):
-    server = start({"secret": SECRET, "custom_validate": "my_auth.validate"})
-    says(server.chat(key=idp.token("HS256", sub="u")), 401, "custom_validate")
-    assert server.chat(key=KEY).status_code == 200
-
-
 def test_a_reload_forgets_verdicts(start, idp, upstream):
     server = start({"secret": SECRET})
     token = idp.token("HS256", sub="u")

@@ -79,3 +79,13 @@ def test_model_group_info(server):
     assert gpt["providers"] == ["openai"] and gpt["mode"] == "chat" and gpt["rpm"] == 10
     assert gpt["output_cost_per_token"] == pytest.approx(1e-5) and gpt["supports_vision"] is True
     assert "tools" in gpt["supported_openai_params"]
+
+
+def test_disable_token_counter(gateway, upstream):
+    entries = [entry("m", upstream, model="openai/gpt-4o", info={"max_input_tokens": 20})]
+    for off, expected in ((False, 400), (True, 200)):
+        server = gateway(config(*entries, general={"master_key": KEY}, litellm={"disable_token_counter": off},
+                                router={"enable_pre_call_checks": True}))
+        counted = server.post("/utils/token_counter", {"model": "m", "prompt": "hello world"}, key=KEY).json()["total_tokens"]
+        assert counted == (0 if off else 2)
+        assert server.chat(key=KEY, content="hello " * 60).status_code == expected, "the window is looked at before only by counting"

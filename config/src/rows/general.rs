@@ -94,11 +94,11 @@ const ROWS: &[Row] = &[
     row(InForce, "oauth2_config_mappings", Map(&Text), Unset,
         "Which header of the OAuth2 proxy means what.")
         .example("{user_id: X-Forwarded-User, user_email: X-Forwarded-Email}"),
-    row(Later, "custom_auth", Python, Unset,
+    row(InForce, "custom_auth", Python, Unset,
         "A Python function that is called with the request and the key, and returns an identity or \
          raises.")
         .example("my_auth.user_api_key_auth"),
-    row(Later, "custom_auth_run_common_checks", Bool, OFF,
+    row(InForce, "custom_auth_run_common_checks", Bool, OFF,
         "Budgets and model lists are enforced on identities of `custom_auth` too."),
     row(Later, "custom_sso", Python, Unset,
         "A Python function that is called after the identity provider's answer for the admin UI's \
@@ -175,20 +175,20 @@ const ROWS: &[Row] = &[
          record.")
         .ours(),
     // Keys and encryption.
-    row(Later, "key_management_system", Choice(KEY_SYSTEMS), Unset,
+    row(InForce, "key_management_system", Choice(KEY_SYSTEMS), Unset,
         "Where `os.environ/NAME` is looked up first, or what encrypts stored credentials.")
         .example("hashicorp_vault"),
-    row(Later, "key_management_settings", Many(&A_KEY_MANAGEMENT), Texts(&[]),
+    row(InForce, "key_management_settings", Many(&A_KEY_MANAGEMENT), Texts(&[]),
         "Settings of the key management system."),
-    row(Later, "use_azure_key_vault", Bool, OFF,
+    row(InForce, "use_azure_key_vault", Bool, OFF,
         "Short for `key_management_system: azure_key_vault`."),
     row(Later, "use_google_kms", Bool, OFF,
         "Short for `key_management_system: google_kms`."),
-    row(Later, "use_aws_secret_manager", Bool, OFF,
+    row(InForce, "use_aws_secret_manager", Bool, OFF,
         "Short for `key_management_system: aws_secret_manager`."),
     row(InForce, "default_team_disabled", Bool, OFF,
         "A key without a team is refused."),
-    row(Later, "custom_key_generate", Python, Unset,
+    row(InForce, "custom_key_generate", Python, Unset,
         "A Python function that makes or refuses a new key.")
         .example("my_keys.generate"),
     // Limits.
@@ -284,7 +284,7 @@ const ROWS: &[Row] = &[
         .example("3"),
     row(InForce, "pass_through_endpoints", List(&A_PASS_THROUGH), Texts(&[]),
         "Routes of your own that are passed on."),
-    row(Later, "disable_responses_id_security", Bool, OFF,
+    row(InForce, "disable_responses_id_security", Bool, OFF,
         "Ids of `/v1/responses` are not bound to their caller."),
     row(Later, "user_mcp_management_mode",
         Choice(&["restricted", "view_all"]), Default::Text("restricted"),

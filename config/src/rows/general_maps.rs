@@ -100,7 +100,7 @@ pub(super) static JWT: Table = Table {
         row(InForce, "public_allowed_routes", List(&Text), Unset,
             "What may be called without a token.")
             .example("[/health/readiness]"),
-        row(Later, "custom_validate", Text, Unset,
+        row(InForce, "custom_validate", Text, Unset,
             "A Python function that has the last word on a token.")
             .example("my_auth.validate"),
     ],
@@ -124,20 +124,20 @@ static KEY_MANAGEMENT: Table = Table {
         row(Later, "key_id", Text, Unset,
             "The key that encrypts what is stored.")
             .example("credentials"),
-        row(Later, "vault_url", Url(WEB), Unset,
+        row(InForce, "vault_url", Url(WEB), Unset,
             "Azure and HashiCorp: the vault.")
             .env(&["AZURE_KEY_VAULT_URI"]).example("https://vault.example"),
 
-        row(Later, "hosted_keys", List(&Text), Unset,
+        row(InForce, "hosted_keys", List(&Text), Unset,
             "The only names that are looked up there.")
             .example("[OPENAI_API_KEY]"),
         row(Later, "store_virtual_keys", Bool, OFF,
             "Virtual keys are stored there too."),
         row(Later, "prefix_for_stored_virtual_keys", Text, Default::Text("litellm/"),
             "What the names of stored virtual keys begin with."),
-        row(Later, "access_mode", Text, Default::Text("read_only"),
+        row(InForce, "access_mode", Text, Default::Text("read_only"),
             "`read_only`, `write_only` or `read_and_write`."),
-        row(Later, "primary_secret_name", Text, Unset,
+        row(InForce, "primary_secret_name", Text, Unset,
             "One secret that holds all the others as JSON.")
             .example("shardgate"),
     ],

@@ -135,8 +135,9 @@ const ROWS: &[Row] = &[
         "Fireworks' inline transform of image URLs is not asked for."),
     row(Later, "disable_hf_tokenizer_download", Bool, OFF,
         "No tokenizer is fetched; the OpenAI one counts."),
-    row(Later, "disable_token_counter", Bool, OFF,
-        "Tokens are never counted here."),
+    row(InForce, "disable_token_counter", Bool, OFF,
+        "Tokens are never counted here: /utils/token_counter says 0, and no prompt is too long before it is \
+         sent."),
     row(InForce, "return_response_headers", Bool, Default::Bool(true),
         "Upstream headers are answered as `llm_provider-*`."),
     row(Later, "include_cost_in_streaming_usage", Bool, OFF,
@@ -226,9 +227,14 @@ const ROWS: &[Row] = &[
     row(InForce, "tag_budget_config", Map(&Any), Unset,
         "What may be spent per tag.")
         .example("{search: {max_budget: 10, budget_duration: 1d}}"),
-    row(Later, "priority_reservation", Map(&Number(0.0, 1.0)), Unset,
-        "Share of a model's limits that a priority keeps.")
+    row(InForce, "priority_reservation", Map(&Number(0.0, 1.0)), Unset,
+        "Share of a model's `rpm` and `tpm` (of all its deployments together) that a priority keeps; keys and \
+         teams name theirs in `metadata.priority`.")
         .example("{prod: 0.9, dev: 0.1}"),
+    row(InForce, "priority_reservation_settings", Map(&Number(0.0, SECONDS_MAX)), Unset,
+        "`default_priority` (0.25): the share of all without a priority. `saturation_threshold` (0.5): up to \
+         this share of the model's limit everybody may take more than his own.")
+        .example("{default_priority: 0.25, saturation_threshold: 0.5}"),
     row(InForce, "budget_exceeded_status_code", Integer(400, 599), Default::Integer(422),
         "The status of a request that a budget refuses."),
     row(InForce, "blocked_user_list", Either(&[List(&Text), Text]), Unset,
@@ -237,7 +243,7 @@ const ROWS: &[Row] = &[
     row(InForce, "banned_keywords_list", Either(&[List(&Text), Text]), Unset,
         "Words that are refused, or the file that lists them.")
         .example("[forbidden]"),
-    row(Later, "timezone", Text, Default::Text("UTC"),
+    row(InForce, "timezone", Text, Default::Text("UTC"),
         "Where the day begins for budgets."),
     // Cache.
     row(Later, "cache", Bool, OFF,

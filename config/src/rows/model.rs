@@ -212,10 +212,10 @@ const PARAMS: &[Row] = &[
     row(InForce, "output_cost_per_token", MONEY, Means("the price map"),
         "USD per answered token.")
         .example("0.00001"),
-    row(Later, "input_cost_per_second", MONEY, Means("the price map"),
+    row(InForce, "input_cost_per_second", MONEY, Means("the price map"),
         "USD per second of input.")
         .example("0.0001"),
-    row(Later, "output_cost_per_second", MONEY, Means("the price map"),
+    row(InForce, "output_cost_per_second", MONEY, Means("the price map"),
         "USD per second of output.")
         .example("0.0001"),
     row(InForce, "cache_read_input_token_cost", MONEY, Means("the price map"),
@@ -255,7 +255,7 @@ pub static MODEL_INFO: Table = Table {
         row(InForce, "max_input_tokens", Integer(1, i64::MAX), Means("the price map"),
             "Tokens of a prompt.")
             .example("128000"),
-        row(Later, "max_output_tokens", Integer(1, i64::MAX), Means("the price map"),
+        row(InForce, "max_output_tokens", Integer(1, i64::MAX), Means("the price map"),
             "Tokens of an answer.")
             .example("16384"),
         row(InForce, "base_model", Text, Unset,
@@ -265,7 +265,7 @@ pub static MODEL_INFO: Table = Table {
         row(InForce, "metadata", Any, Unset,
             "Anything; answered unchanged.")
             .example("{team: search}"),
-        row(Later, "access_groups", List(&Text), Unset,
+        row(InForce, "access_groups", List(&Text), Unset,
             "Names under which keys and teams may be given this model.")
             .example("[beta]"),
         row(InForce, "supported_environments", List(&Text), Unset,

@@ -160,6 +160,8 @@ pub struct LitellmSettings {
     pub tag_budget_config: Option<Kept>,
     /// Share of a model's limits that a priority keeps.
     pub priority_reservation: Option<BTreeMap<String, f64>>,
+    /// The share of those without a priority, and from where on shares are kept.
+    pub priority_reservation_settings: Option<BTreeMap<String, f64>>,
     /// The status of a request that a budget refuses.
     pub budget_exceeded_status_code: u64,
     /// End users who are refused, or the file that lists them.

@@ -48,14 +48,14 @@ pub fn routes() -> Routes<Arc<Desk>> {
 }
 
 /// The columns of a budget that a request names.
-pub(super) fn columns(fields: &Row) -> Result<Row, Refusal> {
+pub(super) fn columns(desk: &Desk, fields: &Row) -> Result<Row, Refusal> {
     budget_fields(fields)?;
     let mut row = pick(Table::BUDGETS, fields);
     if fields.contains_key("budget_duration") {
         put(
             &mut row,
             "budget_reset_at",
-            reset_at(fields, "budget_duration")?,
+            reset_at(&desk.rules().zone, fields, "budget_duration")?,
         );
     }
     Ok(row)
@@ -64,7 +64,7 @@ pub(super) fn columns(fields: &Row) -> Result<Row, Refusal> {
 /// Makes a budget of the request's limits; its id.
 pub(super) async fn insert(desk: &Desk, asker: &Asker, fields: &Row) -> Result<String, Refusal> {
     let id = uuid();
-    let mut row = columns(fields)?;
+    let mut row = columns(desk, fields)?;
     put(&mut row, "budget_id", id.clone());
     put(&mut row, "created_by", asker.user_id().unwrap_or(""));
     put(&mut row, "updated_by", asker.user_id().unwrap_or(""));
@@ -81,7 +81,7 @@ async fn new(
     Fields(fields): Fields,
 ) -> Answer {
     asker.must_be_admin("/budget/new")?;
-    let mut row = columns(&fields)?;
+    let mut row = columns(&desk, &fields)?;
     let id = text(&fields, "budget_id").unwrap_or_else(uuid);
     put(&mut row, "budget_id", id.clone());
     put(&mut row, "created_by", asker.user_id().unwrap_or(""));
@@ -102,7 +102,7 @@ async fn update(
 ) -> Answer {
     asker.must_be_admin("/budget/update")?;
     let id = required(&fields, "budget_id")?;
-    let mut changes = columns(&fields)?;
+    let mut changes = columns(&desk, &fields)?;
     put(&mut changes, "updated_by", asker.user_id().unwrap_or(""));
     let update = Command::Update(Table::BUDGETS, vec![id.clone()], changes);
     let stored = desk.directory.store.row(update).await?;

@@ -88,47 +88,20 @@ pub fn routes() -> Routes<Arc<Control>> {
 
 /// Single settings that have routes of their own.
 fn settings() -> Routes<Arc<Control>> {
-    Routes::new()
-        .get(
-            "/config/cost_discount_config",
-            |state: Shared, asker| show(state, asker, &DISCOUNT),
-            "Discounts by provider.",
-        )
-        .patch(
-            "/config/cost_discount_config",
-            |state: Shared, asker, fields| set(state, asker, fields, &DISCOUNT),
-            "Sets discounts by provider: 0.05 is five per cent.",
-        )
-        .get(
-            "/config/cost_margin_config",
-            |state: Shared, asker| show(state, asker, &MARGIN),
-            "Margins by provider.",
-        )
-        .patch(
-            "/config/cost_margin_config",
-            |state: Shared, asker, fields| set(state, asker, fields, &MARGIN),
-            "Sets margins by provider.",
-        )
-        .get(
-            "/get/internal_user_settings",
-            |state: Shared, asker| show(state, asker, &USERS),
-            "What new users get.",
-        )
-        .patch(
-            "/update/internal_user_settings",
-            |state: Shared, asker, fields| set(state, asker, fields, &USERS),
-            "Sets what new users get.",
-        )
-        .get(
-            "/get/default_team_settings",
-            |state: Shared, asker| show(state, asker, &TEAMS),
-            "What new teams get.",
-        )
-        .patch(
-            "/update/default_team_settings",
-            |state: Shared, asker, fields| set(state, asker, fields, &TEAMS),
-            "Sets what new teams get.",
-        )
+    let pairs = SETTINGS.iter().fold(Routes::new(), |routes, setting| {
+        routes
+            .get(
+                setting.shown_at,
+                move |state: Shared, asker| show(state, asker, setting),
+                setting.says,
+            )
+            .patch(
+                setting.set_at,
+                move |state: Shared, asker, fields| set(state, asker, fields, setting),
+                setting.does,
+            )
+    });
+    pairs
         .get(
             "/get/allowed_ips",
             allowed_ips,
@@ -478,35 +451,37 @@ async fn delete_callback(
     ))
 }
 
-/// A parameter of litellm_settings with a route of its own.
+/// A parameter of litellm_settings with two routes of its own, and what is said of each.
 struct Setting {
     name: &'static str,
-    path: &'static str,
+    shown_at: &'static str,
+    says: &'static str,
+    set_at: &'static str,
+    does: &'static str,
 }
 
-static DISCOUNT: Setting = Setting {
-    name: "cost_discount_config",
-    path: "/config/cost_discount_config",
-};
-static MARGIN: Setting = Setting {
-    name: "cost_margin_config",
-    path: "/config/cost_margin_config",
-};
-static USERS: Setting = Setting {
-    name: "default_internal_user_params",
-    path: "/update/internal_user_settings",
-};
-static TEAMS: Setting = Setting {
-    name: "default_team_params",
-    path: "/update/default_team_settings",
-};
+#[rustfmt::skip] // A setting is read as a whole.
+static SETTINGS: [Setting; 4] = [
+    Setting { name: "cost_discount_config",
+        shown_at: "/config/cost_discount_config", says: "Discounts by provider.",
+        set_at: "/config/cost_discount_config", does: "Sets discounts by provider: 0.05 is five per cent." },
+    Setting { name: "cost_margin_config",
+        shown_at: "/config/cost_margin_config", says: "Margins by provider.",
+        set_at: "/config/cost_margin_config", does: "Sets margins by provider." },
+    Setting { name: "default_internal_user_params",
+        shown_at: "/get/internal_user_settings", says: "What new users get.",
+        set_at: "/update/internal_user_settings", does: "Sets what new users get." },
+    Setting { name: "default_team_params",
+        shown_at: "/get/default_team_settings", says: "What new teams get.",
+        set_at: "/update/default_team_settings", does: "Sets what new teams get." },
+];
 
 async fn show(
     State(control): Shared,
     Extension(asker): Extension<Asker>,
     setting: &'static Setting,
 ) -> Answer {
-    sees_all(&asker, setting.path)?;
+    sees_all(&asker, setting.shown_at)?;
     let written = control.written().await?;
     let values = &written[LITELLM][setting.name];
     let values = if values.is_null() {
@@ -523,7 +498,7 @@ async fn set(
     Fields(fields): Fields,
     setting: &'static Setting,
 ) -> Answer {
-    may_store(&control, &asker, setting.path)?;
+    may_store(&control, &asker, setting.set_at)?;
     let mut section = stored(&control, LITELLM).await?;
     section.insert(setting.name.to_owned(), Value::Object(fields.clone()));
     store(&control, vec![(LITELLM, section)]).await?;

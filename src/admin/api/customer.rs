@@ -70,7 +70,7 @@ pub fn routes() -> Routes<Arc<Desk>> {
 
 /// Limits of a request become a budget of its own.
 async fn own_budget(desk: &Desk, asker: &Asker, fields: &Row) -> Result<Option<String>, Refusal> {
-    let limits = budget::columns(fields)?;
+    let limits = budget::columns(desk, fields)?;
     if limits.is_empty() {
         return Ok(None);
     }

@@ -19,7 +19,7 @@ use crate::error::{ErrorClass, GatewayError};
 use crate::provider::{Incoming, Operation, RequestOptions, Target};
 use crate::snapshot::{Deployment, Snapshot};
 use crate::spend::meter::{Meter, Priced};
-use crate::spend::price;
+use crate::spend::price::{self, Kind};
 use crate::spend::usage::Quantities;
 
 /// The routes.
@@ -52,6 +52,19 @@ pub fn routes() -> Routes<Arc<Control>> {
             "What a request or an answer costs.",
         )
         .fields(&["model", "messages", "completion_response"])
+        .post(
+            "/cost/estimate",
+            estimate,
+            "What so many calls of so many tokens will cost, a day and a month.",
+        )
+        .fields(&[
+            "model",
+            "input_tokens",
+            "output_tokens",
+            "num_requests_per_day",
+            "num_requests_per_month",
+        ])
+        .needs(&["model"])
 }
 
 fn refusal(error: &GatewayError) -> Response {
@@ -83,9 +96,12 @@ async fn token_counter(State(control): State<Arc<Control>>, Json(asked): Json<Va
     let (used, body) = (used.to_owned(), asked.to_string());
     let model_used = used.clone();
     // A long prompt would hold up everything else here.
-    let counted =
-        tokio::task::spawn_blocking(move || crate::tokens::count(&used, body.as_bytes())).await;
-    match counted {
+    let counts = snapshot.settings.counts_prompts;
+    let counted = tokio::task::spawn_blocking(move || match counts {
+        true => crate::tokens::count(&used, body.as_bytes()),
+        false => 0,
+    });
+    match counted.await {
         Ok(tokens) => Json(json!({"total_tokens": tokens, "request_model": model,
             "model_used": model_used, "tokenizer_type": "openai_tokenizer"}))
         .into_response(),
@@ -304,28 +320,78 @@ async fn calculate(State(control): State<Arc<Control>>, Json(asked): Json<Value>
     let Some(used) = used else {
         return missing("`completion_response` with a usage, or `messages`, is needed");
     };
-    let snapshot = control.snapshot();
-    let cost = match of_group(&snapshot, model) {
-        Some(deployment) => deployment.meter.cost(&used),
-        None => {
-            let (provider, name) = model.split_once('/').unwrap_or(("", model));
-            let query = price::Query {
-                provider,
-                model: name,
-                ..price::Query::default()
-            };
-            let meter = Meter::new(
-                control.prices(),
-                &Priced {
-                    query,
-                    ..Priced::default()
-                },
-            );
-            if !meter.prices().has_rates() {
-                return missing(&format!("no price is known for model={model}"));
-            }
-            meter.cost(&used)
-        }
+    let Some(meter) = meter(&control, model) else {
+        return missing(&format!("no price is known for model={model}"));
     };
+    let cost = meter.cost(&used);
     Json(json!({ "cost": cost.total.dollars() })).into_response()
+}
+
+/// The prices of a model group, or of a model that the price table knows.
+fn meter(control: &Control, model: &str) -> Option<Meter> {
+    if let Some(deployment) = of_group(&control.snapshot(), model) {
+        return Some(deployment.meter.clone());
+    }
+    let (provider, name) = model.split_once('/').unwrap_or(("", model));
+    let query = price::Query {
+        provider,
+        model: name,
+        ..price::Query::default()
+    };
+    let priced = Priced {
+        query,
+        ..Priced::default()
+    };
+    let meter = Meter::new(control.prices(), &priced);
+    meter.prices().has_rates().then_some(meter)
+}
+
+async fn estimate(State(control): State<Arc<Control>>, Json(asked): Json<Value>) -> Response {
+    let Some(model) = asked["model"].as_str() else {
+        return missing("`model` is missing");
+    };
+    let Some(meter) = meter(&control, model) else {
+        return missing(&format!("no price is known for model={model}"));
+    };
+    let count = |name: &str| match &asked[name] {
+        Value::Null => Ok(None),
+        value => value.as_u64().map(Some).ok_or(name.to_owned()),
+    };
+    let counts = [
+        "input_tokens",
+        "output_tokens",
+        "num_requests_per_day",
+        "num_requests_per_month",
+    ]
+    .map(count);
+    let [Ok(input), Ok(output), Ok(daily), Ok(monthly)] = counts else {
+        return missing("tokens and numbers of requests are whole numbers of 0 or more");
+    };
+    let used = Quantities {
+        prompt: input.unwrap_or(0),
+        completion: output.unwrap_or(0),
+        ..Quantities::default()
+    };
+    let cost = meter.cost(&used);
+    let times = |part: f64, requests: Option<u64>| requests.map(|requests| part * requests as f64);
+    let (total, of_input, of_output) = (
+        cost.total.dollars(),
+        cost.input.dollars(),
+        cost.output.dollars(),
+    );
+    let of_margin = cost.margin.dollars();
+    let price = |kind: Kind| meter.prices().usual(kind).map(|price| price.dollars());
+    Json(json!({
+        "model": model, "input_tokens": used.prompt, "output_tokens": used.completion,
+        "num_requests_per_day": daily, "num_requests_per_month": monthly,
+        "cost_per_request": total, "input_cost_per_request": of_input,
+        "output_cost_per_request": of_output, "margin_cost_per_request": of_margin,
+        "daily_cost": times(total, daily), "daily_input_cost": times(of_input, daily),
+        "daily_output_cost": times(of_output, daily), "daily_margin_cost": times(of_margin, daily),
+        "monthly_cost": times(total, monthly), "monthly_input_cost": times(of_input, monthly),
+        "monthly_output_cost": times(of_output, monthly), "monthly_margin_cost": times(of_margin, monthly),
+        "input_cost_per_token": price(Kind::Input), "output_cost_per_token": price(Kind::Output),
+        "provider": &*meter.prices().provider,
+    }))
+    .into_response()
 }

@@ -7,6 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
+use super::key_renewal;
 use super::key_rules::{self, Grant};
 use crate::admin::desk::{
     Answer, Asker, Desk, Fields, Refusal, budget_fields, expiry, fold_metadata, page, pages, pick,
@@ -34,25 +35,6 @@ const FIELDS: &[&str] = &[
     "temp_budget_increase",
     "temp_budget_expiry",
     "key_type",
-];
-
-/// The same for a key that is made anew.
-const RENEWED: &[&str] = &[
-    "duration",
-    "key",
-    "team_id",
-    "user_id",
-    "soft_budget",
-    "tags",
-    "guardrails",
-    "enforced_params",
-    "model_rpm_limit",
-    "model_tpm_limit",
-    "temp_budget_increase",
-    "temp_budget_expiry",
-    "key_type",
-    "new_key",
-    "grace_period",
 ];
 
 /// The routes.
@@ -108,19 +90,21 @@ pub fn routes() -> Routes<Arc<Desk>> {
         .fields(&["keys", "key_aliases"])
         .post(
             "/key/regenerate",
-            regenerate_named,
+            key_renewal::regenerate_named,
             "A new key in place of an old one; everything else stays.",
         )
         .row(Table::KEYS)
-        .fields(RENEWED)
+        .fields(FIELDS)
+        .fields(key_renewal::FIELDS)
         .needs(&["key"])
         .post(
             "/key/{key}/regenerate",
-            regenerate,
+            key_renewal::regenerate,
             "A new key in place of the one in the path.",
         )
         .row(Table::KEYS)
-        .fields(RENEWED)
+        .fields(FIELDS)
+        .fields(key_renewal::FIELDS)
         .post(
             "/key/{key}/reset_spend",
             reset_spend,
@@ -163,7 +147,7 @@ pub(super) fn token(key: &str) -> String {
 }
 
 /// The row of a key.
-async fn row(desk: &Desk, key: &str) -> Result<Row, Refusal> {
+pub(super) async fn row(desk: &Desk, key: &str) -> Result<Row, Refusal> {
     let found = desk
         .directory
         .store
@@ -223,10 +207,7 @@ async fn make_for(
 ) -> Result<Value, Refusal> {
     let rules = desk.rules();
     if rules.custom_generate {
-        return Err(Refusal::forbidden(
-            "general_settings.custom_key_generate is set, and Python functions are not in force yet: no key \
-             is made without its verdict",
-        ));
+        ask_function(desk, &mut fields).await?;
     }
     key_rules::alias_is_well_formed(&rules, &fields)?;
     budget_fields(&fields)?;
@@ -241,7 +222,7 @@ async fn make_for(
     let key = chosen_key(&fields)?;
     let token = token_of(&key);
     alias_is_free(desk, &fields, &token).await?;
-    let mut row = new_row(&fields)?;
+    let mut row = new_row(desk, &fields)?;
     put(&mut row, "token", token.clone());
     put(&mut row, "key_name", short(&key));
     let by = asker.user_id().map(str::to_owned);
@@ -265,8 +246,27 @@ async fn make_for(
     Ok(Value::Object(made(stored, &key)))
 }
 
+/// `custom_key_generate`: a Python function refuses the key, or says what it is.
+async fn ask_function(desk: &Desk, fields: &mut Row) -> Result<(), Refusal> {
+    const NAME: &str = "custom_key_generate";
+    let hooks = desk.hooks().ok_or_else(|| Refusal::internal(NAME))?;
+    let told = hooks.call(NAME, Value::Object(fields.clone())).await?;
+    let given = told.as_str().or_else(|| told["key"].as_str());
+    if let Some(key) = given {
+        put(fields, "key", key);
+        return Ok(());
+    }
+    if told["decision"].as_bool() == Some(true) {
+        return Ok(());
+    }
+    let why = told["message"].as_str();
+    Err(Refusal::forbidden(
+        why.unwrap_or("Authentication Failed - Custom Auth Rule"),
+    ))
+}
+
 /// The request's own key, or a new one.
-fn chosen_key(fields: &Row) -> Result<String, Refusal> {
+pub(super) fn chosen_key(fields: &Row) -> Result<String, Refusal> {
     const LETTERS_MIN: usize = 16;
     match text(fields, "key") {
         None => new_key().map_err(|error| Refusal::internal(error.to_string())),
@@ -283,7 +283,7 @@ fn chosen_key(fields: &Row) -> Result<String, Refusal> {
 }
 
 /// `sk-...` and the last four letters.
-fn short(key: &str) -> String {
+pub(super) fn short(key: &str) -> String {
     let letters: Vec<char> = key.chars().collect();
     let last: String = letters[letters.len().saturating_sub(4)..].iter().collect();
     format!("sk-...{last}")
@@ -311,13 +311,13 @@ async fn alias_is_free(desk: &Desk, fields: &Row, token: &str) -> Result<(), Ref
 }
 
 /// The columns of a new key, but for its name.
-fn new_row(fields: &Row) -> Result<Row, Refusal> {
+fn new_row(desk: &Desk, fields: &Row) -> Result<Row, Refusal> {
     let mut row = pick(Table::KEYS, fields);
     put(&mut row, "expires", expiry(fields, "duration")?);
     put(
         &mut row,
         "budget_reset_at",
-        reset_at(fields, "budget_duration")?,
+        reset_at(&desk.rules().zone, fields, "budget_duration")?,
     );
     if let Some(metadata) = fold_metadata(fields, None) {
         put(&mut row, "metadata", metadata);
@@ -325,6 +325,7 @@ fn new_row(fields: &Row) -> Result<Row, Refusal> {
     if let Some(routes) = routes_of_type(fields)? {
         put(&mut row, "allowed_routes", routes);
     }
+    key_renewal::plan(&mut row, &Row::new())?;
     Ok(row)
 }
 
@@ -364,7 +365,7 @@ fn soft_budget(fields: &Row, by: Option<String>) -> Option<Row> {
 }
 
 /// The answer to whoever makes a key: the only time that the key itself is shown.
-fn made(row: Row, key: &str) -> Row {
+pub(super) fn made(row: Row, key: &str) -> Row {
     let mut answer = shown(Table::KEYS, row);
     let token = answer.get("token").cloned().unwrap_or_default();
     put(&mut answer, "key", key);
@@ -421,7 +422,7 @@ pub(super) async fn change(desk: &Desk, asker: &Asker, fields: Row) -> Result<Va
     let key = required(&fields, "key")?;
     let before = row(desk, &key).await?;
     key_rules::may_change(desk, asker, &before).await?;
-    let changes = changes(&fields, &before)?;
+    let changes = changes(desk, &fields, &before)?;
     key_rules::within_bounds(&desk.rules(), &fields)?;
     let mut after = before.clone();
     after.extend(fields.clone());
@@ -464,7 +465,7 @@ pub(super) async fn change(desk: &Desk, asker: &Asker, fields: Row) -> Result<Va
 }
 
 /// The columns that a request changes.
-fn changes(fields: &Row, before: &Row) -> Result<Row, Refusal> {
+pub(super) fn changes(desk: &Desk, fields: &Row, before: &Row) -> Result<Row, Refusal> {
     budget_fields(fields)?;
     let mut changes = pick(Table::KEYS, fields);
     if fields.contains_key("duration") {
@@ -474,7 +475,7 @@ fn changes(fields: &Row, before: &Row) -> Result<Row, Refusal> {
         put(
             &mut changes,
             "budget_reset_at",
-            reset_at(fields, "budget_duration")?,
+            reset_at(&desk.rules().zone, fields, "budget_duration")?,
         );
     }
     if let Some(routes) = routes_of_type(fields)? {
@@ -484,6 +485,7 @@ fn changes(fields: &Row, before: &Row) -> Result<Row, Refusal> {
     if let Some(metadata) = fold_metadata(fields, metadata) {
         put(&mut changes, "metadata", metadata);
     }
+    key_renewal::plan(&mut changes, before)?;
     Ok(changes)
 }
 
@@ -558,82 +560,6 @@ pub(super) async fn remove(desk: &Desk, asker: &Asker, rows: Vec<Row>) -> Result
         desk.directory.changed(Change::Key(token)).await;
     }
     Ok(())
-}
-
-async fn regenerate_named(
-    State(desk): Shared,
-    Extension(asker): Extension<Asker>,
-    Fields(fields): Fields,
-) -> Answer {
-    let key = required(&fields, "key")?;
-    renew(&desk, &asker, &key, fields).await
-}
-
-async fn regenerate(
-    State(desk): Shared,
-    Extension(asker): Extension<Asker>,
-    Path(key): Path<String>,
-    Fields(fields): Fields,
-) -> Answer {
-    renew(&desk, &asker, &key, fields).await
-}
-
-/// A new key for an old key's row.
-async fn renew(desk: &Desk, asker: &Asker, key: &str, fields: Row) -> Answer {
-    let before = row(desk, key).await?;
-    key_rules::may_change(desk, asker, &before).await?;
-    let mut granted = before.clone();
-    granted.extend(fields.clone());
-    key_rules::may_grant(desk, asker, &granted, Grant::Changed(&fields)).await?;
-    let fresh = match text(&fields, "new_key") {
-        Some(chosen) => chosen_key(&Row::from_iter([("key".to_owned(), Value::from(chosen))]))?,
-        None => new_key().map_err(|error| Refusal::internal(error.to_string()))?,
-    };
-    let (old, new) = (token(key), token_of(&fresh));
-    let mut after = before.clone();
-    after.extend(changes(&fields, &before)?);
-    put(&mut after, "token", new.clone());
-    put(&mut after, "key_name", short(&fresh));
-    put(&mut after, "last_rotation_at", now_text());
-    let count = before
-        .get("rotation_count")
-        .and_then(Value::as_i64)
-        .unwrap_or(0);
-    put(&mut after, "rotation_count", count + 1);
-    put(&mut after, "updated_by", asker.user_id().map(str::to_owned));
-    after.remove("updated_at");
-    let ends = expiry(&fields, "grace_period")?;
-    let mut commands = vec![Command::Delete(Table::KEYS, vec![old.clone()])];
-    if !ends.is_null() {
-        let mut kept = Row::new();
-        put(&mut kept, "id", uuid());
-        put(&mut kept, "token", old.clone());
-        put(&mut kept, "active_token_id", new.clone());
-        put(&mut kept, "revoke_at", ends);
-        commands.push(Command::Insert(Table::OLD_KEYS, kept));
-    }
-    // Those that work on for this one now do so for the new one.
-    for mut older in desk
-        .directory
-        .store
-        .find(Table::OLD_KEYS, "active_token_id", &old)
-        .await?
-    {
-        put(&mut older, "active_token_id", new.clone());
-        commands.push(Command::Put(Table::OLD_KEYS, older));
-    }
-    commands.push(Command::Insert(Table::KEYS, after));
-    let stored = desk
-        .directory
-        .store
-        .transact(commands)
-        .await?
-        .pop()
-        .and_then(|mut r| r.pop());
-    let stored = stored.ok_or_else(|| Refusal::bad("the new key exists already").at("new_key"))?;
-    desk.directory.changed(Change::Key(old)).await;
-    desk.directory.changed(Change::Key(new)).await;
-    Ok(Json(Value::Object(made(stored, &fresh))))
 }
 
 async fn reset_spend(

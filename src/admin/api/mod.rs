@@ -12,7 +12,9 @@ pub mod health;
 pub mod inspection;
 pub mod invitation;
 pub mod key;
+pub mod key_renewal;
 mod key_rules;
+pub mod management_v1;
 pub mod membership;
 pub mod model;
 pub mod models;
@@ -20,8 +22,10 @@ pub mod organization;
 pub mod router;
 pub mod settings;
 pub mod spend;
+pub mod spend_report;
 mod spend_sums;
 pub mod tag;
+pub mod tag_analytics;
 pub mod team;
 pub mod team_logging;
 mod team_member;
@@ -66,6 +70,9 @@ pub fn management() -> Routes<Arc<Desk>> {
         .merge(budget::routes())
         .merge(tag::routes())
         .merge(spend::routes())
+        .merge(spend_report::routes())
+        .merge(tag_analytics::routes())
+        .merge(management_v1::routes())
         .merge(activity::routes())
         .merge(invitation::routes())
         .merge(audit::routes())

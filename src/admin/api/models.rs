@@ -1,6 +1,6 @@
 //! `/models`, `/model/info`, `/model_group/info`: what is served, without a secret.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -13,6 +13,7 @@ use crate::admin::desk::Asker;
 use crate::admin::routes::Routes;
 use crate::coordinator::Control;
 use crate::snapshot::{Deployment, Snapshot};
+use crate::spend::price::Prices;
 use crate::spend::price::rate::FIELDS;
 
 /// LiteLLM's constant for `created`.
@@ -37,6 +38,16 @@ pub fn routes() -> Routes<Arc<Control>> {
             "Model groups with what their deployments can do together.",
         )
         .query(&["model_group"])
+        .get(
+            "/get/litellm_model_cost_map",
+            cost_map,
+            "What models cost and can do, as far as that is built in.",
+        )
+        .get(
+            "/public/litellm_model_cost_map",
+            cost_map,
+            "The same for everybody.",
+        )
 }
 
 fn entry(name: &str) -> Value {
@@ -97,7 +108,14 @@ fn described(deployment: &Deployment) -> Value {
 
 /// What the price table says of the model, with the deployment's own prices on top.
 fn facts(deployment: &Deployment) -> Map<String, Value> {
-    let prices = deployment.meter.prices();
+    let mut facts = of_prices(deployment.meter.prices());
+    let params = super::inspection::supported_params(&deployment.target);
+    facts.insert("supported_openai_params".into(), params.into());
+    facts
+}
+
+/// What a price table's entry says.
+fn of_prices(prices: &Prices) -> Map<String, Value> {
     let mut facts = Map::new();
     let mode = Some(&*prices.mode).filter(|mode| !mode.is_empty());
     facts.insert("mode".into(), mode.into());
@@ -117,9 +135,22 @@ fn facts(deployment: &Deployment) -> Map<String, Value> {
     for (flag, on) in prices.flags() {
         facts.insert(flag.into(), on.into());
     }
-    let params = super::inspection::supported_params(&deployment.target);
-    facts.insert("supported_openai_params".into(), params.into());
     facts
+}
+
+/// The price table, in the form of LiteLLM's `model_prices_and_context_window.json`.
+async fn cost_map(State(control): State<Arc<Control>>) -> Response {
+    let entries = control.prices().iter().map(|(name, prices)| {
+        let mut facts = of_prices(prices);
+        facts.retain(|_, value| !value.is_null());
+        if !prices.provider.is_empty() {
+            facts.insert("litellm_provider".into(), (&*prices.provider).into());
+        }
+        (name.to_owned(), Value::Object(facts))
+    });
+    // Sorted, so that two answers are the same.
+    let entries: BTreeMap<String, Value> = entries.collect();
+    Json(entries).into_response()
 }
 
 async fn groups(State(control): State<Arc<Control>>) -> Response {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
@@ -48,6 +48,13 @@ pub fn routes() -> Routes<Arc<Desk>> {
         .row(Table::ORGANIZATIONS)
         .fields(FIELDS)
         .needs(&["organization_id"])
+        .patch(
+            "/v2/organization/{organization_id}",
+            update_named,
+            "Changes the organization in the path.",
+        )
+        .row(Table::ORGANIZATIONS)
+        .fields(FIELDS)
         .delete("/organization/delete", remove, "Deletes organizations.")
         .fields(&["organization_ids"])
         .needs(&["organization_ids"])
@@ -166,6 +173,16 @@ async fn told(desk: &Desk, row: Row) -> Result<Row, Refusal> {
     Ok(answer)
 }
 
+async fn update_named(
+    desk: Shared,
+    asker: Extension<Asker>,
+    Path(id): Path<String>,
+    Fields(mut fields): Fields,
+) -> Answer {
+    put(&mut fields, "organization_id", id);
+    update(desk, asker, Fields(fields)).await
+}
+
 async fn update(
     State(desk): Shared,
     Extension(asker): Extension<Asker>,
@@ -175,7 +192,7 @@ async fn update(
     let before = row(&desk, &id).await?;
     must_manage(&desk, &asker, &id).await?;
     budget_fields(&fields)?;
-    let limits = budget::columns(&fields)?;
+    let limits = budget::columns(&desk, &fields)?;
     if !limits.is_empty() {
         asker.must_be_admin("/organization/update")?;
         let budget = text(&before, "budget_id").unwrap_or_default();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json};
 use serde_json::{Value, json};
-use shardgate_config::row::{Row as Parameter, Table as Parameters};
-use shardgate_config::rows::{LITELLM_PARAMS, ROUTER_SETTINGS};
+use shardgate_config::row::{Kind, Row as Parameter, Table as Parameters};
+use shardgate_config::rows::{GENERAL_SETTINGS, LITELLM_PARAMS, ROUTER_SETTINGS};
 
 use crate::admin::desk::{Answer, Asker, Refusal};
 use crate::admin::routes::Routes;
@@ -35,6 +35,21 @@ pub fn routes() -> Routes<Arc<Control>> {
             router,
             "What the router may be set to, and what it is.",
         )
+        .get(
+            "/router/fields",
+            router_fields,
+            "What the router may be set to.",
+        )
+        .get(
+            "/config/pass_through_endpoints/settings",
+            pass_through,
+            "What a route that is passed on may be set to.",
+        )
+        .get(
+            "/callbacks/list",
+            callbacks,
+            "The callbacks by what they hear of.",
+        )
 }
 
 fn sees_all(asker: &Asker, path: &str) -> Result<(), Refusal> {
@@ -44,15 +59,20 @@ fn sees_all(asker: &Asker, path: &str) -> Result<(), Refusal> {
     }
 }
 
+/// A list, or the single value that stands for a list of one.
+fn listed(value: &Value) -> Value {
+    match value {
+        Value::Null => json!([]),
+        Value::String(one) => json!([one]),
+        other => other.clone(),
+    }
+}
+
 async fn active(State(control): Shared, Extension(asker): Extension<Asker>) -> Answer {
     sees_all(&asker, "/active/callbacks")?;
     let written = control.written().await?;
     let litellm = &written["litellm_settings"];
-    let list = |name: &str| match &litellm[name] {
-        Value::Null => json!([]),
-        Value::String(one) => json!([one]),
-        other => other.clone(),
-    };
+    let list = |name: &str| listed(&litellm[name]);
     let (general, callbacks) = (&written["general_settings"], list("callbacks"));
     let count = callbacks.as_array().map_or(0, Vec::len);
     Ok(Json(json!({
@@ -79,9 +99,8 @@ fn fields(table: &Parameters, values: &Value) -> Value {
 async fn alerting(State(control): Shared, Extension(asker): Extension<Asker>) -> Answer {
     sees_all(&asker, "/alerting/settings")?;
     let written = control.written().await?;
-    let args = shardgate_config::rows::GENERAL_SETTINGS.find("alerting_args");
-    let table = args.map(|row| &row.kind);
-    let Some(shardgate_config::row::Kind::Table(table)) = table else {
+    let args = GENERAL_SETTINGS.find("alerting_args");
+    let Some(Kind::Table(table)) = args.map(|row| &row.kind) else {
         return Ok(Json(json!([])));
     };
     Ok(Json(fields(
@@ -100,6 +119,31 @@ async fn models(Extension(asker): Extension<Asker>) -> Answer {
             .iter()
             .map(|entry| one(entry.name))
             .collect(),
+    ))
+}
+
+async fn router_fields(Extension(asker): Extension<Asker>) -> Answer {
+    sees_all(&asker, "/router/fields")?;
+    let none = json!({});
+    Ok(Json(json!({"fields": fields(&ROUTER_SETTINGS, &none)})))
+}
+
+async fn pass_through(Extension(asker): Extension<Asker>) -> Answer {
+    sees_all(&asker, "/config/pass_through_endpoints/settings")?;
+    let row = GENERAL_SETTINGS.find("pass_through_endpoints");
+    let Some(Kind::List(Kind::Table(table))) = row.map(|row| &row.kind) else {
+        return Ok(Json(json!([])));
+    };
+    Ok(Json(fields(table, &json!({}))))
+}
+
+async fn callbacks(State(control): Shared, Extension(asker): Extension<Asker>) -> Answer {
+    sees_all(&asker, "/callbacks/list")?;
+    let written = control.written().await?;
+    let list = |name: &str| listed(&written["litellm_settings"][name]);
+    Ok(Json(
+        json!({"success": list("success_callback"), "failure": list("failure_callback"),
+        "success_and_failure": list("callbacks")}),
     ))
 }
 

@@ -98,12 +98,6 @@ pub fn routes() -> Routes<Arc<Desk>> {
             "The end users that calls named.",
         )
         .query(DAYS)
-        .get(
-            "/global/spend/report",
-            report,
-            "Spend by day and team, customer, key or user.",
-        )
-        .query(&["start_date", "end_date", "group_by", "api_key"])
         .post(
             "/global/spend/reset",
             reset,
@@ -174,7 +168,7 @@ pub(super) fn range(asked: &HashMap<String, String>) -> Result<(String, String),
 }
 
 /// Everybody's spend is for those who see all.
-fn sees_all(asker: &Asker) -> Result<(), Refusal> {
+pub(super) fn sees_all(asker: &Asker) -> Result<(), Refusal> {
     if asker.sees_all() {
         Ok(())
     } else {
@@ -182,7 +176,8 @@ fn sees_all(asker: &Asker) -> Result<(), Refusal> {
     }
 }
 
-async fn days(
+/// Lines of a daily table, of the days and the key that the question names, and of one entity if that is said.
+pub(super) async fn days(
     desk: &Desk,
     query: &'static query::Query,
     asked: &HashMap<String, String>,
@@ -225,7 +220,8 @@ async fn keys(
     ))
 }
 
-fn own(asker: &Asker) -> Result<String, Refusal> {
+/// The user whose own spend is asked about.
+pub(super) fn own(asker: &Asker) -> Result<String, Refusal> {
     let own = asker.user_id().map(str::to_owned);
     own.ok_or_else(|| Refusal::forbidden("your key has no user whose spend could be shown"))
 }
@@ -559,49 +555,6 @@ async fn end_users(
         .map(|(mut user, _)| user.swap_remove(0))
         .collect();
     Ok(Json(json!({"end_users": names})))
-}
-
-/// A report by day and `group_by` (team, customer, api_key, internal_user).
-async fn report(
-    State(desk): Shared,
-    Extension(asker): Extension<Asker>,
-    Query(asked): Asked,
-) -> Answer {
-    sees_all(&asker)?;
-    let group = asked.get("group_by").map_or("team", String::as_str);
-    let (query, list, name, field) = match group {
-        "team" => (&query::TEAM_DAYS, "teams", "team_name", "entity"),
-        "customer" => (&query::END_USER_DAYS, "customers", "customer", "entity"),
-        "api_key" => (&query::USER_DAYS, "api_keys", "api_key", "api_key"),
-        "internal_user" => (&query::USER_DAYS, "users", "user_id", "entity"),
-        other => {
-            let text =
-                format!("group_by must be team, customer, api_key or internal_user; got {other}");
-            return Err(Refusal::bad(text).at("group_by"));
-        }
-    };
-    let rows = days(&desk, query, &asked, None).await?;
-    let mut by_day: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for (at, total) in sums::by(&rows, &["date", field]) {
-        let mine: Vec<Row> = rows
-            .iter()
-            .filter(|row| sums::field(row, "date") == at[0] && sums::field(row, field) == at[1])
-            .cloned()
-            .collect();
-        let models: Vec<Value> = sums::by(&mine, &["model", "api_key"])
-            .into_iter()
-            .map(|(at, sums)| {
-                json!({"model": at[0], "api_key": at[1], "spend": sums.spend,
-                "total_tokens": sums.prompt + sums.completion})
-            })
-            .collect();
-        let entry = json!({name: at[1], "total_spend": total.spend, "metadata": models});
-        by_day.entry(at[0].clone()).or_default().push(entry);
-    }
-    let days = by_day
-        .into_iter()
-        .map(|(day, entries)| json!({"group_by_day": day, list: entries}));
-    Ok(Json(days.collect()))
 }
 
 /// Sets the spend of all keys and teams to zero; the rows of calls stay.

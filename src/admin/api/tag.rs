@@ -53,7 +53,7 @@ async fn new(
     let mut row = pick(Table::TAGS, &fields);
     put(&mut row, "tag_name", name.clone());
     put(&mut row, "created_by", asker.user_id().map(str::to_owned));
-    if !budget::columns(&fields)?.is_empty() {
+    if !budget::columns(&desk, &fields)?.is_empty() {
         put(
             &mut row,
             "budget_id",
@@ -81,7 +81,7 @@ async fn update(
     asker.must_be_admin("/tag/update")?;
     let name = required(&fields, "name")?;
     let mut changes = pick(Table::TAGS, &fields);
-    if !budget::columns(&fields)?.is_empty() {
+    if !budget::columns(&desk, &fields)?.is_empty() {
         put(
             &mut changes,
             "budget_id",

@@ -167,7 +167,7 @@ async fn new(
     put(
         &mut row,
         "budget_reset_at",
-        reset_at(&fields, "budget_duration")?,
+        reset_at(&desk.rules().zone, &fields, "budget_duration")?,
     );
     put(&mut row, "members_with_roles", json!([]));
     put(&mut row, "members", json!([]));
@@ -297,7 +297,7 @@ async fn update(
         put(
             &mut changes,
             "budget_reset_at",
-            reset_at(&fields, "budget_duration")?,
+            reset_at(&desk.rules().zone, &fields, "budget_duration")?,
         );
     }
     if let Some(metadata) = metadata(&fields, Some(&before)) {

@@ -208,7 +208,7 @@ async fn member_budget(
     put(
         &mut row,
         "budget_reset_at",
-        reset_at(fields, "budget_duration")?,
+        reset_at(&desk.rules().zone, fields, "budget_duration")?,
     );
     put(&mut row, "created_by", asker.user_id().unwrap_or(""));
     put(&mut row, "updated_by", asker.user_id().unwrap_or(""));

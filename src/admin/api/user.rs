@@ -165,7 +165,7 @@ async fn insert(desk: &Desk, fields: &Row, id: &str) -> Result<Row, Refusal> {
     put(
         &mut row,
         "budget_reset_at",
-        reset_at(fields, "budget_duration")?,
+        reset_at(&desk.rules().zone, fields, "budget_duration")?,
     );
     if let Some(metadata) = fold_metadata(fields, None) {
         put(&mut row, "metadata", metadata);
@@ -366,7 +366,7 @@ async fn change(desk: &Desk, asker: &Asker, fields: Row) -> Result<Value, Refusa
         put(
             &mut changes,
             "budget_reset_at",
-            reset_at(&fields, "budget_duration")?,
+            reset_at(&desk.rules().zone, &fields, "budget_duration")?,
         );
     }
     let metadata = before.get("metadata").and_then(Value::as_object);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::Refusal;
-use crate::auth::calendar::{self, Span};
+use crate::auth::calendar::{self, Span, Zone};
 use crate::store::{Row, Table, now_us};
 
 /// A text that must be there.
@@ -67,13 +67,13 @@ pub fn expiry(fields: &Row, name: &str) -> Result<Value, Refusal> {
     })
 }
 
-/// When a budget of this duration starts anew; null for none.
+/// When a budget of this duration starts anew in that zone; null for none.
 ///
 /// # Errors
 /// 400 for a duration that is none.
-pub fn reset_at(fields: &Row, name: &str) -> Result<Value, Refusal> {
+pub fn reset_at(zone: &Zone, fields: &Row, name: &str) -> Result<Value, Refusal> {
     Ok(match span(fields, name)? {
-        Some(span) => Value::from(calendar::text(span.next_reset(now_us()))),
+        Some(span) => Value::from(calendar::text(span.next_reset(now_us(), zone))),
         None => Value::Null,
     })
 }

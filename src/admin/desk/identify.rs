@@ -13,7 +13,7 @@ use crate::auth::caller::Denied;
 use crate::auth::key::{KeyHash, NoKey, presented};
 use crate::coordinator::Control;
 use crate::directory::Account;
-use crate::message::Proof;
+use crate::message::{Found, Proof};
 use crate::snapshot::Settings;
 use crate::store::now_us;
 
@@ -30,14 +30,8 @@ pub async fn identify(
     let snapshot = control.snapshot();
     let settings = &snapshot.settings;
     let header = |name: &str| headers.get(name).map(axum::http::HeaderValue::as_bytes);
-    if settings.closed {
-        return Err(Refusal::unauthorized(
-            "Authentication Error, general_settings.custom_auth is set, and Python functions are not in \
-             force yet: only the master key is accepted",
-        ));
-    }
     if let Some(proof) = named {
-        return admitted(prove(control, proof).await?, settings, path);
+        return prove(control, proof, path).await;
     }
     let key = presented(header, settings.key_header.as_deref()).map_err(|none| {
         Refusal::unauthorized(match none {
@@ -49,23 +43,33 @@ pub async fn identify(
     })?;
     if settings.takes_tokens && !key.starts_with(b"sk-") {
         let token = String::from_utf8_lossy(key).into_owned();
-        return admitted(prove(control, &Proof::Bearer(token)).await?, settings, path);
+        return prove(control, &Proof::Bearer(token), path).await;
     }
     if !key.starts_with(b"sk-") {
         return Err(Refusal::unauthorized(
             "Authentication Error, LiteLLM Virtual Key expected: a key starts with 'sk-'.",
         ));
     }
-    let token = KeyHash::of(key).hex();
+    known(control, KeyHash::of(key), path).await
+}
+
+/// Who has the key with this hash.
+async fn known(control: &Control, hash: KeyHash, path: &str) -> Result<Asker, Refusal> {
+    let token = hash.hex();
     let account = control.desk().directory.look_up(&token).await?;
     let account = account.ok_or_else(|| Denied::unknown(&token))?;
-    admitted(account, settings, path)
+    admitted(account, &control.snapshot().settings, path)
 }
 
 /// Who proves to be somebody without a key.
-async fn prove(control: &Control, proof: &Proof) -> Result<Arc<Account>, Refusal> {
-    let account = control.prove(proof.hash(), proof).await?;
-    account.ok_or_else(|| Denied::no_database().into())
+async fn prove(control: &Control, proof: &Proof, path: &str) -> Result<Asker, Refusal> {
+    let settings = &control.snapshot().settings;
+    match control.prove(proof.hash(), proof).await? {
+        Found::Account(account) => admitted(account, settings, path),
+        Found::Instead(hash) if settings.master_key == Some(hash) => Ok(Asker::master()),
+        Found::Instead(hash) => known(control, hash, path).await,
+        _ => Err(Denied::no_database().into()),
+    }
 }
 
 fn admitted(account: Arc<Account>, settings: &Settings, path: &str) -> Result<Asker, Refusal> {

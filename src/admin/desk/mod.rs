@@ -20,6 +20,7 @@ pub use identify::{askers_only, identify};
 pub use rows::{everything, found, with_budget};
 pub use rules::Rules;
 
+use crate::coordinator::Hooks;
 use crate::directory::Directory;
 
 /// The management API's state.
@@ -27,6 +28,7 @@ pub struct Desk {
     /// Rows and accounts.
     pub directory: Arc<Directory>,
     rules: RwLock<Arc<Rules>>,
+    hooks: RwLock<Option<Arc<Hooks>>>,
     /// Whether changes are written down.
     audit: Arc<AtomicBool>,
 }
@@ -39,6 +41,7 @@ impl Desk {
             directory,
             audit,
             rules: RwLock::new(Arc::new(rules)),
+            hooks: RwLock::default(),
         }
     }
 
@@ -48,6 +51,17 @@ impl Desk {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Python functions that have a say, if there are any.
+    pub fn hooks(&self) -> Option<Arc<Hooks>> {
+        let hooks = self.hooks.read().unwrap_or_else(PoisonError::into_inner);
+        hooks.clone()
+    }
+
+    /// Other functions, after a reload; those of before end.
+    pub fn set_hooks(&self, hooks: Option<Arc<Hooks>>) {
+        *self.hooks.write().unwrap_or_else(PoisonError::into_inner) = hooks;
     }
 
     /// New rules, after a reload.

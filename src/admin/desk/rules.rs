@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use shardgate_config::Config;
 
+use crate::auth::calendar::Zone;
 use crate::store::Row;
 
 /// Settings of the management API.
@@ -12,10 +13,14 @@ pub struct Rules {
     pub master_token: Option<String>,
     /// `disable_adding_master_key_hash_to_db`
     pub hide_master_token: bool,
-    /// `custom_key_generate` asks for Python, which is not there: no key is made.
+    /// `custom_key_generate`: a Python function decides on each key.
     pub custom_generate: bool,
+    /// `custom_auth_run_common_checks`
+    pub custom_checks: bool,
     /// `enable_key_alias_format_validation`
     pub check_aliases: bool,
+    /// `timezone`
+    pub zone: Zone,
     /// `store_audit_logs`
     pub audit: bool,
     /// `store_model_in_db`
@@ -69,7 +74,9 @@ impl Rules {
             master_token: master.map(|key| crate::store::secret::token(key.expose())),
             hide_master_token: general.disable_adding_master_key_hash_to_db,
             custom_generate: general.custom_key_generate.is_some(),
+            custom_checks: general.custom_auth_run_common_checks,
             check_aliases: litellm.enable_key_alias_format_validation,
+            zone: Zone::named(&litellm.timezone),
             audit: litellm.store_audit_logs,
             store_models: general.store_model_in_db,
             key_defaults: params(litellm.default_key_generate_params.as_ref()),

@@ -5,6 +5,7 @@
 //! Verification happens here and not on a shard: keys are fetched, users and teams looked up, and a
 //! flood of bad tokens costs this thread and not those that serve.
 
+mod function;
 mod jwt;
 mod oauth;
 
@@ -14,15 +15,19 @@ use serde_json::Value;
 use shardgate_config::Config;
 
 use super::Control;
+use super::hooks::Hooks;
 use super::web::Web;
 use crate::admin::desk::{Desk, Rules, reset_at};
+use crate::auth::calendar::Zone;
 use crate::auth::caller::Denied;
 use crate::auth::jwt::{Identity, Standing, looks_like_one};
 use crate::auth::key::KeyHash;
-use crate::directory::{Account, Change, Vouched, text};
+use crate::directory::{Change, Vouched, text};
 use crate::log;
-use crate::message::{Found, Proof, ToShard};
+use crate::message::{Found, Presented, Proof, ToShard};
 use crate::store::{Command, Row, StoreError, Table};
+
+use function::Verdict;
 
 /// What the configuration says about proofs.
 #[derive(Default)]
@@ -72,16 +77,16 @@ impl Proofs {
         })
     }
 
-    async fn identify(&self, proof: &Proof) -> Result<Identity, Denied> {
+    async fn identify(&self, proof: &Proof, hooks: Option<&Hooks>) -> Result<Identity, Denied> {
         match (proof, &self.jwt, &self.oauth) {
             (Proof::Named(fields), ..) => oauth::named(fields),
             (Proof::Bearer(token), Some(jwt), _) if looks_like_one(token.as_bytes()) => {
-                jwt.identify(token, self.web.as_ref()).await
+                jwt.identify(token, self.web.as_ref(), hooks).await
             }
             (Proof::Bearer(token), _, Some(oauth)) => {
                 oauth.identify(token, self.web.as_ref()).await
             }
-            (Proof::Bearer(_), ..) => Err(Denied::unauthorized(
+            (Proof::Bearer(_) | Proof::Presented(_), ..) => Err(Denied::unauthorized(
                 "Authentication Error, LiteLLM Virtual Key expected: a key starts with 'sk-'.",
             )),
         }
@@ -122,6 +127,7 @@ impl Proofs {
             rows: teams.into_iter().map(row).collect(),
             role: identity.role,
             end_user_id: identity.end_user_id.clone(),
+            ..Vouched::default()
         })
     }
 
@@ -184,7 +190,7 @@ impl Proofs {
 }
 
 async fn make_team(desk: &Desk, id: &str) -> Result<(), StoreError> {
-    let mut row = with_reset(desk.rules().team_defaults.clone());
+    let mut row = with_reset(&desk.rules().zone, desk.rules().team_defaults.clone());
     row.insert("team_id".to_owned(), Value::from(id));
     row.insert("team_alias".to_owned(), Value::from(id));
     desk.directory
@@ -197,7 +203,7 @@ async fn make_team(desk: &Desk, id: &str) -> Result<(), StoreError> {
 
 async fn make_user(desk: &Desk, identity: &Identity, id: &str) -> Result<(), StoreError> {
     let rules: Arc<Rules> = desk.rules();
-    let mut row = with_reset(rules.user_defaults.clone());
+    let mut row = with_reset(&rules.zone, rules.user_defaults.clone());
     row.insert("user_id".to_owned(), Value::from(id));
     row.insert(
         "user_email".to_owned(),
@@ -216,8 +222,8 @@ async fn make_user(desk: &Desk, identity: &Identity, id: &str) -> Result<(), Sto
 }
 
 /// The defaults of a new row, with the time of its budget's first reset.
-fn with_reset(mut row: Row) -> Row {
-    if let Ok(at) = reset_at(&row, "budget_duration") {
+fn with_reset(zone: &Zone, mut row: Row) -> Row {
+    if let Ok(at) = reset_at(zone, &row, "budget_duration") {
         row.insert("budget_reset_at".to_owned(), at);
     }
     row
@@ -227,22 +233,27 @@ impl Control {
     /// Whose proof this is.
     ///
     /// # Errors
-    /// The refusal; `Ok(None)` when the store cannot be asked.
-    pub async fn prove(
-        &self,
-        hash: KeyHash,
-        proof: &Proof,
-    ) -> Result<Option<Arc<Account>>, Denied> {
-        let proofs = self.proofs();
-        let identity = proofs.identify(proof).await?;
+    /// The refusal; `Ok(Found::Away)` when the store cannot be asked.
+    pub async fn prove(&self, hash: KeyHash, proof: &Proof) -> Result<Found, Denied> {
         let token = hash.hex();
-        let account = match proofs.vouch(&self.desk, &identity, &token).await {
+        let vouched = match proof {
+            Proof::Presented(presented) => match self.judged(presented).await? {
+                Verdict::Key(key) => return Ok(Found::Instead(key)),
+                Verdict::Vouched(vouched) => Ok(*vouched),
+            },
+            _ => {
+                let (proofs, hooks) = (self.proofs(), self.desk.hooks());
+                let identity = proofs.identify(proof, hooks.as_deref()).await?;
+                proofs.vouch(&self.desk, &identity, &token).await
+            }
+        };
+        let account = match vouched {
             Ok(vouched) => self.desk.directory.introduce(&token, vouched).await,
             Err(No::Store(error)) => Err(error),
             Err(No::Denied(denied)) => return Err(denied),
         };
         match account {
-            Ok(account) => Ok(Some(account)),
+            Ok(account) => Ok(Found::Account(account)),
             Err(error) => {
                 log!(
                     self.log,
@@ -251,9 +262,17 @@ impl Control {
                     what = "a token's bearer could not be looked up",
                     why = error
                 );
-                Ok(None)
+                Ok(Found::Away)
             }
         }
+    }
+
+    /// What `custom_auth` says of a request.
+    async fn judged(&self, presented: &Presented) -> Result<Verdict, Denied> {
+        const NAME: &str = "custom_auth";
+        let hooks = self.desk.hooks().ok_or_else(Denied::no_database)?;
+        let told = hooks.call(NAME, function::question(presented)).await?;
+        function::verdict(told, &presented.key, self.desk.rules().custom_checks)
     }
 }
 
@@ -261,8 +280,7 @@ impl Control {
 pub(super) async fn answer(control: Arc<Control>, shard: usize, hash: KeyHash, proof: Proof) {
     let turn = control.desk.directory.turn();
     let found = match control.prove(hash, &proof).await {
-        Ok(Some(account)) => Found::Account(account),
-        Ok(None) => Found::Away,
+        Ok(found) => found,
         Err(denied) => Found::Refused(Arc::new(denied)),
     };
     let _ = control.hubs[shard].send(ToShard::Account { hash, found, turn });
