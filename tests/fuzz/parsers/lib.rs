@@ -10,5 +10,7 @@ pub mod http1 {
     mod target;
 }
 
+#[path = "../../../io/src/quoted.rs"]
+pub mod quoted;
 #[path = "../../../io/src/sse.rs"]
 pub mod sse;
