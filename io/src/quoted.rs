@@ -1,6 +1,8 @@
 //! Where quoted text stops being plain: at its quote, an escape, a control character. Sixteen bytes at a time; most
 //! texts are shorter than that. It must not know what the text says.
 
+use lanes::{first_special, has_special};
+
 /// Bytes that are looked at together.
 const BLOCK: usize = 16;
 
@@ -16,6 +18,12 @@ pub fn find_special(bytes: &[u8], at: usize) -> usize {
 /// The same for what is long, or near the end.
 #[inline(never)]
 fn find_further(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(four) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        if has_special(four) {
+            break;
+        }
+        at += 4 * BLOCK;
+    }
     while let Some(block) = block_at(bytes, at) {
         if let Some(found) = first_special(block) {
             return at + found;
@@ -54,30 +62,67 @@ fn block_at(bytes: &[u8], at: usize) -> Option<&[u8; BLOCK]> {
 
 /// SSE2 is part of every x86-64 processor.
 #[cfg(target_arch = "x86_64")]
-#[inline]
-fn first_special(block: &[u8; BLOCK]) -> Option<usize> {
+mod lanes {
+    use super::BLOCK;
     use std::arch::x86_64::{
-        _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
+        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
         _mm_set1_epi8,
     };
+
+    /// All ones in the lanes whose byte is special.
+    #[inline]
     #[expect(unsafe_code, reason = "sixteen compares at once")]
-    // SAFETY: SSE2 is there, and the block has the sixteen bytes that are loaded.
-    let found = unsafe {
-        let bytes = _mm_loadu_si128(block.as_ptr().cast());
-        let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
-        let escape = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
-        let control = _mm_cmpeq_epi8(bytes, _mm_min_epu8(bytes, _mm_set1_epi8(0x1f)));
-        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, escape), control))
-    };
-    (found != 0).then(|| found.trailing_zeros() as usize)
+    fn special(block: &[u8; BLOCK]) -> __m128i {
+        // SAFETY: SSE2 is there, and the block has the sixteen bytes that are loaded.
+        unsafe {
+            let bytes = _mm_loadu_si128(block.as_ptr().cast());
+            let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+            let escape = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+            let control = _mm_cmpeq_epi8(bytes, _mm_min_epu8(bytes, _mm_set1_epi8(0x1f)));
+            _mm_or_si128(_mm_or_si128(quote, escape), control)
+        }
+    }
+
+    #[inline]
+    #[expect(unsafe_code, reason = "one bit of each lane")]
+    fn bits(lanes: __m128i) -> i32 {
+        // SAFETY: SSE2 is there.
+        unsafe { _mm_movemask_epi8(lanes) }
+    }
+
+    #[inline]
+    pub(super) fn first_special(block: &[u8; BLOCK]) -> Option<usize> {
+        let found = bits(special(block));
+        (found != 0).then(|| found.trailing_zeros() as usize)
+    }
+
+    #[inline]
+    #[expect(unsafe_code, reason = "four blocks in one answer")]
+    pub(super) fn has_special(four: &[u8; 4 * BLOCK]) -> bool {
+        let (blocks, _) = four.as_chunks::<BLOCK>();
+        let [a, b, c, d] = [0, 1, 2, 3].map(|at| special(&blocks[at]));
+        // SAFETY: SSE2 is there.
+        bits(unsafe { _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d)) }) != 0
+    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-#[inline]
-fn first_special(block: &[u8; BLOCK]) -> Option<usize> {
-    block
-        .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+mod lanes {
+    use super::BLOCK;
+
+    fn is_special(byte: u8) -> bool {
+        matches!(byte, b'"' | b'\\' | 0..=0x1f)
+    }
+
+    pub(super) fn first_special(block: &[u8; BLOCK]) -> Option<usize> {
+        block.iter().position(|&byte| is_special(byte))
+    }
+
+    /// Without an early end, so that the compiler makes vectors of it.
+    pub(super) fn has_special(four: &[u8; 4 * BLOCK]) -> bool {
+        four.iter()
+            .fold(false, |found, &byte| found | is_special(byte))
+    }
 }
 
 #[cfg(test)]
@@ -86,7 +131,9 @@ mod tests {
 
     #[test]
     fn every_special_byte_is_found_wherever_it_stands() {
-        for length in 0..70 {
+        for length in [
+            0, 1, 7, 8, 15, 16, 17, 31, 32, 63, 64, 65, 79, 80, 81, 150, 200,
+        ] {
             let mut bytes = vec![b'a'; length];
             for byte in 0..=255 {
                 let special = matches!(byte, b'"' | b'\\' | 0..=0x1f);
