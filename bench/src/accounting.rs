@@ -30,12 +30,13 @@ fn known() -> Account {
         meter: Arc::clone(&spend),
         max: nano(1e6),
         model: None,
-        span: None,
+        period: None,
     };
     Account {
         caller: Caller::default(),
         limits: vec![limit],
         budgets: vec![budget],
+        shares: None,
         spend,
         next: None,
     }
