@@ -315,11 +315,7 @@ impl Manager {
     }
 
     /// The call that asks for one secret: address, headers, and a body where there is one.
-    fn ask(
-        &self,
-        token: &str,
-        name: &str,
-    ) -> Result<(String, Vec<(String, String)>, String), String> {
+    fn ask(&self, token: &str, name: &str) -> Result<Question, String> {
         let owned = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         match self {
             Manager::Vault(vault) => {
@@ -367,6 +363,9 @@ impl Manager {
         }
     }
 }
+
+/// An address, headers, and a body where there is one.
+type Question = (String, Vec<(String, String)>, String);
 
 /// AWS says so with a 400.
 fn is_missing(told: &Value) -> bool {
