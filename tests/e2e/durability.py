@@ -94,6 +94,7 @@ class Load:
         self.next = 0
         self.answered, self.cut, self.refused = set(), set(), []
         self.last_failure = ""
+        self.unknown, self.may_be_unknown = 0, False
 
     def request(self, number):
         # Neighbours in number go different ways: 7 is prime to the keys.
@@ -122,6 +123,9 @@ class Load:
                 body = await reader.readexactly(int(head[at:head.index(b"\r", at)]))
                 if status == 200:
                     self.answered.add(number)
+                elif self.may_be_unknown and b"no_db_connection" in body:
+                    # Started anew while Postgres is away, a gateway knows nobody.
+                    self.unknown += 1
                 else:
                     self.refused.append(status)
                     self.last_failure = body.decode()[:300]
@@ -297,6 +301,7 @@ def compare(database, load, log):
                    if row[0] == "chatcmpl-again" or not row[0].startswith("chatcmpl-"))
     if total != exact + repeated:
         findings.append(f"rows cost {total}, their calls {exact + repeated}")
+    failures = int(database.query('select count(*) from "LiteLLM_SpendLogs" where status = \'failure\'')[0][0])
     team = sum(cost for row, cost in zip(rows, spent) if row[5])
     customers = sum(cost for row, cost in zip(rows, spent) if row[7])
     tables = {
@@ -309,7 +314,7 @@ def compare(database, load, log):
         'sum(spend) from "LiteLLM_DailyTeamSpend"': team,
         'sum(spend) from "LiteLLM_DailyEndUserSpend"': customers,
         'sum(successful_requests) from "LiteLLM_DailyUserSpend"': succeeded,
-        'sum(failed_requests) from "LiteLLM_DailyUserSpend"': len(died),
+        'sum(failed_requests) from "LiteLLM_DailyUserSpend"': failures,
         'sum(prompt_tokens) from "LiteLLM_DailyUserSpend"': sum(int(row[2]) for row in rows),
     }
     for table, wanted_sum in tables.items():
@@ -319,7 +324,7 @@ def compare(database, load, log):
         if found != wanted_sum:
             findings.append(f"{table} is {found}, the rows' sum {wanted_sum}")
     cut_rows = len({number for number in load.cut} & named)
-    print(f"answered {len(load.answered)}, refused {len(load.refused)}, cut {len(load.cut)} ({cut_rows} with a row); "
+    print(f"answered {len(load.answered)}, refused {len(load.refused)}, unknown without Postgres {load.unknown}, cut {len(load.cut)} ({cut_rows} with a row); "
           f"served {len(served)}, rows {succeeded}")
     return findings
 
@@ -346,7 +351,7 @@ def main():
                 assert server.chat(key=key, content="0").status_code == 200
         # With an outage the load lasts as long as it does.
         load = Load(servers, keys, sys.maxsize if asked.outage else asked.requests)
-        load.next = 1
+        load.next, load.may_be_unknown = 1, not asked.outage
         began = time.monotonic()
         memory = [anonymous_kib(server) for server in servers]
 
