@@ -412,11 +412,11 @@ fn both_forms_of_fallbacks_are_read() {
 
 #[test]
 fn what_has_no_effect_yet_is_named_once() {
-    let text = "model_list:\n- {model_name: a, litellm_params: {model: x, input_cost_per_second: 1}}\n- {model_name: b, litellm_params: {model: x, input_cost_per_second: 1}}\nguardrails: []\n";
+    let text = "model_list:\n- {model_name: a, litellm_params: {model: x, deployment_id: d}}\n- {model_name: b, litellm_params: {model: x, deployment_id: d}}\nguardrails: []\n";
     let named = read(text, false).expect("a configuration").not_in_force;
     let count = |name: &str| named.iter().filter(|known| *known == name).count();
     assert_eq!(
-        count("model_list[].litellm_params.input_cost_per_second"),
+        count("model_list[].litellm_params.deployment_id"),
         1,
         "{named:?}"
     );

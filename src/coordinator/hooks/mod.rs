@@ -19,8 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::auth::caller::Denied;
 use crate::observe::log::Log;
 
-/// How long a function may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a function may take: less than shards wait for a verdict.
+const PATIENCE: Duration = Duration::from_secs(8);
 /// Calls that may wait for the child, at most.
 const CALLS_MAX: usize = 1024;
 
@@ -115,7 +115,7 @@ impl Hooks {
             return Err(away(name, "too many calls wait for it"));
         }
         match tokio::time::timeout(PATIENCE, told).await {
-            Err(_) => Err(away(name, "it did not answer within 10 s")),
+            Err(_) => Err(away(name, "it did not answer within 8 s")),
             Ok(Err(_)) => Err(away(name, "its process has ended and is started again")),
             Ok(Ok(mut told)) => match told.get_mut("error") {
                 Some(error) => Err(raised(error)),
