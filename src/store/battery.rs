@@ -393,6 +393,9 @@ fn every_question_is_understood() {
             if query.postgres.contains("$5::text::float8") {
                 asked[4] = Some("10".to_owned());
             }
+            if query.postgres.contains("LIMIT $5") {
+                asked[4..6].fill(Some("10".to_owned()));
+            }
             if query.postgres.contains("LIMIT $2") {
                 asked[1] = Some("10".to_owned());
             }
