@@ -386,7 +386,7 @@ def main():
         load.answered.discard(0)
         # Those that named the keys were answered too, ten of them with number 0 (a repeated id).
         warm = len(servers) * len(keys)
-        settled(database, len(load.answered) + warm, 180)
+        settled(database, len(load.answered) + warm, 180 + len(load.answered) / 500)
         time.sleep(2)
         host.terminate()
         host.join(10)
