@@ -4,13 +4,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{complain, say};
-use crate::coordinator::{Lasting, Source};
+use crate::coordinator::{Lasting, Secrets, Source};
 
 /// Reports all mistakes of `file`; exit code 0 (good, warnings may be printed) or 2.
 pub(super) fn run(file: &Path, strict: bool) -> ExitCode {
     let source = Source::File {
         path: file.to_owned(),
         strict,
+        secrets: Secrets::Assumed,
     };
     match source.build(&Lasting::new(1), 1) {
         Ok((snapshot, read)) => {

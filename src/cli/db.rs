@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{complain, say};
-use crate::coordinator::Source;
+use crate::coordinator::{Secrets, Source};
 use crate::store::{Postgres, PostgresOptions, Sqlite, Store, StoreError};
 
 /// What to do.
@@ -75,6 +75,7 @@ fn url(place: &Where) -> Result<Option<String>, Vec<String>> {
     let read = Source::File {
         path,
         strict: false,
+        secrets: Secrets::Asked,
     }
     .read()?;
     Ok(read

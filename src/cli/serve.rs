@@ -16,7 +16,7 @@ use shardgate_io::tls::ServerTls;
 
 use super::{ServeArgs, complain, say};
 use crate::coordinator::accounts::{self, Accounts, Options};
-use crate::coordinator::{self, Lasting, MAILBOX_MAX, Source};
+use crate::coordinator::{self, Lasting, MAILBOX_MAX, Secrets, Source};
 use crate::log;
 use crate::observe::log::Log;
 use crate::shard::{self, Shared, Stats};
@@ -32,6 +32,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
         (Some(path), _) => Source::File {
             path: path.clone(),
             strict: args.strict,
+            secrets: Secrets::Asked,
         },
         (None, Some(model)) => Source::Text(one_model(model, args.api_base.as_deref())),
         (None, None) => Source::Text(String::new()),

@@ -33,6 +33,7 @@ pub use models::check_model;
 pub use origins::Origins;
 pub use probe::Probed;
 pub use reload::{Read, Report, Source};
+pub use secrets::Secrets;
 pub use stored::SECTIONS;
 
 use std::net::SocketAddr;
@@ -286,15 +287,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         // The outcome is in the log; the file's models are served in any case.
         let _ = control.reload().await;
     }
-    let router = admin::router(control.clone());
-    for shard in 0..control.hubs.len() {
-        tokio::spawn(listen(
-            control.clone(),
-            router.clone(),
-            shard,
-            bell(&control, shard)?,
-        ));
-    }
+    hear_shards(&control)?;
     control.say_ready();
     keep_up(&control, chores, fleet);
     tokio::spawn(watchdog::keep(control.clone(), start.stalled));
@@ -313,6 +306,16 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         stop.stop();
         // It has its own deadline, and what it does not reach is in the journal.
         let _ = writing.await;
+    }
+    Ok(())
+}
+
+/// Serves what every shard asks for.
+fn hear_shards(control: &Arc<Control>) -> std::io::Result<()> {
+    let router = admin::router(control.clone());
+    for shard in 0..control.hubs.len() {
+        let bell = bell(control, shard)?;
+        tokio::spawn(listen(control.clone(), router.clone(), shard, bell));
     }
     Ok(())
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError};
 
 use super::hooks::{Functions, Hooks};
 use super::proofs::Proofs;
-use super::{Control, Lasting, secrets, stored};
+use super::secrets::{self, Secrets};
+use super::{Control, Lasting, stored};
 use crate::admin::desk::Rules;
 use crate::log;
 use crate::snapshot::Snapshot;
@@ -18,6 +19,8 @@ pub enum Source {
         path: PathBuf,
         /// Unknown parameters are errors.
         strict: bool,
+        /// How secrets are found.
+        secrets: Secrets,
     },
     /// A text that is part of the program (the demo) or made from the command line.
     Text(String),
@@ -93,10 +96,14 @@ impl Source {
             Source::File { path, .. } => shardgate_config::written(path, over),
             Source::Text(text) => shardgate_config::written_text(text, over),
         };
-        let kept = secrets::read(&written, &process).map_err(|why| vec![why])?;
+        let how = match self {
+            Source::File { secrets, .. } => *secrets,
+            Source::Text(_) => Secrets::Asked,
+        };
+        let kept = secrets::read(&written, &process, how).map_err(|why| vec![why])?;
         let env = |name: &str| kept.get(name).cloned().or_else(|| process(name));
         let loaded = match self {
-            Source::File { path, strict } => {
+            Source::File { path, strict, .. } => {
                 let options = shardgate_config::Options {
                     strict: *strict,
                     over,

@@ -17,6 +17,18 @@ const NAMES_MAX: usize = 1_000;
 /// What was found, by name.
 pub(super) type Found = BTreeMap<String, String>;
 
+/// How a configuration's secrets are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// Its secret manager is asked.
+    Asked,
+    /// Nobody is asked: what the environment lacks is taken to be there (`shardgate check`).
+    Assumed,
+}
+
+/// What stands for a secret that nobody was asked for.
+const ASSUMED: &str = "held-by-the-secret-manager";
+
 /// Reads what a configuration, as it is written, looks up in its secret manager; nothing where it has none.
 ///
 /// # Errors
@@ -24,7 +36,16 @@ pub(super) type Found = BTreeMap<String, String>;
 pub(super) fn read(
     written: &Value,
     env: &(dyn Fn(&str) -> Option<String> + Sync),
+    how: Secrets,
 ) -> Result<Found, String> {
+    if how == Secrets::Assumed {
+        let names = Place::of(written).map(|place| place.names);
+        let lacking = names
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|name| env(name).is_none());
+        return Ok(lacking.map(|name| (name, ASSUMED.to_owned())).collect());
+    }
     let Some(wanted) = Wanted::of(written, env)? else {
         return Ok(Found::new());
     };
@@ -76,8 +97,15 @@ struct Vault {
     token: String,
 }
 
-impl Wanted {
-    fn of(written: &Value, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<Wanted>, String> {
+/// Which manager a configuration names, and for what.
+struct Place<'a> {
+    system: &'a str,
+    settings: Value,
+    names: BTreeSet<String>,
+}
+
+impl Place<'_> {
+    fn of(written: &Value) -> Option<Place<'_>> {
         let general = &written["general_settings"];
         let short = [
             ("use_aws_secret_manager", "aws_secret_manager"),
@@ -85,15 +113,13 @@ impl Wanted {
         ];
         let short = short.iter().find(|(name, _)| general[*name] == true);
         let named = general["key_management_system"].as_str();
-        let Some(system) = named.or(short.map(|(_, system)| *system)) else {
-            return Ok(None);
-        };
+        let system = named.or(short.map(|(_, system)| *system))?;
         let settings = match &general["key_management_settings"] {
             Value::Array(list) => list.first().cloned().unwrap_or_default(),
             one => one.clone(),
         };
         if settings["access_mode"] == "write_only" {
-            return Ok(None);
+            return None;
         }
         let names = match settings["hosted_keys"].as_array() {
             Some(hosted) => hosted
@@ -103,6 +129,24 @@ impl Wanted {
                 .collect(),
             None => mentioned(written),
         };
+        Some(Place {
+            system,
+            settings,
+            names,
+        })
+    }
+}
+
+impl Wanted {
+    fn of(written: &Value, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<Wanted>, String> {
+        let Some(place) = Place::of(written) else {
+            return Ok(None);
+        };
+        let Place {
+            system,
+            settings,
+            names,
+        } = place;
         let manager = match system {
             "aws_secret_manager" => Manager::Aws(Aws::of(env)?),
             "azure_key_vault" => Manager::Azure(Azure::of(&settings, env)?),
@@ -413,6 +457,17 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["A"]
         );
+    }
+
+    #[test]
+    fn a_check_asks_nobody_and_takes_what_is_not_there_for_found() {
+        let written = json!({"general_settings": {"key_management_system": "hashicorp_vault"},
+            "model_list": [{"a": "os.environ/HERE", "b": "os.environ/THERE"}]});
+        let env = |name: &str| (name == "HERE").then(|| "h".to_owned());
+        let found = read(&written, &env, Secrets::Assumed).unwrap();
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["THERE"]);
+        let none = read(&json!({}), &env, Secrets::Assumed).unwrap();
+        assert!(none.is_empty() && read(&written, &env, Secrets::Asked).is_err());
     }
 
     #[test]

@@ -49,7 +49,7 @@ const TABLES: [Table; 8] = [
     Table {
         folder: "src/admin/api",
         held_in: &["src/admin/mod.rs", "src/admin/api/mod.rs"],
-        shared: &["key_rules", "spend_sums", "team_member"],
+        shared: &["key_renewal", "key_rules", "spend_sums", "team_member"],
     },
     table("bench/scenarios", &["bench/scenarios/mod.rs"]),
     Table {
