@@ -105,15 +105,15 @@ impl Group {
     /// Days with their entries, each with what it is made of.
     fn report(&self, rows: &[Row]) -> Value {
         let mut by_day: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        for (at, total) in sums::by(rows, &["date", self.field]) {
-            let of = |row: &&Row| {
-                sums::field(row, "date") == at[0] && sums::field(row, self.field) == at[1]
-            };
-            let mine: Vec<Row> = rows.iter().filter(of).cloned().collect();
-            let models: Vec<Value> = sums::by(&mine, &["model", "api_key"])
-                .into_iter()
+        let totals = sums::by(rows, &["date", self.field]);
+        // In the order of the totals, so that each entry's parts stand together.
+        let parts = sums::by(rows, &["date", self.field, "model", "api_key"]);
+        let parts = parts.chunk_by(|(one, _), (next, _)| one[..2] == next[..2]);
+        for ((at, total), parts) in totals.into_iter().zip(parts) {
+            let models: Vec<Value> = parts
+                .iter()
                 .map(|(at, sums)| {
-                    json!({"model": at[0], "api_key": at[1], "spend": sums.spend,
+                    json!({"model": at[2], "api_key": at[3], "spend": sums.spend,
                     "total_tokens": sums.prompt + sums.completion})
                 })
                 .collect();
