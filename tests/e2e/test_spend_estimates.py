@@ -8,7 +8,7 @@ import time
 import pytest
 
 import canned
-from gateway import KEY, config, entry, get, request
+from gateway import KEY, config, entry, get, made_key, request
 from mock import Answer, Hang
 
 PRICE = 0.001
@@ -17,10 +17,6 @@ GENERAL = {"master_key": KEY, "proxy_batch_write_at": 0.1}
 
 def costly(name, upstream, **more):
     return entry(name, upstream, input_cost_per_token=PRICE, output_cost_per_token=PRICE, **more)
-
-
-def new_key(server, **fields):
-    return server.post("/key/generate", fields, key=KEY).json()["key"]
 
 
 def rows(server, count, seconds=10):
@@ -112,7 +108,7 @@ def test_a_second_call_that_lost_is_paid(gateway, upstreams):
     entries = [costly("m", first, weight=1, info={"id": "first"}), costly("m", other, weight=0, info={"id": "other"})]
     router = {"hedging": True, "num_retries": 0}
     server = gateway(config(*entries, general=GENERAL, router=router), "--num_workers", "1")
-    key = new_key(server, rpm_limit=1000, tpm_limit=1_000_000, max_budget=1000)
+    key = made_key(server, rpm_limit=1000, tpm_limit=1_000_000, max_budget=1000)
     for _ in range(40):
         assert server.chat(key=key).status_code == 200
     # On a slow machine one of them had a second call too.
@@ -143,7 +139,7 @@ def test_a_call_that_lost_the_race_is_paid(gateway, upstreams):
     slow.answer(Hang())
     quick.answer(Answer(body=canned.chat(), delay_s=0.3))
     server = gateway(config(costly("a", slow), costly("b", quick), general=GENERAL))
-    key = new_key(server, max_budget=1000)
+    key = made_key(server, max_budget=1000)
     assert server.chat("a,b", key=key, content="x" * 400, fastest_response=True).status_code == 200
     found = {row["model_group"]: row for row in rows(server, 2)}
     check_cancelled(found["a"], "a")
