@@ -247,17 +247,38 @@ impl Limit {
         moment: Moment,
         demand: Demand,
     ) -> Result<(), Refused> {
-        let tokens = demand.tokens.clamp(1, window.limit().max(1));
-        let (kind, amount) = match self.requests {
-            Some(_) => ("requests", 1),
-            None => ("tokens", tokens),
-        };
+        match self.requests {
+            Some(_) => self.take_request(window, permit, shard, moment),
+            None => self.take_tokens(window, permit, shard, moment, demand),
+        }
+    }
+
+    fn take_request(
+        &self,
+        window: &Arc<Window>,
+        permit: &mut Permit,
+        shard: usize,
+        moment: Moment,
+    ) -> Result<(), Refused> {
+        let taken = window.take(shard, 1, moment.now);
+        let taken = taken.map_err(|full| self.refusal("requests", window.limit(), full, moment))?;
+        permit.held.push(Held::Requests(window.clone(), taken));
+        Ok(())
+    }
+
+    fn take_tokens(
+        &self,
+        window: &Arc<Window>,
+        permit: &mut Permit,
+        shard: usize,
+        moment: Moment,
+        demand: Demand,
+    ) -> Result<(), Refused> {
+        // A request that is larger than the whole limit may use up a fresh window alone.
+        let amount = demand.tokens.clamp(1, window.limit().max(1));
         let taken = window.take(shard, amount, moment.now);
-        let taken = taken.map_err(|full| self.refusal(kind, window.limit(), full, moment))?;
-        permit.held.push(match self.requests {
-            Some(_) => Held::Requests(window.clone(), taken),
-            None => Held::Tokens(window.clone(), taken),
-        });
+        let taken = taken.map_err(|full| self.refusal("tokens", window.limit(), full, moment))?;
+        permit.held.push(Held::Tokens(window.clone(), taken));
         Ok(())
     }
 
@@ -279,22 +300,10 @@ impl Limit {
             permit.held.push(Held::Parallel(parallel.clone()));
         }
         if let Some(requests) = &self.requests {
-            match requests.take(shard, 1, moment.now) {
-                Ok(taken) => permit.held.push(Held::Requests(requests.clone(), taken)),
-                Err(full) => {
-                    return Err(self.refusal("requests", requests.limit(), full, moment));
-                }
-            }
+            self.take_request(requests, permit, shard, moment)?;
         }
         if let Some(tokens) = &self.tokens {
-            // A request that is larger than the whole limit may use up a fresh window alone.
-            let amount = demand.tokens.clamp(1, tokens.limit().max(1));
-            match tokens.take(shard, amount, moment.now) {
-                Ok(taken) => permit.held.push(Held::Tokens(tokens.clone(), taken)),
-                Err(full) => {
-                    return Err(self.refusal("tokens", tokens.limit(), full, moment));
-                }
-            }
+            self.take_tokens(tokens, permit, shard, moment, demand)?;
         }
         Ok(())
     }
