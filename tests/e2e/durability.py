@@ -12,6 +12,7 @@ such a row too."""
 
 import argparse
 import asyncio
+import contextlib
 import json
 import multiprocessing
 import os
@@ -221,10 +222,13 @@ async def chaos(load, database, redis, servers, seed):
 
 def start_again(old):
     old.client.close()
-    made = Gateway(old.path.read_text(), "--num_workers", "2", folder=old.folder, port=old.port, env=old.environment,
-                   wait=False).wait_ready(PATIENCE)
+    made = Gateway(old.path.read_text(), "--num_workers", "2", folder=old.folder, port=old.port, env=old.environment, wait=False)
     made.environment = old.environment
-    return made
+    try:
+        return made.wait_ready(PATIENCE)
+    except BaseException:
+        made.process.kill()
+        raise
 
 
 def is_free(port):
@@ -232,13 +236,15 @@ def is_free(port):
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def start(configuration, name):
+def start(configuration, name, started):
+    """A gateway that `started` ends, also where it never gets ready."""
     folder = tempfile.mkdtemp(prefix=f"shardgate-{name}-")
     environment = {"SHARDGATE_LEDGER_FOLDER": f"{folder}/ledger"}
     # Below the range that connections take their own ports from: it is bound again after a kill.
     port = next(port for port in random.sample(range(12_000, 30_000), 100) if is_free(port))
-    made = Gateway(configuration, "--num_workers", "2", folder=folder, env=environment, port=port,
-                   wait=False).wait_ready(PATIENCE)
+    made = Gateway(configuration, "--num_workers", "2", folder=folder, env=environment, port=port, wait=False)
+    started.callback(made.process.kill)
+    made.wait_ready(PATIENCE)
     made.environment = environment
     return made
 
@@ -329,6 +335,71 @@ def compare(database, load, log):
     return findings
 
 
+def proven(asked, database, redis, servers, host, log):
+    """What was found wrong: the load, what dies meanwhile, and the rows that it leaves."""
+    keys, findings = callers(servers[0]), []
+    for server in servers:
+        for key in keys:
+            assert server.chat(key=key, content="0").status_code == 200
+    # With an outage the load lasts as long as it does.
+    load = Load(servers, keys, sys.maxsize if asked.outage else asked.requests)
+    load.next, load.may_be_unknown = 1, not asked.outage
+    began = time.monotonic()
+    memory = [anonymous_kib(server) for server in servers]
+
+    async def run():
+        if asked.outage:
+            return await asyncio.gather(load.run(asked.connections), outage(load, database, servers, asked.outage))
+        return await asyncio.gather(load.run(asked.connections),
+                                    chaos(load, database, redis, servers, asked.seed))
+
+    async def outage(load, database, servers, seconds):
+        await asyncio.sleep(1)
+        database.stop()
+        print("Postgres is away")
+        until, grown, first = time.monotonic() + seconds, [], len(load.refused) + len(load.cut)
+        while time.monotonic() < until:
+            await asyncio.sleep(1)
+            grown.append(max(anonymous_kib(server) for server in servers))
+        failed = len(load.refused) + len(load.cut) - first
+        database.start(PATIENCE)
+        load.count = load.next + AFTER
+        print(f"Postgres is back; {load.next} calls, {failed} failed meanwhile; "
+              f"memory KiB: {memory} before, {grown[:1]} at first, {max(grown)} at most")
+        if failed:
+            findings.append(f"{failed} calls failed while Postgres was away: {load.last_failure}")
+        settled_kib = grown[min(10, len(grown) - 1)]
+        if max(grown) > 1.25 * settled_kib + 8192:
+            findings.append(f"memory grew from {settled_kib} to {max(grown)} KiB")
+
+    done = asyncio.run(run())
+    seconds = time.monotonic() - began
+    print(f"{load.next} calls in {seconds:.0f} s; killed: {done[1]}")
+    load.answered.discard(0)
+    # Those that named the keys were answered too, ten of them with number 0 (a repeated id).
+    warm = len(servers) * len(keys)
+    settled(database, len(load.answered) + warm, 180 + len(load.answered) / 500)
+    time.sleep(2)
+    host.terminate()
+    host.join(10)
+    served = Path(log).read_text().split()
+    Path(log).write_text("\n".join([n for n in served if n != "0"] + [str(-AGAIN * n) for n in range(1, warm + 1)]))
+    load.answered |= {-AGAIN * n for n in range(1, warm + 1)}
+    findings += compare(database, load, log)
+    if load.refused:
+        findings.append(f"{len(load.refused)} calls were refused: {load.last_failure}")
+    return findings
+
+
+def stop_all(servers):
+    for server in servers:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait(PATIENCE)
+        print(server.folder, subprocess.run(["ls", "-la", f"{server.folder}/ledger", f"{server.folder}/ledger/journal"],
+                                            capture_output=True, text=True).stdout)
+
+
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--requests", type=int, default=5000)
@@ -337,76 +408,19 @@ def main():
     arguments.add_argument("--seed", type=int, default=int(time.time()))
     asked = arguments.parse_args()
     print(f"seed {asked.seed}")
-    database, redis = postgres.Postgres(), redis_server.Redis()
-    port, log = gateways.free_port(), tempfile.mktemp(prefix="shardgate-upstream-")
-    host = multiprocessing.Process(target=upstream, args=(port, log), daemon=True)
-    host.start()
-    configuration = settings(database, redis, port)
-    servers = [start(configuration, f"durable-{number}") for number in range(2)]
-    keys = callers(servers[0])
-    findings = []
-    try:
-        for server in servers:
-            for key in keys:
-                assert server.chat(key=key, content="0").status_code == 200
-        # With an outage the load lasts as long as it does.
-        load = Load(servers, keys, sys.maxsize if asked.outage else asked.requests)
-        load.next, load.may_be_unknown = 1, not asked.outage
-        began = time.monotonic()
-        memory = [anonymous_kib(server) for server in servers]
-
-        async def run():
-            if asked.outage:
-                return await asyncio.gather(load.run(asked.connections), outage(load, database, servers, asked.outage))
-            return await asyncio.gather(load.run(asked.connections),
-                                        chaos(load, database, redis, servers, asked.seed))
-
-        async def outage(load, database, servers, seconds):
-            await asyncio.sleep(1)
-            database.stop()
-            print("Postgres is away")
-            until, grown, first = time.monotonic() + seconds, [], len(load.refused) + len(load.cut)
-            while time.monotonic() < until:
-                await asyncio.sleep(1)
-                grown.append(max(anonymous_kib(server) for server in servers))
-            failed = len(load.refused) + len(load.cut) - first
-            database.start(PATIENCE)
-            load.count = load.next + AFTER
-            print(f"Postgres is back; {load.next} calls, {failed} failed meanwhile; "
-                  f"memory KiB: {memory} before, {grown[:1]} at first, {max(grown)} at most")
-            if failed:
-                findings.append(f"{failed} calls failed while Postgres was away: {load.last_failure}")
-            settled_kib = grown[min(10, len(grown) - 1)]
-            if max(grown) > 1.25 * settled_kib + 8192:
-                findings.append(f"memory grew from {settled_kib} to {max(grown)} KiB")
-
-        done = asyncio.run(run())
-        seconds = time.monotonic() - began
-        print(f"{load.next} calls in {seconds:.0f} s; killed: {done[1]}")
-        load.answered.discard(0)
-        # Those that named the keys were answered too, ten of them with number 0 (a repeated id).
-        warm = len(servers) * len(keys)
-        settled(database, len(load.answered) + warm, 180 + len(load.answered) / 500)
-        time.sleep(2)
-        host.terminate()
-        host.join(10)
-        served = Path(log).read_text().split()
-        Path(log).write_text("\n".join([n for n in served if n != "0"] + [str(-AGAIN * n) for n in range(1, warm + 1)]))
-        load.answered |= {-AGAIN * n for n in range(1, warm + 1)}
-        findings += compare(database, load, log)
-        if load.refused:
-            findings.append(f"{len(load.refused)} calls were refused: {load.last_failure}")
-    finally:
-        for server in servers:
-            if server.process.poll() is None:
-                server.process.kill()
-        if host.is_alive():
-            host.kill()
-        logs = ["".join(path.read_text(errors="replace") for path in sorted(server.folder.glob("log-*"))) for server in servers]
-        for server in servers:
-            print(server.folder, subprocess.run(["ls", "-la", f"{server.folder}/ledger", f"{server.folder}/ledger/journal"], capture_output=True, text=True).stdout)
-        database.close()
-        redis.close()
+    findings, servers = [], []
+    with contextlib.ExitStack() as started:
+        database = started.enter_context(contextlib.closing(postgres.Postgres()))
+        redis = started.enter_context(contextlib.closing(redis_server.Redis()))
+        port, log = gateways.free_port(), tempfile.mktemp(prefix="shardgate-upstream-")
+        host = multiprocessing.Process(target=upstream, args=(port, log), daemon=True)
+        host.start()
+        started.callback(host.kill)
+        started.callback(stop_all, servers)
+        configuration = settings(database, redis, port)
+        servers += [start(configuration, f"durable-{number}", started) for number in range(2)]
+        findings += proven(asked, database, redis, servers, host, log)
+    logs = ["".join(path.read_text(errors="replace") for path in sorted(server.folder.glob("log-*"))) for server in servers]
     findings += ["a gateway panicked" for text in logs if "panicked" in text]
     findings += ["a row was refused" for text in logs if "refused a call's row" in text]
     for text in logs if findings else []:

@@ -63,6 +63,7 @@ class Postgres:
             if subprocess.run(["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]).returncode == 0:
                 return
             time.sleep(0.05)
+        self.process.kill()
         raise AssertionError("Postgres did not start:\n" + (self.folder / "log").read_text())
 
     def stop(self):

@@ -49,6 +49,7 @@ class Redis:
             if self.cli("ping", check=False).strip() in ("PONG", "NOAUTH Authentication required."):
                 return
             time.sleep(0.05)
+        self.kill()
         raise AssertionError("Redis did not start:\n" + (self.folder / "log").read_text())
 
     def cli(self, *arguments, check=True):
