@@ -22,6 +22,7 @@ pub mod replicate;
 pub mod scan;
 pub mod splice;
 pub mod stream;
+pub mod stream_cost;
 pub mod tape;
 pub mod template;
 pub mod usage;

@@ -172,6 +172,11 @@ impl Sent {
         call.cost = charge.cost.total.nanodollars();
     }
 
+    /// What the parts that broke cost.
+    pub(super) fn cost(&self) -> Cost {
+        self.cost
+    }
+
     /// Tokens of the parts that broke.
     pub(super) fn tokens(&self) -> u64 {
         self.prompt_tokens + self.completion_tokens

@@ -33,6 +33,7 @@ mod request;
 mod respond;
 mod several;
 mod steer;
+mod stream_cost;
 mod texts;
 mod turns;
 mod waiters;

@@ -63,18 +63,22 @@ pub(super) fn send<'a>(
 /// Notes what the call used and costs: for the header, the budgets and its record. `model` is the
 /// one that the answer names.
 pub(super) fn bill(call: &mut Call, usage: Option<&Usage>, model: Option<&str>) {
-    let deployment = call.route.deployment;
-    let deployment = deployment.map(|at| &call.snapshot.deployments[at]);
-    if let (Some(deployment), Some(usage)) = (deployment, usage) {
-        let mut used = Quantities::from(usage);
-        if deployment.meter.is_timed() {
-            used.wall_us = u64::try_from(call.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        }
-        let model = model.unwrap_or_default();
-        let cost = deployment.meter.cost_answered(&used, model);
-        call.cost = cost.total.nanodollars();
-        call.bill.charge = Some(Box::new(Charge { used, cost }));
+    if let Some(charge) = usage.and_then(|usage| charge(call, usage, model)) {
+        call.cost = charge.cost.total.nanodollars();
+        call.bill.charge = Some(Box::new(charge));
     }
+}
+
+/// What `usage` costs at the deployment that serves.
+pub(super) fn charge(call: &Call, usage: &Usage, model: Option<&str>) -> Option<Charge> {
+    let deployment = &call.snapshot.deployments[call.route.deployment?];
+    let mut used = Quantities::from(usage);
+    if deployment.meter.is_timed() {
+        used.wall_us = u64::try_from(call.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    }
+    let model = model.unwrap_or_default();
+    let cost = deployment.meter.cost_answered(&used, model);
+    Some(Charge { used, cost })
 }
 
 /// Bills a call that was sent and is not waited for any longer.
@@ -263,6 +267,9 @@ async fn send_stream(
             if !ledger::settle(work.shard, work.call, outcome).await {
                 return unrecorded(work, estimate::of_stream(work, relay, is_cut));
             }
+        }
+        if work.call.snapshot.settings.stream_cost {
+            work.say_cost(relay);
         }
         if let Some(texts) = &mut work.call.texts {
             texts.answered(relay.waiting());

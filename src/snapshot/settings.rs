@@ -103,6 +103,8 @@ pub struct Settings {
     pub requested_model: bool,
     /// `always_include_stream_usage`.
     pub always_include_stream_usage: Option<bool>,
+    /// `include_cost_in_streaming_usage`.
+    pub stream_cost: bool,
     /// `model_alias_map`.
     pub model_alias_map: std::collections::BTreeMap<String, String>,
     /// `return_response_headers`.
@@ -293,6 +295,7 @@ impl Settings {
             mock_testing: general.dangerously_allow_mock_testing_request_params,
             requested_model: general.response_model == ResponseModel::Requested,
             always_include_stream_usage: general.always_include_stream_usage,
+            stream_cost: litellm.include_cost_in_streaming_usage,
             model_alias_map: litellm.model_alias_map.clone(),
             upstream_headers: litellm.return_response_headers,
             mid_stream_fallback: config.router.mid_stream_fallback,

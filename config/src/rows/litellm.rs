@@ -140,8 +140,9 @@ const ROWS: &[Row] = &[
          sent."),
     row(InForce, "return_response_headers", Bool, Default::Bool(true),
         "Upstream headers are answered as `llm_provider-*`."),
-    row(Later, "include_cost_in_streaming_usage", Bool, OFF,
-        "The usage at a stream's end carries its cost."),
+    row(InForce, "include_cost_in_streaming_usage", Bool, OFF,
+        "The usage in a stream carries `cost`, in US dollars: in chats, text completions, messages and \
+         responses."),
     row(Later, "network_mock", Bool, OFF,
         "No upstream is called; every answer is canned."),
     row(InForce, "model_alias_map", Map(&Text), EmptyMap,
