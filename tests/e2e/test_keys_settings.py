@@ -358,6 +358,18 @@ def test_disable_adding_master_key_hash_to_db(start):
         assert server.terminate() == 0
 
 
+def test_disable_master_key_return(start):
+    for hidden in (True, False):
+        server = start(disable_master_key_return=hidden)
+        owner = user(server, auto_create_key=False)["user_id"]
+        # Databases of LiteLLM's older versions have a row of the master key.
+        master, other = new_key(server, key=KEY, user_id=owner)["token"], new_key(server, user_id=owner)["token"]
+        told = {row["token"] for row in get(server, "/user/info", user_id=owner)["keys"]}
+        assert told == ({other} if hidden else {master, other})
+        admin(server, "/key/delete", {"keys": [master]})
+        assert server.terminate() == 0
+
+
 def test_disable_reset_budget(start):
     fast = {"proxy_budget_rescheduler_min_time": 1, "proxy_budget_rescheduler_max_time": 1}
     server = start(disable_reset_budget=True, **fast)

@@ -115,8 +115,8 @@ const ROWS: &[Row] = &[
     row(Later, "ui_access_mode",
         Either(&[Choice(&["all", "admin_only"]), Map(&Any)]), Default::Text("all"),
         "Who may sign in to the admin UI."),
-    row(Later, "disable_master_key_return", Bool, OFF,
-        "The admin UI's login never answers the master key."),
+    row(InForce, "disable_master_key_return", Bool, OFF,
+        "`/user/info` leaves out the row of the master key, where the database has one."),
     row(InForce, "litellm_license", Secret, Unset,
         "Accepted and ignored: nothing here needs a licence.")
         .example("none"),

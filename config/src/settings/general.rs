@@ -79,7 +79,7 @@ pub struct GeneralSettings {
     pub user_api_key_cache_ttl: Duration,
     /// Who may sign in to the admin UI.
     pub ui_access_mode: Json,
-    /// The admin UI's login never answers the master key.
+    /// Users' keys are told without the master key's row.
     pub disable_master_key_return: bool,
     /// Accepted and ignored: nothing here needs a licence.
     pub litellm_license: Option<Secret>,

@@ -251,6 +251,14 @@ async fn info(
         return Err(Refusal::not_found(format!("User {id} not found")).at("user_id"));
     }
     let mut keys = store.find(Table::KEYS, "user_id", &id).await?;
+    let rules = desk.rules();
+    if let Some(master) = rules
+        .master_token
+        .as_deref()
+        .filter(|_| rules.keep_master_key)
+    {
+        keys.retain(|row| text(row, "token").as_deref() != Some(master));
+    }
     for row in &mut keys {
         row.remove("config");
     }
