@@ -33,7 +33,7 @@ pub use models::check_model;
 pub use origins::Origins;
 pub use probe::Probed;
 pub use reload::{Read, Report, Source};
-pub use secrets::Secrets;
+pub use secrets::{Escrow, Secrets};
 pub use stored::SECTIONS;
 
 use std::net::SocketAddr;
@@ -265,6 +265,8 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         let started = Hooks::start(functions, start.log.clone()).await;
         desk.set_hooks(Some(started.map_err(std::io::Error::other)?));
     }
+    let escrow = Escrow::of(&start.config, &env, &start.log).map_err(std::io::Error::other)?;
+    desk.set_escrow(escrow.map(Arc::new));
     let control = Arc::new(Control {
         desk,
         proofs: Mutex::new(Arc::new(proofs)),

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::hooks::{Functions, Hooks};
 use super::proofs::Proofs;
-use super::secrets::{self, Secrets};
+use super::secrets::{self, Escrow, Secrets};
 use super::{Control, Lasting, stored};
 use crate::admin::desk::Rules;
 use crate::log;
@@ -25,6 +25,8 @@ pub enum Source {
     /// A text that is part of the program (the demo) or made from the command line.
     Text(String),
 }
+
+type Helpers = (Option<Arc<Hooks>>, Option<Arc<Escrow>>);
 
 /// What a reload did.
 pub struct Report {
@@ -197,6 +199,13 @@ impl Control {
         }
     }
 
+    /// Whoever the management API asks beside the database.
+    async fn helpers(&self, config: &shardgate_config::Config) -> Result<Helpers, String> {
+        let env = |name: &str| std::env::var(name).ok();
+        let escrow = Escrow::of(config, &env, &self.log)?;
+        Ok((self.functions(config).await?, escrow.map(Arc::new)))
+    }
+
     /// Reads the configuration again and gives it to every shard; a bad one changes nothing.
     ///
     /// # Errors
@@ -221,13 +230,13 @@ impl Control {
             Ok((snapshot, read, proofs))
         });
         let built = match built {
-            Ok((snapshot, read, proofs)) => match self.functions(&read.config).await {
-                Ok(hooks) => Ok((snapshot, read, proofs, hooks)),
+            Ok((snapshot, read, proofs)) => match self.helpers(&read.config).await {
+                Ok(helpers) => Ok((snapshot, read, proofs, helpers)),
                 Err(error) => Err(vec![error]),
             },
             Err(errors) => Err(errors),
         };
-        let (snapshot, read, proofs, hooks) = match built {
+        let (snapshot, read, proofs, (hooks, escrow)) = match built {
             Ok(built) => built,
             Err(errors) => {
                 for error in &errors {
@@ -239,6 +248,7 @@ impl Control {
         self.lasting.origins.resolve(true).await;
         self.desk.set_rules(Rules::from_config(&read.config));
         self.desk.set_hooks(hooks);
+        self.desk.set_escrow(escrow);
         self.desk
             .directory
             .set_policy(super::keys::policy(&read.config));

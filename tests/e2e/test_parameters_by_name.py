@@ -26,7 +26,7 @@ KEYS = """key_management_system key_management_settings use_azure_key_vault use_
     default_team_disabled custom_key_generate service_account_settings key_type key_generation_settings team_key_generation
     personal_key_generation allowed_team_member_roles allowed_user_roles required_params default_key_generate_params
     upperbound_key_generate_params default_internal_user_params default_team_params default_team_settings
-    enable_key_alias_format_validation"""
+    enable_key_alias_format_validation store_virtual_keys prefix_for_stored_virtual_keys"""
 LIMITS = """global_max_parallel_requests max_request_size_mb max_response_size_mb max_budget budget_duration
     budget_exceeded_status_code max_user_budget max_end_user_budget max_end_user_budget_id max_internal_user_budget
     internal_user_budget_duration provider_budget_config tag_budget_config token_rate_limit_type priority_reservation

@@ -243,6 +243,9 @@ async fn make_for(
         .and_then(|mut r| r.pop());
     let stored = stored.ok_or_else(|| Refusal::bad("Key already exists").at("key"))?;
     desk.directory.changed(Change::Key(token)).await;
+    if let Some(escrow) = desk.escrow() {
+        escrow.keep(&stored, &key).await;
+    }
     Ok(Value::Object(made(stored, &key)))
 }
 
@@ -459,6 +462,9 @@ pub(super) async fn change(desk: &Desk, asker: &Asker, fields: Row) -> Result<Va
         desk.directory.restart(&format!("key:{token}"));
     }
     desk.directory.changed(Change::Key(token)).await;
+    if let Some(escrow) = desk.escrow() {
+        escrow.rename(&before, &stored).await;
+    }
     let mut answer = shown(Table::KEYS, stored);
     put(&mut answer, "key", key);
     Ok(Value::Object(answer))
@@ -546,6 +552,7 @@ async fn delete(
 pub(super) async fn remove(desk: &Desk, asker: &Asker, rows: Vec<Row>) -> Result<(), Refusal> {
     let tokens: Vec<String> = rows.iter().filter_map(|row| text(row, "token")).collect();
     let mut commands = Vec::new();
+    let gone = rows.clone();
     for mut row in rows {
         let name = text(&row, "token").unwrap_or_default();
         put(&mut row, "id", uuid());
@@ -558,6 +565,9 @@ pub(super) async fn remove(desk: &Desk, asker: &Asker, rows: Vec<Row>) -> Result
     desk.directory.store.transact(commands).await?;
     for token in tokens {
         desk.directory.changed(Change::Key(token)).await;
+    }
+    if let Some(escrow) = desk.escrow() {
+        escrow.release(&gone).await;
     }
     Ok(())
 }

@@ -98,6 +98,9 @@ async fn replace(
     let stored = stored.ok_or_else(|| Refusal::bad("the new key exists already").at("new_key"))?;
     desk.directory.changed(Change::Key(old.to_owned())).await;
     desk.directory.changed(Change::Key(new)).await;
+    if let Some(escrow) = desk.escrow() {
+        escrow.replace(&before, &stored, fresh).await;
+    }
     Ok(stored)
 }
 

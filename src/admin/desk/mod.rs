@@ -20,7 +20,7 @@ pub use identify::{askers_only, identify};
 pub use rows::{everything, found, with_budget};
 pub use rules::Rules;
 
-use crate::coordinator::Hooks;
+use crate::coordinator::{Escrow, Hooks};
 use crate::directory::Directory;
 
 /// The management API's state.
@@ -29,6 +29,7 @@ pub struct Desk {
     pub directory: Arc<Directory>,
     rules: RwLock<Arc<Rules>>,
     hooks: RwLock<Option<Arc<Hooks>>>,
+    escrow: RwLock<Option<Arc<Escrow>>>,
     /// Whether changes are written down.
     audit: Arc<AtomicBool>,
 }
@@ -42,6 +43,7 @@ impl Desk {
             audit,
             rules: RwLock::new(Arc::new(rules)),
             hooks: RwLock::default(),
+            escrow: RwLock::default(),
         }
     }
 
@@ -62,6 +64,17 @@ impl Desk {
     /// Other functions, after a reload; those of before end.
     pub fn set_hooks(&self, hooks: Option<Arc<Hooks>>) {
         *self.hooks.write().unwrap_or_else(PoisonError::into_inner) = hooks;
+    }
+
+    /// Where virtual keys are kept besides the database, if anywhere.
+    pub fn escrow(&self) -> Option<Arc<Escrow>> {
+        let escrow = self.escrow.read().unwrap_or_else(PoisonError::into_inner);
+        escrow.clone()
+    }
+
+    /// Another place, after a reload.
+    pub fn set_escrow(&self, escrow: Option<Arc<Escrow>>) {
+        *self.escrow.write().unwrap_or_else(PoisonError::into_inner) = escrow;
     }
 
     /// New rules, after a reload.

@@ -1,0 +1,415 @@
+//! The secret managers: how each is entered, and how a secret is read, written and deleted there. What a
+//! secret is for it must not know.
+
+use std::io;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::coordinator::web::{Ask, Web};
+use crate::provider::{Credentials, Secret, SignedRequest, SignedScope, azure_token_url, sign};
+use crate::store::secret::uuid;
+
+type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// A manager and what it takes to ask it.
+pub(super) enum Manager {
+    Aws(Aws),
+    Azure(Azure),
+    Vault(Vault),
+}
+
+pub(super) struct Aws {
+    url: String,
+    region: String,
+    credentials: Credentials,
+}
+
+pub(super) struct Azure {
+    vault: String,
+    /// Where the token comes from, and the form that asks for it.
+    token_url: String,
+    form: String,
+}
+
+pub(super) struct Vault {
+    url: String,
+    token: String,
+}
+
+fn needed(env: Env<'_>, names: &[&str]) -> Result<String, String> {
+    let found = names
+        .iter()
+        .find_map(|name| env(name).filter(|value| !value.is_empty()));
+    found.ok_or_else(|| format!("the environment variable {} is needed", names.join(" or ")))
+}
+
+impl Aws {
+    fn of(env: Env<'_>) -> Result<Aws, String> {
+        let region = needed(
+            env,
+            &["AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION"],
+        )?;
+        let url = needed(
+            env,
+            &["AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"],
+        );
+        Ok(Aws {
+            url: url.unwrap_or_else(|_| format!("https://secretsmanager.{region}.amazonaws.com")),
+            region,
+            credentials: Credentials {
+                access_key: needed(env, &["AWS_ACCESS_KEY_ID"])?,
+                secret_key: Secret::new(needed(env, &["AWS_SECRET_ACCESS_KEY"])?),
+                session_token: needed(env, &["AWS_SESSION_TOKEN"]).ok().map(Secret::new),
+            },
+        })
+    }
+
+    fn question(&self, action: &str, body: &Value) -> Question {
+        let kind = "application/x-amz-json-1.1";
+        let body = body.to_string();
+        let host = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        let host = host.split('/').next().unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let signed = sign(
+            &SignedRequest {
+                method: "POST",
+                host,
+                path_and_query: "/",
+                content_type: Some(kind),
+                body: body.as_bytes(),
+            },
+            &self.credentials,
+            &SignedScope {
+                region: &self.region,
+                service: "secretsmanager",
+                now_unix_s: now.map_or(0, |since| since.as_secs()),
+            },
+        );
+        let mut headers = vec![
+            owned("content-type", kind),
+            owned("x-amz-target", &format!("secretsmanager.{action}")),
+        ];
+        headers.extend(signed);
+        Question {
+            method: "POST",
+            url: format!("{}/", self.url.trim_end_matches('/')),
+            headers,
+            body,
+        }
+    }
+
+    /// Makes a secret, or gives the one of that name a new value; one whose deletion is planned comes back.
+    async fn put(&self, web: &Web, name: &str, value: &str) -> Result<(), String> {
+        let make = json!({"Name": name, "SecretString": value, "ClientRequestToken": uuid()});
+        let told = self.question("CreateSecret", &make).ask(web).await?;
+        let restore = match told.kind() {
+            _ if told.status == 200 => return Ok(()),
+            "ResourceExistsException" => false,
+            "InvalidRequestException" => true,
+            _ => return Err(told.refusal(name)),
+        };
+        if restore {
+            let restored = self.question("RestoreSecret", &json!({"SecretId": name}));
+            restored.ask(web).await?.accepted(name)?;
+        }
+        let change = json!({"SecretId": name, "SecretString": value, "ClientRequestToken": uuid()});
+        let told = self.question("PutSecretValue", &change).ask(web).await?;
+        told.accepted(name)
+    }
+}
+
+impl Azure {
+    fn of(vault_url: Option<&str>, env: Env<'_>) -> Result<Azure, String> {
+        let vault = vault_url.map(str::to_owned);
+        let vault = vault.map_or_else(|| needed(env, &["AZURE_KEY_VAULT_URI"]), Ok)?;
+        let tenant = needed(env, &["AZURE_TENANT_ID"])?;
+        let authority = needed(env, &["AZURE_AUTHORITY_HOST"]).ok();
+        let pairs = [
+            ("grant_type", "client_credentials".to_owned()),
+            ("scope", "https://vault.azure.net/.default".to_owned()),
+            ("client_id", needed(env, &["AZURE_CLIENT_ID"])?),
+            ("client_secret", needed(env, &["AZURE_CLIENT_SECRET"])?),
+        ];
+        let form = pairs.map(|(name, value)| format!("{name}={}", encoded(&value)));
+        Ok(Azure {
+            vault: vault.trim_end_matches('/').to_owned(),
+            token_url: azure_token_url(authority.as_deref(), &tenant),
+            form: form.join("&"),
+        })
+    }
+
+    fn question(&self, method: &'static str, token: &str, path: &str) -> Question {
+        Question {
+            method,
+            url: format!("{}/{path}?api-version=7.4", self.vault),
+            headers: vec![owned("authorization", token)],
+            body: String::new(),
+        }
+    }
+
+    /// Sets a secret. One that was deleted keeps its name and has to come back first, which takes seconds.
+    async fn put(&self, web: &Web, token: &str, name: &str, value: &str) -> Result<(), String> {
+        const CONFLICT: u16 = 409;
+        const TRIES: u32 = 10;
+        const PAUSE: Duration = Duration::from_millis(500);
+        let name = azure_name(name);
+        let mut set = self.question("PUT", token, &format!("secrets/{name}"));
+        set.headers.push(owned("content-type", "application/json"));
+        set.body = json!({ "value": value }).to_string();
+        let mut told = set.ask(web).await?;
+        if told.status == CONFLICT {
+            let path = format!("deletedsecrets/{name}/recover");
+            self.question("POST", token, &path).ask(web).await?;
+        }
+        for _ in 0..TRIES {
+            if told.status != CONFLICT {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+            told = set.ask(web).await?;
+        }
+        told.accepted(&name)
+    }
+}
+
+impl Vault {
+    fn of(vault_url: Option<&str>, env: Env<'_>) -> Result<Vault, String> {
+        let address = vault_url.map(str::to_owned);
+        let address = address.map_or_else(|| needed(env, &["HCP_VAULT_ADDR", "VAULT_ADDR"]), Ok)?;
+        let part = |names: &[&str]| {
+            needed(env, names)
+                .ok()
+                .map(|part| part.trim_matches('/').to_owned())
+        };
+        let namespace = part(&["HCP_VAULT_NAMESPACE", "VAULT_NAMESPACE"]);
+        let mount = part(&["HCP_VAULT_MOUNT_NAME"]).unwrap_or_else(|| "secret".to_owned());
+        let parts = [
+            Some(address.trim_end_matches('/').to_owned()),
+            Some("v1".to_owned()),
+            namespace,
+            Some(mount),
+            Some("data".to_owned()),
+            part(&["HCP_VAULT_PATH_PREFIX"]),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        Ok(Vault {
+            url: parts.join("/"),
+            token: needed(env, &["HCP_VAULT_TOKEN", "VAULT_TOKEN"])?,
+        })
+    }
+
+    fn question(&self, method: &'static str, name: &str) -> Question {
+        let path: Vec<String> = name.split('/').map(encoded).collect();
+        Question {
+            method,
+            url: format!("{}/{}", self.url, path.join("/")),
+            headers: vec![owned("x-vault-token", &self.token)],
+            body: String::new(),
+        }
+    }
+}
+
+impl Manager {
+    /// The manager that `key_management_system` names.
+    ///
+    /// # Errors
+    /// What is missing to ask it.
+    pub(super) fn of(
+        system: &str,
+        vault_url: Option<&str>,
+        env: Env<'_>,
+    ) -> Result<Manager, String> {
+        Ok(match system {
+            "aws_secret_manager" => Manager::Aws(Aws::of(env)?),
+            "azure_key_vault" => Manager::Azure(Azure::of(vault_url, env)?),
+            "hashicorp_vault" => Manager::Vault(Vault::of(vault_url, env)?),
+            other => {
+                return Err(format!(
+                    "general_settings.key_management_system: {other} is not built; aws_secret_manager, \
+                     azure_key_vault and hashicorp_vault are"
+                ));
+            }
+        })
+    }
+
+    /// What proves who asks, where that has to be fetched first.
+    pub(super) async fn enter(&self, web: &Web) -> Result<String, String> {
+        let Manager::Azure(azure) = self else {
+            return Ok(String::new());
+        };
+        let ask = Question {
+            method: "POST",
+            url: azure.token_url.clone(),
+            headers: vec![owned("content-type", "application/x-www-form-urlencoded")],
+            body: azure.form.clone(),
+        };
+        let told = ask.ask(web).await?;
+        let token = told.body["access_token"]
+            .as_str()
+            .map(|token| format!("Bearer {token}"));
+        token.ok_or_else(|| format!("Azure gave no token (status {})", told.status))
+    }
+
+    /// One secret; none where there is none of that name.
+    pub(super) async fn get(
+        &self,
+        web: &Web,
+        token: &str,
+        name: &str,
+    ) -> Result<Option<String>, String> {
+        let told = self.reading(token, name).ask(web).await?;
+        if told.is_missing() {
+            return Ok(None);
+        }
+        told.accepted(name)?;
+        let value = match self {
+            Manager::Aws(_) => told.body["SecretString"].as_str(),
+            Manager::Azure(_) => told.body["value"].as_str(),
+            Manager::Vault(_) => told.body["data"]["data"]["key"].as_str(),
+        };
+        Ok(value.map(str::to_owned))
+    }
+
+    /// Writes one secret, in place of what had its name.
+    pub(super) async fn put(
+        &self,
+        web: &Web,
+        token: &str,
+        name: &str,
+        value: &str,
+    ) -> Result<(), String> {
+        match self {
+            Manager::Aws(aws) => aws.put(web, name, value).await,
+            Manager::Azure(azure) => azure.put(web, token, name, value).await,
+            Manager::Vault(vault) => {
+                let mut write = vault.question("POST", name);
+                write
+                    .headers
+                    .push(owned("content-type", "application/json"));
+                write.body = json!({"data": {"key": value}}).to_string();
+                write.ask(web).await?.accepted(name)
+            }
+        }
+    }
+
+    /// Deletes one secret, as far as its manager lets deleted ones go; one that is not there is deleted.
+    pub(super) async fn delete(&self, web: &Web, token: &str, name: &str) -> Result<(), String> {
+        /// Within which AWS gives a deleted secret back, as LiteLLM asks for.
+        const RECOVERY_DAYS: u32 = 7;
+        let question = match self {
+            Manager::Aws(aws) => {
+                let body = json!({"SecretId": name, "RecoveryWindowInDays": RECOVERY_DAYS});
+                aws.question("DeleteSecret", &body)
+            }
+            Manager::Azure(azure) => {
+                azure.question("DELETE", token, &format!("secrets/{}", azure_name(name)))
+            }
+            Manager::Vault(vault) => vault.question("DELETE", name),
+        };
+        let told = question.ask(web).await?;
+        if told.is_missing() {
+            return Ok(());
+        }
+        told.accepted(name)
+    }
+
+    /// The call that reads one secret.
+    pub(super) fn reading(&self, token: &str, name: &str) -> Question {
+        match self {
+            Manager::Aws(aws) => aws.question("GetSecretValue", &json!({ "SecretId": name })),
+            Manager::Azure(azure) => {
+                azure.question("GET", token, &format!("secrets/{}", azure_name(name)))
+            }
+            Manager::Vault(vault) => vault.question("GET", name),
+        }
+    }
+}
+
+/// Names there are letters, digits and hyphens.
+fn azure_name(name: &str) -> String {
+    name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
+}
+
+/// A call to a manager.
+pub(super) struct Question {
+    method: &'static str,
+    pub(super) url: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: String,
+}
+
+/// What it answered.
+struct Told {
+    status: u16,
+    body: Value,
+}
+
+impl Question {
+    async fn ask(&self, web: &Web) -> Result<Told, String> {
+        let headers: Vec<(&str, &str)> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let ask = Ask {
+            method: self.method,
+            url: &self.url,
+            headers: &headers,
+            body: self.body.as_bytes(),
+        };
+        let reply = web.call(&ask).await.map_err(|error| unreachable(&error))?;
+        Ok(Told {
+            status: reply.status,
+            body: serde_json::from_slice(&reply.body).unwrap_or_default(),
+        })
+    }
+}
+
+impl Told {
+    /// The class of AWS's error, without its namespace.
+    fn kind(&self) -> &str {
+        let kind = self.body["__type"].as_str().unwrap_or_default();
+        kind.rsplit('#').next().unwrap_or_default()
+    }
+
+    /// There is no secret of that name; AWS says so with a 400.
+    fn is_missing(&self) -> bool {
+        self.status == 404 || self.kind() == "ResourceNotFoundException"
+    }
+
+    fn accepted(&self, name: &str) -> Result<(), String> {
+        match self.status {
+            200..=299 => Ok(()),
+            _ => Err(self.refusal(name)),
+        }
+    }
+
+    fn refusal(&self, name: &str) -> String {
+        match self.kind() {
+            "" => format!("it answered {} for {name}", self.status),
+            kind => format!("it answered {} ({kind}) for {name}", self.status),
+        }
+    }
+}
+
+fn owned(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(char::from(byte))
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+fn unreachable(error: &io::Error) -> String {
+    format!("it cannot be reached: {error}")
+}
