@@ -157,6 +157,7 @@ fn serve(
         source,
         lasting,
         config: read.config,
+        salt: read.salt,
         snapshot,
         hubs,
         threads,

@@ -18,6 +18,7 @@ use crate::directory::{Account, Change, Directory, EVERYBODY, Policy, Priorities
 use crate::log;
 use crate::message::{AdminAnswer, Dress, Found, ToShard};
 use crate::observe::log::Log;
+use crate::provider::Secret;
 use crate::store::{
     Command, Postgres, PostgresOptions, Row, Sqlite, Store, StoreError, Table, now_us,
 };
@@ -34,6 +35,7 @@ pub(super) async fn open(
     config: &Config,
     hubs: &Arc<Vec<Hub>>,
     fleet: Option<&Fleet>,
+    salt: Option<Secret>,
 ) -> std::io::Result<Arc<Desk>> {
     let store = choose(log, config).map_err(std::io::Error::other)?;
     prepare(log, config, store.as_ref()).await?;
@@ -57,7 +59,10 @@ pub(super) async fn open(
     }
     let general = &config.general;
     let master = general.master_key.as_ref().map_or("", |key| key.expose());
-    let salt = std::env::var("LITELLM_SALT_KEY").unwrap_or_else(|_| master.to_owned());
+    let salt = salt
+        .map(|salt| salt.reveal().to_owned())
+        .or_else(|| std::env::var("LITELLM_SALT_KEY").ok())
+        .unwrap_or_else(|| master.to_owned());
     let push = push(log.clone(), hubs.clone());
     let roll = fleet.map(|fleet| fleet.roll.clone());
     let audit = Arc::default();

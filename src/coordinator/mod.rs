@@ -51,6 +51,7 @@ use crate::admin::desk::Desk;
 use crate::log;
 use crate::message::{FromShard, ToShard};
 use crate::observe::log::Log;
+use crate::provider::Secret;
 use crate::router::{Micros, Registry};
 use crate::snapshot::{Meters, Snapshot};
 use crate::spend::price::PriceTable;
@@ -221,6 +222,8 @@ pub struct Start {
     pub lasting: Lasting,
     /// The configuration that the first snapshot was made of.
     pub config: shardgate_config::Config,
+    /// What encrypts stored secrets, where a secret manager says it; else the environment does.
+    pub salt: Option<Secret>,
     /// The first snapshot.
     pub snapshot: Arc<Snapshot>,
     /// The shards' mailboxes.
@@ -258,7 +261,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         rotation: rotation::schedule(env).map_err(std::io::Error::other)?,
     };
     let fleet = fleet::Fleet::of(&start.config);
-    let desk = keys::open(&start.log, &start.config, &hubs, fleet.as_ref()).await?;
+    let desk = keys::open(&start.log, &start.config, &hubs, fleet.as_ref(), start.salt).await?;
     let proofs = proofs::Proofs::from_config(&start.config).map_err(std::io::Error::other)?;
     let functions = hooks::Functions::of(&start.config, start.source.folder());
     if let Some(functions) = functions {

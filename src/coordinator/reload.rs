@@ -9,6 +9,7 @@ use super::secrets::{self, Escrow, Secrets};
 use super::{Control, Lasting, stored};
 use crate::admin::desk::Rules;
 use crate::log;
+use crate::provider::Secret;
 use crate::snapshot::Snapshot;
 
 /// Where configurations come from.
@@ -46,6 +47,8 @@ pub struct Read {
     pub warnings: Vec<String>,
     /// Parameters that are set and whose effect is not built yet.
     pub not_in_force: Vec<String>,
+    /// What encrypts stored secrets, where a secret manager says it.
+    pub salt: Option<Secret>,
 }
 
 impl Source {
@@ -125,6 +128,7 @@ impl Source {
                 config: with_credentials(loaded.config),
                 warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
                 not_in_force: loaded.not_in_force,
+                salt: secrets::salt(&kept),
             }),
             Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
         }

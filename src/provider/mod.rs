@@ -41,7 +41,7 @@ pub use passage::Way;
 pub use sigv4::{Credentials, Request as SignedRequest, Scope as SignedScope, sign};
 pub use table::{PROVIDERS, find};
 pub use target::{Setup, Target};
-pub use token::{AwsSource, Grant, TokenSource, Variables, azure_token_url};
+pub use token::{AwsSource, Grant, TokenSource, Variables, azure_token_url, google_account};
 
 /// What is asked of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -217,10 +217,19 @@ pub(super) fn google(
     account: Option<String>,
     scope: &'static str,
 ) -> TokenSource {
+    google_account(account, scope, setup.env)
+}
+
+/// A Google account: its JSON or the path of it, or else what this machine has.
+pub fn google_account(
+    account: Option<String>,
+    scope: &'static str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> TokenSource {
     TokenSource::Google {
         account: account.map(Secret::new),
         scope,
-        env: Variables::take(GOOGLE, setup.env),
+        env: Variables::take(GOOGLE, env),
     }
 }
 

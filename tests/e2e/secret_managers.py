@@ -1,7 +1,10 @@
-"""Secret managers on HTTP that keep what they are given: HashiCorp Vault (KV 2), AWS Secrets Manager and Azure
-Key Vault, as their documentation says. Deleted secrets keep their names where they do there."""
+"""Secret managers on HTTP that keep what they are given: HashiCorp Vault (KV 2), AWS Secrets Manager, Azure Key
+Vault and Google's Secret Manager, as their documentation says; and Google's KMS, which opens what it sealed.
+Deleted secrets keep their names where they do there."""
 
+import base64
 import json
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
@@ -139,4 +142,74 @@ class Azure(Manager):
         return 200, {"value": self.secrets[name]}
 
 
-ALL = [Vault, Aws, Azure]
+class OfGoogle(Manager):
+    """What Google's two services share: a person's account, whose file says where tokens are."""
+
+    def env(self):
+        account = {"type": "authorized_user", "client_id": "id", "client_secret": "shh", "refresh_token": "rt",
+                   "token_uri": self.url + "/token"}
+        with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
+            json.dump(account, file)
+        return {"GOOGLE_APPLICATION_CREDENTIALS": file.name, self.override: self.url}
+
+    def answer(self, method, path, query, headers, body):
+        if path == "/token":
+            return 200, {"access_token": "google-token", "expires_in": 3600}
+        if headers.get("authorization") != "Bearer google-token":
+            return 403, {"error": {"code": 403, "status": "PERMISSION_DENIED"}}
+        return self.serve(method, path, query, body)
+
+
+class Google(OfGoogle):
+    system = "google_secret_manager"
+    override = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"
+
+    def env(self):
+        return {**super().env(), "GOOGLE_SECRET_MANAGER_PROJECT_ID": "our-project"}
+
+    def name(self, name):
+        return "".join(letter if letter.isalnum() or letter == "_" else "-" for letter in name)
+
+    def serve(self, method, path, query, body):
+        folder = "/v1/projects/our-project/secrets"
+        if not path.startswith(folder):
+            return 403, {"error": {"code": 403, "status": "PERMISSION_DENIED"}}
+        if path == folder:
+            name = query.removeprefix("secretId=")
+            if name in self.secrets:
+                return 409, {"error": {"code": 409, "status": "ALREADY_EXISTS"}}
+            assert method == "POST" and body == {"replication": {"automatic": {}}}
+            self.secrets[name] = None
+            return 200, {"name": f"projects/our-project/secrets/{name}"}
+        name, _, verb = path.removeprefix(folder + "/").partition("/" if path.endswith(":access") else ":")
+        if name not in self.secrets:
+            return 404, {"error": {"code": 404, "status": "NOT_FOUND"}}
+        if method == "DELETE":
+            del self.secrets[name]
+            return 200, {}
+        if verb == "addVersion":
+            self.secrets[name] = base64.b64decode(body["payload"]["data"], validate=True).decode()
+            return 200, {}
+        assert verb == "versions/latest:access", path
+        return 200, {"payload": {"data": base64.b64encode(self.secrets[name].encode()).decode()}}
+
+
+class Kms(OfGoogle):
+    system = "google_kms"
+    override = "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS"
+    NAME = "projects/p/locations/europe-west4/keyRings/ring/cryptoKeys/ours"
+
+    def seal(self, text, name=NAME):
+        """A ciphertext, as `gcloud kms encrypt` and base64 make it."""
+        sealed = base64.b64encode(b"\n$\0" + name.encode() + bytes(byte ^ 0x5A for byte in text.encode())).decode()
+        self.secrets[sealed] = (name, text)
+        return sealed
+
+    def serve(self, method, path, _, body):
+        name, text = self.secrets.get(body["ciphertext"], ("", ""))
+        if method != "POST" or path != f"/v1/{name}:decrypt":
+            return 400, {"error": {"code": 400, "status": "INVALID_ARGUMENT"}}
+        return 200, {"plaintext": base64.b64encode(text.encode()).decode()}
+
+
+ALL = [Vault, Aws, Azure, Google]

@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from gateway import KEY, config, entry
+import secret_managers
+from gateway import KEY, admin, config, entry, get
 
 SECRETS = {"UPSTREAM_KEY": "sk-from-the-manager", "MASTER": KEY, "ALL": json.dumps({"UPSTREAM_KEY": "sk-from-one-secret", "MASTER": KEY})}
 
@@ -136,9 +137,111 @@ def test_use_azure_key_vault(start, manager, upstream, general):
 
 def test_key_management_system_that_cannot_be_asked_is_a_clear_error(start, manager):
     for env, general, why in (({}, {"key_management_system": "hashicorp_vault"}, "HCP_VAULT_ADDR"),
-                              ({}, {"key_management_system": "google_kms"}, "google_kms is not built"),
+                              ({}, {"key_management_system": "aws_kms"}, "aws_kms is not built"),
+                              ({}, {"use_google_kms": True}, "GOOGLE_KMS_RESOURCE_NAME"),
+                              ({}, {"key_management_system": "google_kms", "key_management_settings": {"project_id": "p"}},
+                               "key_management_settings.location_id is needed"),
+                              ({}, {"key_management_system": "google_secret_manager"}, "GOOGLE_SECRET_MANAGER_PROJECT_ID"),
                               ({"HCP_VAULT_ADDR": "http://127.0.0.1:1", "HCP_VAULT_TOKEN": "t"},
                                {"key_management_system": "hashicorp_vault"}, "cannot be reached")):
         with pytest.raises(Exception) as failed:
             start(env, **general)
         assert why in str(failed.value), failed.value
+
+
+# Google's
+
+@pytest.fixture
+def google():
+    made = secret_managers.Google()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def kms():
+    made = secret_managers.Kms()
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("settings", [{}, {"project_id": "our-project"}])
+def test_key_management_system_google_secret_manager(start, google, upstream, settings):
+    google.secrets.update(UPSTREAM_KEY="sk-from-google", MASTER=KEY)
+    env = {**google.env(), "UPSTREAM_KEY": "sk-of-the-environment"}
+    if settings:
+        env["GOOGLE_SECRET_MANAGER_PROJECT_ID"] = "another"
+    server = start(env, key_management_system="google_secret_manager", key_management_settings=settings)
+    assert server.chat(key=KEY).status_code == 200 and used(upstream) == "Bearer sk-from-google"
+    paths = {path for _, path, *_ in google.asked}
+    assert "/v1/projects/our-project/secrets/UPSTREAM_KEY/versions/latest:access" in paths
+    # A reload reads the newest version; one without a secret there goes on with the environment's.
+    google.secrets["UPSTREAM_KEY"] = "sk-newer"
+    admin(server, "/config/reload", {})
+    assert server.chat(key=KEY).status_code == 200 and used(upstream) == "Bearer sk-newer"
+    del google.secrets["UPSTREAM_KEY"]
+    admin(server, "/config/reload", {})
+    assert server.chat(key=KEY).status_code == 200 and used(upstream) == "Bearer sk-of-the-environment"
+    for secret in ("google-token", "sk-from-google", "sk-newer", "shh"):
+        assert secret not in server.log
+
+
+PARTS = {"project_id": "p", "location_id": "europe-west4", "key_ring_id": "ring", "key_id": "ours"}
+NAMED = {"GOOGLE_KMS_RESOURCE_NAME": secret_managers.Kms.NAME}
+
+
+@pytest.mark.parametrize("general", [
+    {"use_google_kms": True}, {"key_management_system": "google_kms"},
+    {"key_management_system": "google_kms", "key_management_settings": [PARTS]}])
+def test_use_google_kms(start, kms, upstream, general):
+    env = {**kms.env(), **({} if "key_management_settings" in general else NAMED)}
+    # The environment has ciphertexts, and beside them what is plain.
+    server = start({**env, "UPSTREAM_KEY": kms.seal("sk-sealed"), "MASTER": KEY}, **general)
+    assert server.chat(key=KEY).status_code == 200 and used(upstream) == "Bearer sk-sealed"
+    assert "sk-sealed" not in server.log and "google-token" not in server.log
+    asked = [path for _, path, *_ in kms.asked]
+    assert asked == ["/token", f"/v1/{kms.NAME}:decrypt"], "what is plain is nobody's business"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_key_management_settings_project_id_location_id_key_ring_id_key_id(start, kms, part):
+    """The key is the one that all four name together."""
+    env = {**kms.env(), "UPSTREAM_KEY": kms.seal("sk-sealed"), "MASTER": KEY}
+    with pytest.raises(AssertionError, match="UPSTREAM_KEY is no ciphertext of this key"):
+        start(env, key_management_system="google_kms", key_management_settings=[{**PARTS, part: "another"}])
+
+
+def test_use_google_kms_hosted_keys(start, kms, upstream):
+    odd = kms.seal("never opened")
+    env = {**kms.env(), **NAMED, "MASTER": KEY, "UPSTREAM_KEY": odd}
+    server = start(env, use_google_kms=True, key_management_settings=[{"hosted_keys": ["SOMETHING_ELSE"]}])
+    assert server.chat(key=KEY).status_code == 200 and used(upstream) == f"Bearer {odd}"
+    assert kms.asked == []
+
+
+def test_use_google_kms_encrypts_what_is_stored(gateway, upstream, kms, store):
+    """`LITELLM_SALT_KEY` is opened by the KMS; with the key that it opens, and no other, stored models are read."""
+    general = {"master_key": KEY, "store_model_in_db": True, "use_google_kms": True, **store}
+    env = {**kms.env(), **NAMED, "LITELLM_SALT_KEY": kms.seal("the-salt")}
+    params = {"model": "openai/x", "api_base": upstream.url + "/v1", "api_key": "sk-stored"}
+    server = gateway(config(general=general), env=env)
+    made = admin(server, "/model/new", {"model_name": "kept", "litellm_params": params})
+    assert server.chat("kept", key=KEY).status_code == 200 and used(upstream) == "Bearer sk-stored"
+    assert server.terminate() == 0
+    # The plain key opens it too: the KMS has opened this one.
+    plain = {key: value for key, value in general.items() if key != "use_google_kms"}
+    server = gateway(config(general=plain), env={"LITELLM_SALT_KEY": "the-salt"})
+    assert server.chat("kept", key=KEY).status_code == 200 and used(upstream) == "Bearer sk-stored"
+    assert server.terminate() == 0
+    server = gateway(config(general=plain), env={"LITELLM_SALT_KEY": env["LITELLM_SALT_KEY"]})
+    assert server.chat("kept", key=KEY).status_code != 200
+    assert "the-salt" not in server.log and server.terminate() == 0
+    server = gateway(config(general=general), env=env)
+    assert "kept" in [model["id"] for model in get(server, "/v1/models")["data"]]
+    admin(server, "/model/delete", {"id": made["model_id"]})
+
+
+def test_store_virtual_keys_needs_a_manager_that_keeps_secrets(start, kms):
+    with pytest.raises(AssertionError, match="google_kms keeps no secrets"):
+        start({**kms.env(), **NAMED, "MASTER": KEY, "UPSTREAM_KEY": "sk"}, use_google_kms=True,
+              key_management_settings=[{"store_virtual_keys": True}])

@@ -176,13 +176,13 @@ const ROWS: &[Row] = &[
         .ours(),
     // Keys and encryption.
     row(InForce, "key_management_system", Choice(KEY_SYSTEMS), Unset,
-        "Where `os.environ/NAME` is looked up first, or what encrypts stored credentials.")
+        "Where `os.environ/NAME` is looked up first, or what opens it where the environment has a ciphertext.")
         .example("hashicorp_vault"),
     row(InForce, "key_management_settings", Many(&A_KEY_MANAGEMENT), Texts(&[]),
         "Settings of the key management system."),
     row(InForce, "use_azure_key_vault", Bool, OFF,
         "Short for `key_management_system: azure_key_vault`."),
-    row(Later, "use_google_kms", Bool, OFF,
+    row(InForce, "use_google_kms", Bool, OFF,
         "Short for `key_management_system: google_kms`."),
     row(InForce, "use_aws_secret_manager", Bool, OFF,
         "Short for `key_management_system: aws_secret_manager`."),

@@ -112,17 +112,19 @@ static KEY_MANAGEMENT: Table = Table {
     doc: "Settings of the key management system.",
     open: true,
     rows: &[
-        row(Later, "project_id", Text, Unset,
-            "Google: the project.")
+        row(InForce, "project_id", Text, Unset,
+            "Google: the project, of the KMS's key or of the Secret Manager.")
+            .env(&["GOOGLE_SECRET_MANAGER_PROJECT_ID"])
             .example("my-project"),
-        row(Later, "location_id", Text, Unset,
+        row(InForce, "location_id", Text, Unset,
             "Google: the key's region.")
             .example("global"),
-        row(Later, "key_ring_id", Text, Unset,
+        row(InForce, "key_ring_id", Text, Unset,
             "Google: the key ring.")
             .example("shardgate"),
-        row(Later, "key_id", Text, Unset,
-            "The key that encrypts what is stored.")
+        row(InForce, "key_id", Text, Unset,
+            "Google: the KMS's key. It opens what the environment has as ciphertexts, among them \
+             `LITELLM_SALT_KEY`, which encrypts what is stored.")
             .example("credentials"),
         row(InForce, "vault_url", Url(WEB), Unset,
             "Azure and HashiCorp: the vault.")

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use shardgate_io::tls::ClientTls;
 use tokio::sync::Semaphore;
 use tokio_rustls::rustls::ClientConfig;
 
@@ -220,6 +221,24 @@ async fn fetch(control: &Control, credential: &Credential) -> Result<Fetched, Re
         );
     }
     found
+}
+
+/// A token of `source` as a header says it, for whoever asks once and keeps none.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn bearer(source: &TokenSource) -> Result<String, String> {
+    let tls = ClientTls::new(true)?;
+    let fetcher = Fetcher {
+        tls: Some(tls.config()),
+    };
+    let told = |why: &str| format!("no token could be fetched: {}", mask_secrets(why));
+    let fetched = tokio::time::timeout(FETCH_TIMEOUT, fetcher.fetch(source)).await;
+    let fetched = fetched.map_err(|_| told("it took too long"))?;
+    match fetched.map_err(|refused| told(&refused.why))?.grant {
+        Grant::Bearer(token) => Ok(format!("Bearer {}", token.reveal())),
+        Grant::Aws(_) => Err(told("its account is none of Google's")),
+    }
 }
 
 fn fail(control: &Control, credential: &Credential, refused: &Refused) {

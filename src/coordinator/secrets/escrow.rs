@@ -3,9 +3,11 @@
 //!
 //! A manager that is away stops nobody from making or deleting a key: what it missed is told in the log.
 
+use std::collections::BTreeSet;
+
 use shardgate_config::Config;
 
-use super::manager::Manager;
+use super::manager::{Manager, Places};
 use crate::coordinator::web::Web;
 use crate::directory::text;
 use crate::log;
@@ -43,6 +45,7 @@ impl Escrow {
         let short = [
             (general.use_aws_secret_manager, "aws_secret_manager"),
             (general.use_azure_key_vault, "azure_key_vault"),
+            (general.use_google_kms, "google_kms"),
         ];
         let short = short.iter().find(|(is_set, _)| *is_set);
         let system = general.key_management_system.as_deref();
@@ -56,8 +59,14 @@ impl Escrow {
             let text = "prefix_for_stored_virtual_keys must not be empty: an alias could name any other secret";
             return Err(told(text.to_owned()));
         }
+        let places = Places::read(settings);
+        let manager = Manager::of(system, &places, &BTreeSet::new(), env).map_err(told)?;
+        if !manager.keeps_secrets() {
+            let text = format!("{system} keeps no secrets; google_secret_manager does");
+            return Err(told(text));
+        }
         Ok(Some(Escrow {
-            manager: Manager::of(system, settings.vault_url.as_deref(), env).map_err(told)?,
+            manager,
             web: Web::new().map_err(told)?,
             prefix: format!("{prefix}/"),
             log: log.clone(),

@@ -1,22 +1,62 @@
 //! The secret managers: how each is entered, and how a secret is read, written and deleted there. What a
 //! secret is for it must not know.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use shardgate_config::KeyManagement;
 
+use super::google::{Keeper, Opener};
 use crate::coordinator::web::{Ask, Web};
 use crate::provider::{Credentials, Secret, SignedRequest, SignedScope, azure_token_url, sign};
 use crate::store::secret::uuid;
 
-type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A manager and what it takes to ask it.
 pub(super) enum Manager {
     Aws(Aws),
     Azure(Azure),
+    Google(Keeper),
+    /// Google's KMS.
+    Opener(Opener),
     Vault(Vault),
+}
+
+/// Where a manager is, as `key_management_settings` says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Places<'a> {
+    pub(super) vault_url: Option<&'a str>,
+    pub(super) project_id: Option<&'a str>,
+    pub(super) location_id: Option<&'a str>,
+    pub(super) key_ring_id: Option<&'a str>,
+    pub(super) key_id: Option<&'a str>,
+}
+
+impl<'a> Places<'a> {
+    /// As the settings are written.
+    pub(super) fn written(settings: &'a Value) -> Places<'a> {
+        Places {
+            vault_url: settings["vault_url"].as_str(),
+            project_id: settings["project_id"].as_str(),
+            location_id: settings["location_id"].as_str(),
+            key_ring_id: settings["key_ring_id"].as_str(),
+            key_id: settings["key_id"].as_str(),
+        }
+    }
+
+    /// As they were read.
+    pub(super) fn read(settings: &'a KeyManagement) -> Places<'a> {
+        Places {
+            vault_url: settings.vault_url.as_deref(),
+            project_id: settings.project_id.as_deref(),
+            location_id: settings.location_id.as_deref(),
+            key_ring_id: settings.key_ring_id.as_deref(),
+            key_id: settings.key_id.as_deref(),
+        }
+    }
 }
 
 pub(super) struct Aws {
@@ -37,7 +77,7 @@ pub(super) struct Vault {
     token: String,
 }
 
-fn needed(env: Env<'_>, names: &[&str]) -> Result<String, String> {
+pub(super) fn needed(env: Env<'_>, names: &[&str]) -> Result<String, String> {
     let found = names
         .iter()
         .find_map(|name| env(name).filter(|value| !value.is_empty()));
@@ -211,32 +251,43 @@ impl Vault {
 }
 
 impl Manager {
-    /// The manager that `key_management_system` names.
+    /// The manager that `key_management_system` names; `names` are those that it will be asked for.
     ///
     /// # Errors
     /// What is missing to ask it.
     pub(super) fn of(
         system: &str,
-        vault_url: Option<&str>,
+        places: &Places<'_>,
+        names: &BTreeSet<String>,
         env: Env<'_>,
     ) -> Result<Manager, String> {
         Ok(match system {
             "aws_secret_manager" => Manager::Aws(Aws::of(env)?),
-            "azure_key_vault" => Manager::Azure(Azure::of(vault_url, env)?),
-            "hashicorp_vault" => Manager::Vault(Vault::of(vault_url, env)?),
+            "azure_key_vault" => Manager::Azure(Azure::of(places.vault_url, env)?),
+            "google_secret_manager" => Manager::Google(Keeper::of(places, env)?),
+            "google_kms" => Manager::Opener(Opener::of(places, names, env)?),
+            "hashicorp_vault" => Manager::Vault(Vault::of(places.vault_url, env)?),
             other => {
                 return Err(format!(
                     "general_settings.key_management_system: {other} is not built; aws_secret_manager, \
-                     azure_key_vault and hashicorp_vault are"
+                     azure_key_vault, google_kms, google_secret_manager and hashicorp_vault are"
                 ));
             }
         })
     }
 
+    /// Whether it keeps secrets, as against opening what others keep.
+    pub(super) fn keeps_secrets(&self) -> bool {
+        !matches!(self, Manager::Opener(_))
+    }
+
     /// What proves who asks, where that has to be fetched first.
     pub(super) async fn enter(&self, web: &Web) -> Result<String, String> {
-        let Manager::Azure(azure) = self else {
-            return Ok(String::new());
+        let azure = match self {
+            Manager::Azure(azure) => azure,
+            Manager::Google(keeper) => return keeper.enter().await,
+            Manager::Opener(opener) => return opener.enter().await,
+            Manager::Aws(_) | Manager::Vault(_) => return Ok(String::new()),
         };
         let ask = Question {
             method: "POST",
@@ -258,7 +309,16 @@ impl Manager {
         token: &str,
         name: &str,
     ) -> Result<Option<String>, String> {
-        let told = self.reading(token, name).ask(web).await?;
+        let question = match self {
+            Manager::Aws(aws) => aws.question("GetSecretValue", &json!({ "SecretId": name })),
+            Manager::Azure(azure) => {
+                azure.question("GET", token, &format!("secrets/{}", azure_name(name)))
+            }
+            Manager::Google(keeper) => keeper.reading(token, name),
+            Manager::Opener(opener) => return opener.open(web, token, name).await,
+            Manager::Vault(vault) => vault.question("GET", name),
+        };
+        let told = question.ask(web).await?;
         if told.is_missing() {
             return Ok(None);
         }
@@ -267,6 +327,7 @@ impl Manager {
             Manager::Aws(_) => told.body["SecretString"].as_str(),
             Manager::Azure(_) => told.body["value"].as_str(),
             Manager::Vault(_) => told.body["data"]["data"]["key"].as_str(),
+            Manager::Google(_) | Manager::Opener(_) => return Keeper::read(&told),
         };
         Ok(value.map(str::to_owned))
     }
@@ -282,6 +343,8 @@ impl Manager {
         match self {
             Manager::Aws(aws) => aws.put(web, name, value).await,
             Manager::Azure(azure) => azure.put(web, token, name, value).await,
+            Manager::Google(keeper) => keeper.put(web, token, name, value).await,
+            Manager::Opener(_) => Err(KEEPS_NONE.to_owned()),
             Manager::Vault(vault) => {
                 let mut write = vault.question("POST", name);
                 write
@@ -305,6 +368,8 @@ impl Manager {
             Manager::Azure(azure) => {
                 azure.question("DELETE", token, &format!("secrets/{}", azure_name(name)))
             }
+            Manager::Google(keeper) => keeper.deleting(token, name),
+            Manager::Opener(_) => return Err(KEEPS_NONE.to_owned()),
             Manager::Vault(vault) => vault.question("DELETE", name),
         };
         let told = question.ask(web).await?;
@@ -313,18 +378,9 @@ impl Manager {
         }
         told.accepted(name)
     }
-
-    /// The call that reads one secret.
-    pub(super) fn reading(&self, token: &str, name: &str) -> Question {
-        match self {
-            Manager::Aws(aws) => aws.question("GetSecretValue", &json!({ "SecretId": name })),
-            Manager::Azure(azure) => {
-                azure.question("GET", token, &format!("secrets/{}", azure_name(name)))
-            }
-            Manager::Vault(vault) => vault.question("GET", name),
-        }
-    }
 }
+
+const KEEPS_NONE: &str = "Google's KMS keeps no secrets";
 
 /// Names there are letters, digits and hyphens.
 fn azure_name(name: &str) -> String {
@@ -333,20 +389,20 @@ fn azure_name(name: &str) -> String {
 
 /// A call to a manager.
 pub(super) struct Question {
-    method: &'static str,
+    pub(super) method: &'static str,
     pub(super) url: String,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: String,
 }
 
 /// What it answered.
-struct Told {
-    status: u16,
-    body: Value,
+pub(super) struct Told {
+    pub(super) status: u16,
+    pub(super) body: Value,
 }
 
 impl Question {
-    async fn ask(&self, web: &Web) -> Result<Told, String> {
+    pub(super) async fn ask(&self, web: &Web) -> Result<Told, String> {
         let headers: Vec<(&str, &str)> = self
             .headers
             .iter()
@@ -367,10 +423,14 @@ impl Question {
 }
 
 impl Told {
-    /// The class of AWS's error, without its namespace.
+    /// The class of AWS's error without its namespace, or of Google's.
     fn kind(&self) -> &str {
-        let kind = self.body["__type"].as_str().unwrap_or_default();
-        kind.rsplit('#').next().unwrap_or_default()
+        let kind = self.body["__type"].as_str();
+        let kind = kind.or_else(|| self.body["error"]["status"].as_str());
+        kind.unwrap_or_default()
+            .rsplit('#')
+            .next()
+            .unwrap_or_default()
     }
 
     /// There is no secret of that name; AWS says so with a 400.
@@ -378,7 +438,7 @@ impl Told {
         self.status == 404 || self.kind() == "ResourceNotFoundException"
     }
 
-    fn accepted(&self, name: &str) -> Result<(), String> {
+    pub(super) fn accepted(&self, name: &str) -> Result<(), String> {
         match self.status {
             200..=299 => Ok(()),
             _ => Err(self.refusal(name)),
@@ -393,7 +453,7 @@ impl Told {
     }
 }
 
-fn owned(name: &str, value: &str) -> (String, String) {
+pub(super) fn owned(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 

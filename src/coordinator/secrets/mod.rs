@@ -1,8 +1,10 @@
 //! Secret managers: where `os.environ/NAME` is looked up before the environment is
 //! (`key_management_system`). Asked whenever a configuration is read, for the names that it mentions; no
-//! request ever waits for one, and what a manager does not have the environment may.
+//! request ever waits for one, and what a manager does not have the environment may. Google's KMS opens what
+//! the environment has as ciphertexts.
 
 mod escrow;
+mod google;
 mod manager;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 pub use escrow::Escrow;
-use manager::Manager;
+use manager::{Manager, Places};
 
 use super::web::Web;
+use crate::provider::Secret;
 
 /// Names that a configuration may look up, at most.
 const NAMES_MAX: usize = 1_000;
@@ -29,6 +32,12 @@ pub enum Secrets {
     Assumed,
 }
 
+/// The system that keeps nothing itself.
+const KMS: &str = "google_kms";
+
+/// What encrypts stored secrets.
+const SALT: &str = "LITELLM_SALT_KEY";
+
 /// What stands for a secret that nobody was asked for.
 const ASSUMED: &str = "held-by-the-secret-manager";
 
@@ -42,12 +51,17 @@ pub(super) fn read(
     how: Secrets,
 ) -> Result<Found, String> {
     if how == Secrets::Assumed {
-        let names = Place::of(written).map(|place| place.names);
-        let lacking = names
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|name| env(name).is_none());
-        return Ok(lacking.map(|name| (name, ASSUMED.to_owned())).collect());
+        let Some(place) = Place::of(written) else {
+            return Ok(Found::new());
+        };
+        let is_there = |name: &String| match (place.system, env(name)) {
+            (KMS, value) => value.is_some_and(|value| google::is_ciphertext(&value)),
+            (_, value) => value.is_none(),
+        };
+        let there = place.names.iter().filter(|name| is_there(name));
+        return Ok(there
+            .map(|name| (name.clone(), ASSUMED.to_owned()))
+            .collect());
     }
     let Some(wanted) = Wanted::of(written, env)? else {
         return Ok(Found::new());
@@ -89,6 +103,7 @@ impl Place<'_> {
         let short = [
             ("use_aws_secret_manager", "aws_secret_manager"),
             ("use_azure_key_vault", "azure_key_vault"),
+            ("use_google_kms", KMS),
         ];
         let short = short.iter().find(|(name, _)| general[*name] == true);
         let named = general["key_management_system"].as_str();
@@ -97,7 +112,7 @@ impl Place<'_> {
             Value::Array(list) => list.first().cloned().unwrap_or_default(),
             one => one.clone(),
         };
-        if settings["access_mode"] == "write_only" {
+        if settings["access_mode"] == "write_only" || system == "local" {
             return None;
         }
         let names = match settings["hosted_keys"].as_array() {
@@ -106,6 +121,12 @@ impl Place<'_> {
                 .filter_map(Value::as_str)
                 .map(str::to_owned)
                 .collect(),
+            // What is stored is encrypted with a key that only the KMS can open.
+            None if system == KMS => {
+                let mut names = mentioned(written);
+                names.insert(SALT.to_owned());
+                names
+            }
             None => mentioned(written),
         };
         Some(Place {
@@ -126,8 +147,10 @@ impl Wanted {
             settings,
             names,
         } = place;
-        let manager = Manager::of(system, settings["vault_url"].as_str(), env)?;
         let primary = settings["primary_secret_name"].as_str().map(str::to_owned);
+        let mut asked = names.clone();
+        asked.extend(primary.clone());
+        let manager = Manager::of(system, &Places::written(&settings), &asked, env)?;
         Ok(Some(Wanted {
             manager,
             names,
@@ -156,6 +179,11 @@ impl Wanted {
         }
         Ok(found)
     }
+}
+
+/// `LITELLM_SALT_KEY`, where the manager had it.
+pub(super) fn salt(found: &Found) -> Option<Secret> {
+    found.get(SALT).map(|salt| Secret::new(salt.as_str()))
 }
 
 /// The names in every `os.environ/NAME`.
@@ -211,9 +239,6 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(asks.names.iter().collect::<Vec<_>>(), ["KEY"]);
-        let question = asks.manager.reading("", "KEY");
-        assert_eq!(question.url, "http://vault/v1/ns/secret/data/KEY");
-        assert!(question.headers[0].0 == "x-vault-token" && question.body.is_empty());
         let hosted = json!({"key_management_system": "hashicorp_vault", "key_management_settings": {"hosted_keys": ["A"]}});
         assert_eq!(
             wanted(hosted, &env)
@@ -243,9 +268,11 @@ mod tests {
         let missing = |general: Value| wanted(general, &[]).err().unwrap_or_default();
         assert!(missing(json!({"use_azure_key_vault": true})).contains("AZURE_KEY_VAULT_URI"));
         assert!(missing(json!({"use_aws_secret_manager": true})).contains("AWS_REGION_NAME"));
+        assert!(missing(json!({"use_google_kms": true})).contains("GOOGLE_KMS_RESOURCE_NAME"));
+        let google = json!({"key_management_system": "google_secret_manager"});
+        assert!(missing(google).contains("GOOGLE_SECRET_MANAGER_PROJECT_ID"));
         assert!(
-            missing(json!({"key_management_system": "google_kms"}))
-                .contains("google_kms is not built")
+            missing(json!({"key_management_system": "aws_kms"})).contains("aws_kms is not built")
         );
     }
 }
