@@ -390,7 +390,9 @@ pub(super) async fn heard(control: &Control, text: &str) {
 pub(super) async fn hear(control: Arc<Control>) {
     const PAUSE: Duration = Duration::from_millis(1);
     while let Some(text) = control.desk.directory.next_change().await {
-        heard(&control, &text).await;
+        if !control.peers.heard(&text) {
+            heard(&control, &text).await;
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }

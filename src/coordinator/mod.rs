@@ -125,6 +125,8 @@ pub struct Control {
     probe_token: String,
     /// The other instances cannot be asked; false where there are none.
     fleet_away: Arc<AtomicBool>,
+    /// Instances that were heard through the database while some cannot reach Redis.
+    peers: fleet::Peers,
     /// Rung by whoever waits for a lease.
     lease_wanted: Option<Arc<tokio::sync::Notify>>,
 }
@@ -286,6 +288,7 @@ pub async fn run(start: Start) -> std::io::Result<()> {
         listening: start.listening,
         probe_token: start.probe_token,
         fleet_away: start.fleet_away,
+        peers: fleet::Peers::default(),
         lease_wanted: fleet.as_ref().map(|fleet| fleet.wake.clone()),
     });
     if control.desk.rules().store_models {

@@ -194,7 +194,10 @@ impl Account {
                     let soon = budget.meter.miss(worst, moment.now);
                     let is_alone = budget.meter.terms.mode() == Mode::Alone;
                     return Err(match is_alone && committed < budget.max {
-                        true => alone(&budget.payer),
+                        true => Refused {
+                            soon,
+                            ..alone(&budget.payer)
+                        },
                         false => Refused {
                             soon,
                             ..budget.refusal(committed, status)

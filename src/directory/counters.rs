@@ -5,7 +5,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::account::WINDOW;
+use crate::auth::calendar::Span;
 use crate::limit::{Counter, Meter, Nano, Roll, Semaphore, Window, dollars};
+use crate::store::{Query, Table};
+
+/// Where the store has what was spent of a budget.
+#[derive(Clone, Debug)]
+pub(super) enum Record {
+    /// `spend` of this row.
+    Row(Table, Vec<String>),
+    /// The rows of calls that this question finds of an id and a model, in a period of this length.
+    Calls(&'static Query, [String; 2], Span),
+}
 
 /// All counters of this process.
 pub(super) struct Counters {
@@ -13,6 +24,8 @@ pub(super) struct Counters {
     windows: Mutex<HashMap<String, Arc<Window>>>,
     semaphores: Mutex<HashMap<String, Arc<Semaphore>>>,
     meters: Mutex<HashMap<String, Arc<Meter>>>,
+    /// Where the store has what was spent of budgets that instances share.
+    records: Mutex<HashMap<String, Record>>,
     /// Where other instances share them.
     roll: Option<Arc<Roll>>,
 }
@@ -38,6 +51,7 @@ impl Counters {
             windows: Mutex::default(),
             semaphores: Mutex::default(),
             meters: Mutex::default(),
+            records: Mutex::default(),
             roll,
         }
     }
@@ -95,11 +109,23 @@ impl Counters {
         due.collect()
     }
 
+    /// The record of a budget, and its meter.
+    pub(super) fn record(&self, name: &str) -> Option<(Record, Arc<Meter>)> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = records.get(name)?.clone();
+        let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        Some((record, meters.get(name)?.clone()))
+    }
+
     /// A budget's meter, which is shared from now on. It has adopted what the database says.
-    pub(super) fn budget(&self, name: &str, meter: &Arc<Meter>, max: Nano) {
+    pub(super) fn budget(&self, name: &str, meter: &Arc<Meter>, max: Nano, record: Option<Record>) {
         let before = meter.max();
         meter.set_max(max);
         if before == 0 && max > 0 {
+            if let Some(record) = record.filter(|_| self.roll.is_some()) {
+                let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+                records.insert(name.to_owned(), record);
+            }
             self.enter(name, Counter::Meter(meter.clone()));
         }
     }

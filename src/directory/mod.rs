@@ -26,7 +26,7 @@ pub use priority::{Priorities, Shares};
 
 use tokio::sync::mpsc;
 
-use crate::limit::Roll;
+use crate::limit::{Nano, Roll};
 use crate::store::secret::SecretBox;
 use crate::store::{Command, Store, StoreError, now_us, query};
 
@@ -268,6 +268,14 @@ impl Directory {
         let found =
             payers::named(self.store.as_ref(), (&self.counters, &self.policy()), name).await?;
         Ok(found.map(Arc::new))
+    }
+
+    /// What the store has that was spent of a budget, by its meter's name; `None` where it cannot say.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn recorded(&self, name: &str) -> Result<Option<Nano>, StoreError> {
+        payers::recorded(self.store.as_ref(), &self.counters, name).await
     }
 
     /// Those who have passed their `soft_budget` since it was asked last: the name, what was spent, and the

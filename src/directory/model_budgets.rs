@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::account::{Budget, Payer};
 use super::build::{Rows, money, object};
-use super::counters::Counters;
+use super::counters::{Counters, Record};
 use crate::auth::calendar::{self, Span, Zone};
 use crate::auth::caller::Caller;
 use crate::limit::nano;
@@ -110,7 +110,10 @@ async fn budget(
             meter.adopt(nano(spent), 0);
         }
     }
-    counters.budget(&name, &meter, nano(max));
+    let record = span
+        .clone()
+        .map(|span| Record::Calls(spent, [(*id).to_owned(), model.clone()], span));
+    counters.budget(&name, &meter, nano(max), record);
     Ok(Budget {
         payer: of_model(payer, &model),
         meter,

@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::account::{Account, Budget, Payer};
 use super::build::{Rows, limit, money, object, text, texts};
-use super::counters::Counters;
+use super::counters::{Counters, Record};
 use super::policy::Policy;
 use crate::auth::calendar;
 use crate::auth::caller::Caller;
 use crate::limit::{Meter, Nano, nano};
-use crate::store::{Row, Store, StoreError, Table};
+use crate::store::{Command, Row, Store, StoreError, Table};
 
 /// The user whose row holds what everybody together spent, as LiteLLM has it.
 pub const EVERYBODY: &str = "litellm-proxy-budget";
@@ -44,7 +44,7 @@ fn budget(
     };
     adopt(&meter, row, limits);
     if max < Nano::MAX {
-        counters.budget(name, &meter, max);
+        counters.budget(name, &meter, max, record(&payer, name));
     }
     Some(Budget {
         payer,
@@ -53,6 +53,51 @@ fn budget(
         model: None,
         period: None,
     })
+}
+
+/// The row that has what `payer` spent.
+fn record(payer: &Payer, name: &str) -> Option<Record> {
+    let (table, key) = match payer {
+        Payer::Key(_) => (Table::KEYS, vec![name.strip_prefix("key:")?]),
+        Payer::Team(id) => (Table::TEAMS, vec![id.as_str()]),
+        Payer::Member(user, team) => (Table::TEAM_MEMBERS, vec![user.as_str(), team]),
+        Payer::OrganizationMember(user, id) => {
+            (Table::ORGANIZATION_MEMBERS, vec![user.as_str(), id])
+        }
+        Payer::User(id) => (Table::USERS, vec![id.as_str()]),
+        Payer::EndUser(id) => (Table::END_USERS, vec![id.as_str()]),
+        Payer::Organization(id) => (Table::ORGANIZATIONS, vec![id.as_str()]),
+        Payer::Tag(name) => (Table::TAGS, vec![name.as_str()]),
+        Payer::Global => (Table::USERS, vec![EVERYBODY]),
+    };
+    let key = key.into_iter().map(str::to_owned).collect();
+    Some(Record::Row(table, key))
+}
+
+/// What the store has that was spent of a budget that instances share; `None` where it cannot say.
+pub(super) async fn recorded(
+    store: &dyn Store,
+    counters: &Counters,
+    name: &str,
+) -> Result<Option<Nano>, StoreError> {
+    let Some((record, meter)) = counters.record(name) else {
+        return Ok(None);
+    };
+    let row = match record {
+        Record::Row(table, key) => {
+            let key: Vec<&str> = key.iter().map(String::as_str).collect();
+            store.get(table, &key).await?
+        }
+        Record::Calls(question, [id, model], span) => {
+            let began = 2 * meter.period() - span.after(meter.period());
+            let parameters = [calendar::text(began), id, model];
+            let ask = Command::Ask(question, parameters.map(Some).to_vec());
+            store.row(ask).await?
+        }
+    };
+    // Nobody has written a row before the first call.
+    let spent = row.and_then(|row| money(&row, "spend")).unwrap_or(0.0);
+    Ok(Some(nano(spent)))
 }
 
 /// The budgets of a key, narrowest first. A team's key does not count against its owner.

@@ -6,7 +6,8 @@
 //!
 //! While the others cannot be asked, an instance goes on with its lease and with a part of what nobody
 //! had leased: parts that together are at most half of what was left, so that the budget is not passed by
-//! one call of each. Of a budget that is nearly spent only leases are left.
+//! one call of each. The database, where it can be read, renews the part ([`Meter::renew`]): it knows what
+//! all have spent, but for what was not written yet. Of a budget that is nearly spent nothing is given out.
 
 use super::{Micros, Mode, Padded, Terms};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -30,6 +31,8 @@ pub fn dollars(nano: Nano) -> f64 {
 /// One of so many parts of a budget stays untouched while instances cannot be asked: it makes up for what
 /// one of them has not heard of the others.
 const MARGIN: Nano = 10;
+/// So many instances share a budget where nobody has ever heard how many they are.
+const MEMBERS_UNKNOWN: Nano = 4;
 
 /// Counts one payer's money over all shards.
 #[derive(Debug, Default)]
@@ -114,28 +117,76 @@ impl Meter {
         }
     }
 
-    /// From now on the others cannot be asked. Of `members` instances each goes on with its lease and a part
-    /// of half of what is left: of `free`, which no instance had leased a moment ago, where that was heard.
+    /// From now on the others cannot be asked. Of `members` instances (0: nobody knows how many) each goes on
+    /// with its lease and a part of half of what is left: of `free`, which no instance had leased a moment
+    /// ago. Who has not heard that has no part before [`Meter::renew`], unless it is the only one.
     pub fn go_alone(&self, free: Option<Nano>, members: u64) {
         if self.terms.mode() == Mode::Own {
             self.begin_lease();
         }
-        self.terms.go_alone(members.max(1));
-        self.take_part(free);
+        self.terms.go_alone(members);
+        if free.is_some() || members == 1 {
+            self.take_part(free);
+        }
     }
 
-    fn take_part(&self, free: Option<Nano>) {
-        let members = Nano::try_from(self.terms.share())
-            .unwrap_or(Nano::MAX)
-            .max(1);
+    /// Takes a part of half of `free`, or of what is left as far as this instance knows.
+    pub fn take_part(&self, free: Option<Nano>) {
         let left = self.max().saturating_sub(self.spent());
-        let margin = self.max() / MARGIN;
-        let part = match members {
+        let part = match self.members() {
             // There is nobody else.
             1 => left - self.own(),
-            _ => (free.unwrap_or(left).min(left) - margin) / members / 2,
+            members => self.share_of(free.unwrap_or(left).min(left), members),
         };
         self.lease(part.max(0));
+    }
+
+    /// What one of `members` instances may spend of what is left while they cannot agree: of two halves one
+    /// is for what they do not know of each other.
+    fn share_of(&self, left: Nano, members: Nano) -> Nano {
+        ((left - self.max() / MARGIN) / members / 2).max(0)
+    }
+
+    /// What so many of `members` instances may spend while they cannot be asked, where `recorded` was spent.
+    pub fn reserve(&self, recorded: Nano, silent: u64, members: u64) -> Nano {
+        let many = |count: u64| Nano::try_from(count).unwrap_or(Nano::MAX);
+        let left = self.max().saturating_sub(recorded.max(self.spent()));
+        let share = self.share_of(left, many(members.max(1)));
+        share.saturating_mul(many(silent))
+    }
+
+    /// The others cannot be asked, but the database could: all have spent `recorded`, of what was settled
+    /// here all but `unrecorded` at most is among it. The part is measured anew; what was leased before the
+    /// others fell silent is no longer counted on.
+    pub fn renew(&self, recorded: Nano, unrecorded: Nano, members: u64) {
+        self.terms.go_alone(members);
+        self.heard(recorded);
+        self.forgive();
+        self.reclaim();
+        let held = self.held.load(Ordering::Acquire);
+        let spent = self.spent();
+        let share = match self.members() {
+            1 => self.max().saturating_sub(spent),
+            members => {
+                let others = recorded.max(spent.saturating_sub(unrecorded));
+                let left = self.max().saturating_sub(others);
+                self.share_of(left, members).saturating_sub(unrecorded)
+            }
+        };
+        self.lease(share.saturating_sub(held).max(0));
+    }
+
+    /// What is leased and not held is given up; the next call that lacks it asks anew.
+    pub fn lapse(&self) {
+        self.reclaim();
+        self.terms.heard(0, None);
+    }
+
+    fn members(&self) -> Nano {
+        match self.terms.share() {
+            0 => MEMBERS_UNKNOWN,
+            members => Nano::try_from(members).unwrap_or(Nano::MAX),
+        }
     }
 
     /// A new period begins, in which nobody has leased anything.
@@ -149,7 +200,7 @@ impl Meter {
     /// There was not enough for a call; answers whether it is worth waiting a moment.
     pub fn miss(&self, worst: Nano, now: Micros) -> bool {
         let wanted = worst.unsigned_abs().max(1);
-        self.terms.mode() == Mode::Leased && self.terms.miss(wanted, now).soon
+        self.terms.mode() != Mode::Own && self.terms.miss(wanted, now).soon
     }
 
     /// Replaces what a call held by what it cost. In this order: who looks in between sees too much
@@ -193,11 +244,7 @@ impl Meter {
 
     /// What the budget is.
     pub fn set_max(&self, max: Nano) {
-        let before = self.max.swap(max, Ordering::AcqRel);
-        if before > 0 && max > before && self.terms.mode() == Mode::Alone {
-            let members = Nano::try_from(self.terms.share()).unwrap_or(Nano::MAX);
-            self.lease((max - before) / members.max(1));
-        }
+        self.max.store(max, Ordering::Release);
     }
 
     /// What the budget is; 0 where none is known.
@@ -358,7 +405,15 @@ mod tests {
                 meter.terms.go_leased();
                 meter.heard(spent);
                 meter.lease(lease);
-                meter.go_alone((lease > 0).then_some(free), 4);
+                match lease > 0 {
+                    true => meter.go_alone(Some(free), 4),
+                    // It has not heard the others of late: the database says what was spent.
+                    false => {
+                        meter.go_alone(None, 4);
+                        assert!(meter.hold(1000, 1).is_err(), "nothing was read yet");
+                        meter.renew(spent, 0, 4);
+                    }
+                }
                 while meter.hold(1000, 5).is_ok() {
                     meter.settle(5, 5);
                     together += 5;
@@ -382,7 +437,54 @@ mod tests {
         meter.begin_next(7, || 9);
         assert_eq!((meter.spent(), meter.leased()), (0, (22, 0)));
         meter.set_max(200);
-        assert_eq!(meter.leased(), (72, 0));
+        meter.renew(0, 0, 2);
+        assert_eq!(meter.leased(), (45, 0));
+    }
+
+    /// Each reads what was recorded at another time, and what is recorded comes late.
+    #[test]
+    fn renewed_parts_do_not_pass_a_budget_together() {
+        for (members, late) in [(2, 0), (2, 3), (4, 1), (4, 5), (7, 3)] {
+            let meters: Vec<Meter> = (0..members).map(|_| Meter::default()).collect();
+            for meter in &meters {
+                meter.set_max(10_000);
+                meter.go_alone(None, members);
+            }
+            let (mut rounds, mut together) = (vec![vec![0; meters.len()]], 0);
+            for round in 0..200 {
+                let of = |back: usize| &rounds[rounds.len().saturating_sub(back).max(1) - 1];
+                let recorded = of(late + 1).iter().sum();
+                for (at, meter) in meters.iter().enumerate() {
+                    let unrecorded = meter.settled() - of(late + 1)[at];
+                    meter.renew(recorded, unrecorded, members);
+                    // Some are more eager than others.
+                    for _ in 0..(round + at) % 3 * 1000 {
+                        if meter.hold(10_000, 5).is_ok() {
+                            meter.settle(5, 5);
+                            together += 5;
+                        }
+                    }
+                }
+                rounds.push(meters.iter().map(Meter::settled).collect());
+            }
+            assert!(together <= 10_000, "{members} and {late}: {together}");
+            assert!(together >= 8_500, "{members} and {late}: {together}");
+        }
+    }
+
+    #[test]
+    fn who_does_not_know_how_many_they_are_takes_little() {
+        let meter = Meter::default();
+        meter.set_max(1000);
+        meter.go_alone(None, 0);
+        assert!(meter.hold(1000, 1).is_err());
+        assert!(meter.miss(1, Micros(0)), "the database is being asked");
+        meter.renew(500, 0, 0);
+        assert_eq!(meter.leased(), (50, 0));
+        meter.renew(500, 0, 1);
+        assert_eq!(meter.leased(), (500, 0));
+        meter.renew(950, 0, 4);
+        assert_eq!(meter.leased(), (0, 0), "a tenth stays untouched");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct Roll {
 struct Entries {
     count: u32,
     new: Vec<(u32, String, Counter)>,
-    /// So many instances share a limit, as far as is known.
+    /// So many instances share a limit; 0 as long as nobody knows.
     members: u64,
     /// They can be asked.
     is_up: bool,
@@ -55,9 +55,9 @@ impl Roll {
             }
             Counter::Meter(meter) => {
                 if !is_up {
-                    meter.go_alone(None, members);
+                    meter.go_alone(None, entries.members);
                 }
-                meter.terms.register(bell, number, alone(members));
+                meter.terms.register(bell, number, alone(entries.members));
             }
         }
         entries.new.push((number, name.to_owned(), counter));

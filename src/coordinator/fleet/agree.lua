@@ -5,12 +5,13 @@
 -- again from the next calls. While that may be so (the settling time) nobody is given anything.
 --
 -- KEYS: the slot's own hash, then a key per counter.
--- ARGV: instance, settling ms, life of an instance ms; then ten per counter:
+-- ARGV: instance, settling ms, life of an instance ms; then eleven per counter:
 --   kind, limit, held, busy (of that, in use), want, need and least (the most and the least that one
---   request lacked), mark, ms, known.
+--   request lacked), mark, ms, known, alone (1 where it has spent without being asked).
 --     w (window): mark of the window that the units are of ("0": none that is known here), its ms left
 --     p (calls at once)
---     m (money): mark of the epoch, ms is what was spent since, known the total before
+--     m (money): mark of the epoch, ms is what was spent since, known the total before, or what the database
+--       has where that is more
 -- Answer: settling (1 or 0), members; then seven per counter: granted, free, room (free when all have given
 -- back what they do not use), calm (1 where the others use nothing), scarce, mark, ms.
 local time = redis.call('TIME')
@@ -49,7 +50,8 @@ for i = 2, #KEYS do
   local limit, held, busy = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local want, need, least = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
   local mark, ms, known = ARGV[at + 7], tonumber(ARGV[at + 8]), tonumber(ARGV[at + 9])
-  at = at + 10
+  local alone = ARGV[at + 10] == '1'
+  at = at + 11
   local found, total, free, granted = map(key), 0, 0, 0
   local others, others_idle = 0, 0
   local is_new = next(found) == nil
@@ -76,17 +78,32 @@ for i = 2, #KEYS do
         found[field] = nil
       end
     end
-    if mark ~= found['e'] then
-      -- It has just come: what it knew to be spent holds, its own count begins.
-      if known > total then
+    local mine, joined = tonumber(found['s:' .. me] or '0'), false
+    if mark == '0' and settling then
+      -- What it knows to be spent may be what others have not told yet: it comes later.
+      ms = mine
+    elseif mark ~= found['e'] then
+      -- It has just come: what it knew to be spent holds, its own count begins, or has when it was alone.
+      if known > total and (is_new or mark ~= '0') then
         redis.call('HINCRBYFLOAT', key, 'b', text(known - total))
         total = known
       end
-      mark = found['e']
-    else
-      total = total - tonumber(found['s:' .. me] or '0') + ms
-      redis.call('HSET', key, 's:' .. me, text(ms))
+      if mark ~= '0' or ms <= 0 then ms = mine end
+      mark, joined = found['e'], true
     end
+    if ms ~= mine then redis.call('HSET', key, 's:' .. me, text(ms)) end
+    total = total - mine + ms
+    -- What the database has beyond that was spent by instances that do not reach this store, until
+    -- they tell it themselves.
+    local untold = tonumber(found['u'] or '0')
+    local before = untold
+    local news = math.max(ms - mine, 0)
+    if joined or not alone and mark ~= '0' then
+      untold = math.max(untold, known - total + (alone and news or 0))
+    end
+    if alone then untold = math.max(untold - news, 0) end
+    if untold ~= before then redis.call('HSET', key, 'u', text(untold)) end
+    total = total + untold
     ms = total
   end
   for field, value in pairs(found) do

@@ -2,9 +2,10 @@
 //! atomic script per tick (and per slot of a cluster); changes of rows and cooldowns are news.
 //!
 //! No request waits for Redis. Who finds his lease used up waits a moment for the next tick; while
-//! Redis is slow or away nobody waits, every instance goes on with its share, one line says so, and
-//! the next tick that is answered ends it.
+//! Redis is slow or away every instance goes on with its share, one line says so, and the next tick that is
+//! answered ends it. What is left of a budget is read from the database meanwhile.
 
+mod alone;
 mod link;
 mod news;
 mod part;
@@ -20,6 +21,8 @@ use redis::{RedisResult, Script, Value};
 use shardgate_config::Config;
 use tokio::sync::{Notify, mpsc};
 
+pub(super) use self::alone::Peers;
+use self::alone::{Asking, WRITING};
 use self::link::{Address, Link};
 use self::part::{Part, Reply, Report};
 use super::Control;
@@ -49,6 +52,8 @@ const NEWS_MAX: usize = 1024;
 /// The fleet before it runs.
 pub(super) struct Fleet {
     address: Address,
+    /// How long what was settled here may be missing in the database.
+    late: Duration,
     /// Where counters are entered.
     pub(super) roll: Arc<Roll>,
     /// Rung by whoever waits for a lease.
@@ -65,6 +70,7 @@ impl Fleet {
         let (cry, heard) = mpsc::channel(NEWS_MAX);
         Some(Fleet {
             address,
+            late: config.general.proxy_batch_write_at + WRITING,
             roll: Arc::default(),
             wake: Arc::default(),
             cry,
@@ -100,7 +106,9 @@ impl Fleet {
             active: HashSet::new(),
             deployments: HashSet::new(),
             version: 0,
-            members: 1,
+            members: 0,
+            asking: Asking::default(),
+            late: self.late,
             is_up: false,
             is_said: false,
             beat: Instant::now(),
@@ -124,7 +132,10 @@ struct Keeper {
     /// Deployments whose limits are entered, and the snapshot they are of.
     deployments: HashSet<String>,
     version: u64,
+    /// Instances that reach Redis, as was heard last; 0 before that.
     members: u64,
+    asking: Asking,
+    late: Duration,
     is_up: bool,
     /// That Redis is away has been said.
     is_said: bool,
@@ -135,14 +146,15 @@ impl Keeper {
     async fn keep(mut self) {
         loop {
             self.enter_new();
-            match self.address.connect().await {
+            let address = self.address.clone();
+            match self.meanwhile(async move { address.connect().await }).await {
                 Ok(link) => {
                     let error = self.agree(link).await;
                     self.go_alone(&error.to_string());
                 }
                 Err(error) => self.go_alone(&error.to_string()),
             }
-            tokio::time::sleep(RETRY).await;
+            self.meanwhile(tokio::time::sleep(RETRY)).await;
         }
     }
 
@@ -164,7 +176,7 @@ impl Keeper {
             Warn,
             "redis",
             what = "away; limits hold with this instance's share",
-            instances = self.members,
+            instances = self.members.max(1),
             why = why
         );
     }
@@ -177,6 +189,10 @@ impl Keeper {
             let began = Instant::now();
             if let Err(error) = self.tick(&mut link).await {
                 return error;
+            }
+            self.keep_asking();
+            if !self.is_up {
+                self.ask(false);
             }
             let next = if self.is_up { TICK } else { TICK * 10 };
             tokio::select! {
@@ -225,7 +241,8 @@ impl Keeper {
     async fn tick(&mut self, link: &mut Link) -> RedisResult<()> {
         self.enter_new();
         while let Some(number) = self.roll.bell.next() {
-            if self.parts.contains_key(&number) {
+            if let Some(part) = self.parts.get_mut(&number) {
+                part.ring();
                 self.active.insert(number);
             }
         }
@@ -303,7 +320,8 @@ impl Keeper {
                 .arg(report.least)
                 .arg(&report.mark)
                 .arg(report.ms)
-                .arg(report.known);
+                .arg(report.known)
+                .arg(u8::from(report.alone));
         }
         let answer = call.invoke_async::<Vec<Value>>(link);
         let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);

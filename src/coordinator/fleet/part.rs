@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alone::{Late, RENEW};
 use crate::directory::WINDOW;
 use crate::limit::{Counter, Meter, Micros, Mode, Nano, Semaphore, Window, share_at_once};
 
@@ -20,6 +21,10 @@ const STOCK_TICKS: u64 = 4;
 const STARVED: Duration = Duration::from_millis(120);
 /// What was heard is taken for true so long after the others fell silent.
 const RECENT: Duration = Duration::from_secs(1);
+/// After so many looks at a budget that is not used the database says nothing new of it.
+const UNUSED_LOOKS: u32 = 30;
+/// Looks at what is left that an instance which does not hear of it may go by.
+const LOOKS_LEFT: usize = 8;
 /// How long "nothing is left" is believed of calls at once and of money.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
@@ -38,6 +43,8 @@ pub(super) struct Report {
     pub(super) mark: String,
     pub(super) ms: i64,
     pub(super) known: i64,
+    /// It has spent without being asked.
+    pub(super) alone: bool,
 }
 
 /// What was answered to it.
@@ -83,10 +90,43 @@ pub(super) struct Part {
     reported: (i64, i64),
     /// When the others were heard last.
     heard: Micros,
+    alone: Alone,
+}
+
+/// What a budget goes by while its others cannot be asked, or some of them cannot ask.
+#[derive(Default)]
+struct Alone {
+    late: Late,
+    /// What all had spent and what was settled here when that began, of a budget that no other instance
+    /// has been told of.
+    before: Option<(Nano, Nano)>,
+    /// A call lacked something since the database was asked last.
+    rang: bool,
+    /// What was settled when it was asked last.
+    settled: Nano,
+    /// Looks since the budget was used.
+    unused: u32,
+    /// It has answered, or a part was taken because it did not.
+    has_part: bool,
+    /// It did not answer when it was asked last.
+    is_unread: bool,
+    /// What it says, of a budget that others spend without telling.
+    recorded: Nano,
+    /// What is left to those, as of the last looks: they may go by what the first of these saw.
+    left_to_others: [Nano; LOOKS_LEFT],
+    /// The period that the database was asked about.
+    period: i64,
 }
 
 impl Part {
     pub(super) fn new(name: String, counter: Counter) -> Part {
+        let mut alone = Alone::default();
+        if let Counter::Meter(meter) = &counter
+            && meter.terms.mode() == Mode::Alone
+        {
+            alone.late.begin(0, Micros(0));
+            alone.before = Some((meter.spent(), meter.settled()));
+        }
         Part {
             name,
             counter,
@@ -104,6 +144,7 @@ impl Part {
             since_report: u32::MAX / 2,
             reported: (0, 0),
             heard: Micros(0),
+            alone,
         }
     }
 
@@ -127,6 +168,7 @@ impl Part {
             return;
         }
         self.idle = 0;
+        let known = members;
         let members = members.max(1);
         match &self.counter {
             Counter::Window(window) => {
@@ -150,9 +192,105 @@ impl Part {
             Counter::Meter(meter) => {
                 let is_known = self.mark != "0" && now.since(self.heard) < RECENT;
                 let free = Nano::try_from(meter.terms.free()).unwrap_or(Nano::MAX);
-                meter.go_alone(is_known.then_some(free), members);
+                self.alone = Alone::default();
+                self.alone.late.begin(meter.settled(), now);
+                self.alone.before = Some((meter.spent(), meter.settled()));
+                self.alone.has_part = is_known || known == 1;
+                meter.go_alone(is_known.then_some(free), known);
             }
         }
+    }
+
+    /// A call lacked something.
+    pub(super) fn ring(&mut self) {
+        if let Counter::Meter(meter) = &self.counter
+            && meter.terms.mode() == Mode::Alone
+        {
+            // It may ring again.
+            meter.terms.wanted();
+            self.alone.rang = true;
+        }
+    }
+
+    /// Whether the database should say what was spent of this budget: because a call waits for it, or
+    /// (`is_due`) because the budget is in use. A part that nobody uses is given up, as it grows old.
+    pub(super) fn asks_for_record(&mut self, is_due: bool) -> bool {
+        let Counter::Meter(meter) = &self.counter else {
+            return false;
+        };
+        let alone = &mut self.alone;
+        let rang = std::mem::take(&mut alone.rang);
+        alone.period = meter.period();
+        if !is_due {
+            return rang;
+        }
+        let settled = meter.settled();
+        let is_used = rang || alone.settled != settled || meter.leased().1 > 0;
+        alone.settled = settled;
+        alone.unused = if is_used {
+            0
+        } else {
+            alone.unused.saturating_add(1)
+        };
+        let is_alone = meter.terms.mode() == Mode::Alone;
+        if is_alone && !is_used && !alone.is_unread {
+            meter.lapse();
+            alone.has_part = false;
+        }
+        // What was spent last may not have been written yet.
+        is_used || !is_alone && alone.unused < UNUSED_LOOKS
+    }
+
+    /// The database has `recorded` of this budget, or could not be asked; what was settled within `late` may
+    /// not be among it.
+    pub(super) fn renew(
+        &mut self,
+        recorded: Option<Nano>,
+        members: u64,
+        now: Micros,
+        late: Duration,
+    ) {
+        let Counter::Meter(meter) = &self.counter else {
+            return;
+        };
+        if meter.terms.mode() != Mode::Alone || self.alone.period != meter.period() {
+            return;
+        }
+        self.alone.is_unread = recorded.is_none();
+        match recorded {
+            Some(recorded) => {
+                let unrecorded = self.alone.late.since(meter.settled(), now, late);
+                meter.renew(recorded, unrecorded, members);
+            }
+            // It goes by what it knows, once.
+            None if !self.alone.has_part => meter.take_part(None),
+            None => {}
+        }
+        self.alone.has_part = true;
+        meter.terms.heard(0, Some((now.plus(RENEW), 0)));
+    }
+
+    /// The database has `recorded` of what all spend, also those who cannot tell it.
+    pub(super) fn others_spend(&mut self, recorded: Option<Nano>) {
+        if let Counter::Meter(meter) = &self.counter
+            && self.alone.period == meter.period()
+        {
+            self.alone.recorded = recorded.unwrap_or(self.alone.recorded);
+        }
+    }
+
+    /// `silent` of `members` instances spend without telling: their parts are left to them.
+    pub(super) fn leave(&mut self, silent: u64, members: u64) {
+        if let Counter::Meter(meter) = &self.counter {
+            let looks = &mut self.alone.left_to_others;
+            looks.rotate_right(1);
+            looks[0] = meter.reserve(self.alone.recorded, silent, members);
+        }
+    }
+
+    /// Nobody spends without telling any more.
+    pub(super) fn leave_nothing(&mut self) {
+        self.alone.left_to_others = [0; LOOKS_LEFT];
     }
 
     /// What to tell now, if anything; `wanted` says whether somebody waits for the answer.
@@ -242,6 +380,7 @@ impl Part {
             mark: self.mark.clone(),
             ms: i64::try_from(ms.as_millis()).unwrap_or(i64::MAX).max(1),
             known: 0,
+            alone: false,
         }
     }
 
@@ -276,6 +415,7 @@ impl Part {
             mark: "0".to_owned(),
             ms: 0,
             known: 0,
+            alone: false,
         }
     }
 
@@ -286,6 +426,8 @@ impl Part {
             self.period = meter.period();
             self.mark = "0".to_owned();
             self.common = 0;
+            self.alone.recorded = 0;
+            self.alone.before = None;
         }
         let is_known = self.mark != "0";
         match (is_known, is_leased) {
@@ -304,18 +446,24 @@ impl Part {
         // In this order, so that a call that ends meanwhile is told twice rather than not at all.
         let (own, held) = meter.leased();
         let settled = meter.settled();
-        let known = if is_known { self.common } else { meter.spent() };
+        let known = match (is_known, self.alone.before) {
+            (true, _) => self.common.max(self.alone.recorded),
+            (false, Some((spent, _))) => spent,
+            (false, None) => meter.spent(),
+        };
         if !is_known {
-            (self.joined, self.agreed) = (settled, settled);
+            let before = self.alone.before.map_or(settled, |(_, settled)| settled);
+            (self.joined, self.agreed) = (before, before);
         }
         let lately = settled.saturating_sub(self.seen).max(0).unsigned_abs();
         self.seen = settled;
         self.note_use(lately > 0 || wanted.all > 0 || held > 0);
         let left = own.saturating_sub(held).max(0).unsigned_abs();
         let stock = (lately * STOCK_TICKS).saturating_sub(left);
+        let to_others = self.alone.left_to_others.iter().max();
         Report {
             kind: "m",
-            limit: meter.max(),
+            limit: meter.max().saturating_sub(to_others.copied().unwrap_or(0)),
             held: if is_known { own.max(held) } else { held },
             busy: held,
             want: if is_leased {
@@ -328,6 +476,7 @@ impl Part {
             mark: self.mark.clone(),
             ms: settled.saturating_sub(self.joined),
             known,
+            alone: !is_leased,
         }
     }
 
@@ -398,6 +547,7 @@ impl Part {
             self.joined = self.agreed;
             self.common = self.common.max(reply.ms);
             self.mark.clone_from(&reply.mark);
+            self.alone.before = None;
         }
     }
 

@@ -22,6 +22,9 @@ const PATIENCE_MS: u64 = 2000;
 /// So long there must have been room for a call before its refusal is wrong.
 const TICKS_FEW_MS: u64 = 100;
 
+/// What was settled is in the database after so long at the latest.
+const LATE_MS: u64 = 300;
+
 /// A call is refused within so long when nothing is left.
 const SOON_MS: u64 = 300;
 
@@ -153,6 +156,7 @@ impl Store {
             arguments.extend([report.want, report.need, report.least].map(|n| n.to_string()));
             arguments.push(report.mark.clone());
             arguments.extend([report.ms, report.known].map(|n| n.to_string()));
+            arguments.push(i64::from(report.alone).to_string());
         }
         let globals = self.lua.globals();
         globals.set("KEYS", keys).unwrap();
@@ -341,6 +345,11 @@ struct Fleet {
     quiet_ms: u64,
     admitted: u64,
     refused: u64,
+    /// What was spent in all as the database has it, for each millisecond since the store fell silent; none
+    /// where it cannot be read either.
+    recorded: Option<Vec<u64>>,
+    /// The store will have forgotten everything when it comes back.
+    forgets: bool,
     /// The store does not answer, or has not for long.
     is_away: bool,
     troubled_until_ms: u64,
@@ -372,6 +381,8 @@ impl Fleet {
             quiet_ms: 0,
             admitted: 0,
             refused: 0,
+            recorded: None,
+            forgets: false,
             is_away: false,
             troubled_until_ms: 0,
             largest: 0,
@@ -464,9 +475,19 @@ impl Fleet {
     /// The store does not answer any more, whatever was on its way.
     fn fall_silent(&mut self) {
         self.is_away = true;
+        self.recorded = (self.seed % 3 != 0).then(|| vec![self.spent]);
         let members = self.instances.len() as u64;
+        self.forgets = self.random.below(2) == 0;
         for at in 0..self.instances.len() {
             let one = &mut self.instances[at];
+            if let Some((_, back, _, Some(_), _)) = &mut one.sent
+                && self.forgets
+            {
+                // A report whose answer is lost together with the store's memory is told again: rather
+                // too much than too little, but that is not what is looked at here.
+                *back = self.now_ms;
+                one.tick(&self.store, self.now_ms, &mut self.random);
+            }
             one.sent = None;
             one.part.go_alone(members, micros(self.now_ms));
             for wait in std::mem::take(&mut one.waiting) {
@@ -481,7 +502,7 @@ impl Fleet {
     fn come_back(&mut self) {
         self.is_away = false;
         self.troubled_until_ms = self.now_ms + 4_000;
-        if self.random.below(2) == 0 {
+        if self.forgets {
             self.store = Store::new();
         }
     }
@@ -515,9 +536,40 @@ impl Fleet {
                 }
             }
         }
+        if self.is_away {
+            self.read_records();
+        }
         let is_quiet = self.held() == 0;
         self.quiet_ms = if is_quiet { self.quiet_ms + 1 } else { 0 };
         self.give_up();
+    }
+
+    /// Budgets that are in use, or that somebody waits for, are looked up in the database.
+    fn read_records(&mut self) {
+        let late = self.random.below(LATE_MS) as usize;
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(self.spent);
+        }
+        let members = self.instances.len() as u64;
+        for at in 0..self.instances.len() {
+            let one = &mut self.instances[at];
+            if one.missed {
+                one.part.ring();
+            }
+            let is_due = self.now_ms % 1000 == 97 * at as u64;
+            if !one.part.asks_for_record(is_due) {
+                continue;
+            }
+            let then = |all: &Vec<u64>| all[(all.len() - 1).saturating_sub(late)] as i64;
+            let (now, within) = (micros(self.now_ms), Duration::from_millis(LATE_MS));
+            let recorded = self.recorded.as_ref().map(then);
+            one.part.renew(recorded, members, now, within);
+            for wait in std::mem::take(&mut one.waiting) {
+                if !self.try_start(at, wait.worst, wait.since_ms) {
+                    self.instances[at].waiting.push(wait);
+                }
+            }
+        }
     }
 
     fn give_up(&mut self) {
@@ -563,7 +615,7 @@ impl Fleet {
             let before = self.random.among(0, 800);
             self.crowd(every, before);
             self.fall_silent();
-            self.crowd(every, 1_500);
+            self.crowd(every, 4_500);
             self.come_back();
             self.crowd(every, 4_100);
         }
