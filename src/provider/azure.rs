@@ -1,6 +1,6 @@
 //! Azure: OpenAI's wire behind deployment URLs with a version (`azure`), and the models of its catalogue (`azure_ai`).
 
-use super::openai::{OpenAiWire, unsupported};
+use super::openai::{OpenAiWire, PREVIEW, reasoning_name, unsupported};
 use super::{
     Answer, AnswerContext, Incoming, Moment, Operation, Outgoing, Provider, Reply, RequestOptions,
     Route, Setup, StreamReader, TokenSource, compatible, token,
@@ -19,6 +19,7 @@ struct Azure {
     model: String,
     version: String,
     token: Option<TokenSource>,
+    answers_whole: bool,
 }
 
 /// Builds an Azure OpenAI deployment. Credentials: `api_key`, else `azure_ad_token`, else a service principal whose token
@@ -43,6 +44,7 @@ pub(super) fn build(setup: Setup<'_>) -> Result<Box<dyn Provider>, String> {
         .unwrap_or_else(|| API_VERSION.to_owned());
     wire.images.without_model();
     Ok(Box::new(Azure {
+        answers_whole: setup.flag(PREVIEW) && compatible::is_o1(&reasoning_name(&setup)),
         model: setup.model.to_owned(),
         version,
         token: source,
@@ -103,6 +105,10 @@ impl Provider for Azure {
         let mut outgoing = self.wire.request(operation, incoming, options)?;
         outgoing.path_and_query = options.model.map(|model| self.path(operation, model));
         Ok(outgoing)
+    }
+
+    fn answers_whole(&self) -> bool {
+        self.answers_whole
     }
 
     fn is_signed(&self) -> bool {

@@ -431,6 +431,11 @@ fn is_o_series(model: &str) -> bool {
     })
 }
 
+/// Azure's models of that family that give no streams.
+pub(super) fn is_o1(model: &str) -> bool {
+    is_o_series(model) && model.starts_with("o1")
+}
+
 fn o_series(model: &str, plan: &mut Plan) {
     plan.set(Param::MaxTokens, Rule::Rename(Param::MaxCompletionTokens));
     plan.set(Param::Temperature, Rule::Value(o_series_temperature));

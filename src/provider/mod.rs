@@ -36,7 +36,7 @@ use crate::error::GatewayError;
 pub use base::Base;
 pub use bridge::{as_array, canned_answer, canned_stream};
 pub use errors::{Reply, message_of, retry_after};
-pub use openai::NO_INLINE_IMAGES;
+pub use openai::{NO_INLINE_IMAGES, PREVIEW};
 pub use passage::Way;
 pub use sigv4::{Credentials, Request as SignedRequest, Scope as SignedScope, sign};
 pub use table::{PROVIDERS, find};
@@ -345,6 +345,11 @@ pub trait Provider: Send + Sync {
 
     /// Whether [`Provider::wants_inline`] may ever say yes.
     fn takes_bytes_only(&self) -> bool {
+        false
+    }
+
+    /// Whether its chats come whole only, never as a stream.
+    fn answers_whole(&self) -> bool {
         false
     }
 

@@ -59,6 +59,9 @@ impl Rules {
 /// The parameter that leaves Fireworks' images as they are; set for models that see.
 pub const NO_INLINE_IMAGES: &str = "disable_add_transform_inline_image_block";
 
+/// The parameter that turns previews on (docs/previews.md).
+pub const PREVIEW: &str = "enable_preview_features";
+
 /// One deployment on the OpenAI wire.
 pub(super) struct OpenAiWire {
     name: &'static str,
@@ -96,6 +99,9 @@ impl OpenAiWire {
         let model = compatible::upstream_model(name, setup.model);
         let mut chat = Plan::new(name, &model, &rules.request, setup.params);
         compatible::model_rules(name, &reasoning_name(setup), &mut chat);
+        if name == "openai" && setup.flag(PREVIEW) {
+            chat.set(Param::Metadata, Rule::Value(visible_metadata));
+        }
         if name == "fireworks_ai" && !setup.flag(NO_INLINE_IMAGES) && !model.contains("vision") {
             chat.set_messages(MessageRules {
                 inline_images: true,
@@ -237,11 +243,25 @@ impl OpenAiWire {
 }
 
 /// The name by which a model's kind is known: `base_model` where the deployment's own says nothing.
-fn reasoning_name(setup: &Setup<'_>) -> String {
+pub(super) fn reasoning_name(setup: &Setup<'_>) -> String {
     let name = setup
         .text("base_model")
         .unwrap_or_else(|| setup.model.to_owned());
     name.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// What of the client's metadata OpenAI gets: texts, and no more than it takes.
+fn visible_metadata(metadata: &[u8]) -> Change {
+    const MEMBERS_MAX: usize = 16;
+    let all: serde_json::Map<String, Value> = serde_json::from_slice(metadata).unwrap_or_default();
+    let texts = all
+        .into_iter()
+        .filter(|(name, value)| value.is_string() && name != "hidden_params");
+    let visible: serde_json::Map<String, Value> = texts.take(MEMBERS_MAX).collect();
+    match visible.is_empty() {
+        true => Change::Remove,
+        false => Change::Replace(Value::Object(visible).to_string().into_bytes().into()),
+    }
 }
 
 impl Provider for OpenAiWire {

@@ -22,6 +22,8 @@ pub struct Target {
     drop_params: bool,
     /// Files that requests name by address may have to be sent as bytes.
     pub takes_bytes_only: bool,
+    /// Its chats come whole only; a stream is made of them.
+    pub answers_whole: bool,
     /// See [`Provider::takes_beta`].
     pub takes_beta: bool,
     provider: Box<dyn Provider>,
@@ -123,6 +125,7 @@ impl Target {
             key,
             drop_params,
             takes_bytes_only: provider.takes_bytes_only(),
+            answers_whole: provider.answers_whole(),
             takes_beta: provider.takes_beta(),
             provider,
         })

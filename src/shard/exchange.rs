@@ -14,7 +14,7 @@ use super::attempt::Work;
 use super::body::Content;
 use super::mock::{self, Magic, Mock};
 use super::relay::{self, Progress, Relay, Stop};
-use super::{admin, answer, credential, estimate, fault, media, poll, prompts, turns};
+use super::{admin, answer, credential, estimate, fault, media, poll, prompts, replay, turns};
 use crate::dialect::scan::Span;
 use crate::dialect::splice::Spliced;
 use crate::dialect::usage::Usage;
@@ -107,6 +107,9 @@ pub(super) async fn run(
         return Err(Some(
             upstream_error(work, deployment, &mut exchange, deadline).await?,
         ));
+    }
+    if replay::applies(work, deployment) {
+        return Box::pin(replay::run(work, deployment, exchange, &context, deadline)).await;
     }
     if outgoing.is_promise {
         return poll::run(work, deployment, exchange, &outgoing, &context, deadline).await;
@@ -230,6 +233,9 @@ fn build(
         now_unix_s: work.now_unix_s,
     };
     let mut outgoing = target.request(asked.operation, incoming, &options)?;
+    if replay::applies(work, deployment) {
+        replay::ask_whole(&mut outgoing, body);
+    }
     if let Some(turn) = &work.turn {
         outgoing.response_id.clone_from(&turn.id);
     }

@@ -29,6 +29,7 @@ mod passage;
 mod poll;
 mod prompts;
 mod relay;
+mod replay;
 mod request;
 mod respond;
 mod several;

@@ -24,7 +24,7 @@ pub use passage::{Passage, Passages, passed_on};
 pub use settings::{Settings, UrlRules};
 
 use crate::coordinator::Lasting;
-use crate::provider::NO_INLINE_IMAGES;
+use crate::provider::{NO_INLINE_IMAGES, PREVIEW};
 use crate::router::Router;
 
 /// What a shard serves by.
@@ -153,6 +153,10 @@ impl<'a> Builder<'a> {
         if self.config.litellm.disable_add_transform_inline_image_block {
             defaults.insert(NO_INLINE_IMAGES.to_owned(), true.into());
         }
+        match self.config.litellm.enable_preview_features {
+            true => defaults.insert(PREVIEW.to_owned(), true.into()),
+            false => defaults.remove(PREVIEW),
+        };
         defaults
     }
 

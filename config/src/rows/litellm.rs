@@ -84,8 +84,8 @@ const ROWS: &[Row] = &[
     row(InForce, "modify_params", Bool, OFF,
         "Conversations that Anthropic or Bedrock would refuse are repaired. What a callback's pre-call hook \
          changes comes with callbacks."),
-    row(Later, "enable_preview_features", Bool, OFF,
-        "Turns on what the documentation calls preview."),
+    row(InForce, "enable_preview_features", Bool, OFF,
+        "Turns on what docs/previews.md lists: streams of Azure's o1 models, `metadata` for OpenAI."),
     row(InForce, "set_verbose", Bool, OFF,
         "Logs at level DEBUG, payloads redacted.")
         .env(&["LITELLM_VERBOSE"]),

@@ -4,5 +4,6 @@
 pub mod messages;
 pub mod params;
 pub mod plan;
+pub mod replay;
 pub mod request;
 pub mod response;

@@ -184,6 +184,7 @@ pub fn is_gateway_setting(name: &str) -> bool {
         "default_api_key_rpm_limit",
         "default_api_key_tpm_limit",
         "disable_add_transform_inline_image_block",
+        "enable_preview_features",
         "extra_headers",
         "headers",
         "hf_model_name",
