@@ -234,6 +234,9 @@ async fn read(store: &dyn Store, key: Row) -> Result<Rows, StoreError> {
         None => Row::new(),
     };
     let budgets = [key_budget, member_budget, organization_budget];
+    let (mut key, mut team) = (key, team);
+    add_group_models(store, &mut key).await?;
+    add_group_models(store, &mut team).await?;
     Ok(Rows {
         key,
         user,
@@ -245,6 +248,24 @@ async fn read(store: &dyn Store, key: Row) -> Result<Rows, StoreError> {
         budgets,
         aliases,
     })
+}
+
+/// Adds the models of the groups that a key or team has to its own; one without a list has all models.
+async fn add_group_models(store: &dyn Store, row: &mut Row) -> Result<(), StoreError> {
+    let mut models = texts(row, "models");
+    if models.is_empty() {
+        return Ok(());
+    }
+    for id in texts(row, "access_group_ids") {
+        let group = store.get(Table::ACCESS_GROUPS, &[&id]).await?;
+        models.extend(
+            group
+                .iter()
+                .flat_map(|group| texts(group, "access_model_names")),
+        );
+    }
+    row.insert("models".to_owned(), Value::from(models));
+    Ok(())
 }
 
 fn assemble(rows: &Rows, counters: &Counters, spend: Arc<Meter>) -> Account {

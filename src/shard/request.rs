@@ -50,11 +50,11 @@ async fn answered(
     match endpoint::of(&call.path, &call.snapshot.settings.root_path) {
         // Each kind but an LLM call in a box of its own: a stream, which stays for long, holds no room
         // for the others.
-        Endpoint::Alive => {
+        Endpoint::Alive if only_looks(&request) => {
             let body = b"\"I'm alive!\"";
             Box::pin(answer::json(shard, call, connection, 200, body)).await
         }
-        Endpoint::Ready => Box::pin(ready(shard, call, connection)).await,
+        Endpoint::Ready if only_looks(&request) => Box::pin(ready(shard, call, connection)).await,
         Endpoint::Admin if passage::is_here(&call.snapshot, &call.path) => {
             Box::pin(passage::serve(shard, call, connection, request)).await
         }
@@ -68,11 +68,15 @@ async fn answered(
         Endpoint::Call(operation, model) if request.head.method == Method::Post => {
             llm(shard, call, connection, request, operation, model).await
         }
-        Endpoint::Call(..) | Endpoint::Google(..) => {
+        Endpoint::Call(..) | Endpoint::Google(..) | Endpoint::Alive | Endpoint::Ready => {
             let body = br#"{"detail":"Method Not Allowed"}"#;
             Box::pin(answer::json(shard, call, connection, 405, body)).await
         }
     }
+}
+
+fn only_looks(request: &Request) -> bool {
+    matches!(request.head.method, Method::Get | Method::Head)
 }
 
 async fn ready(shard: &Shard, call: &mut Call, connection: &mut Connection) -> After {

@@ -60,6 +60,11 @@ impl Table {
     /// A day's spend.
     pub const DAILY_GLOBAL: Table = Table("LiteLLM_DailyGlobalSpend");
 
+    /// Groups of models and more that keys and teams are given by id.
+    pub const ACCESS_GROUPS: Table = Table("LiteLLM_AccessGroupTable");
+    /// Which key stands for the bearers of an identity provider's tokens.
+    pub const JWT_KEYS: Table = Table("LiteLLM_JWTKeyMapping");
+
     /// All of them.
     pub const ALL: &'static [Table] = &[
         Table::KEYS,
@@ -86,6 +91,8 @@ impl Table {
         Table::DAILY_ORGANIZATIONS,
         Table::DAILY_END_USERS,
         Table::DAILY_GLOBAL,
+        Table::ACCESS_GROUPS,
+        Table::JWT_KEYS,
     ];
 
     /// Its name in the database.

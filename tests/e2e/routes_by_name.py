@@ -11,6 +11,8 @@ import time
 from gateway import KEY, admin
 
 CASES = {}
+# The status of a good answer where it is not 200.
+STATUS = {}
 
 
 def case(route, make=None, expect=(), plain=401, bad=None):
@@ -90,6 +92,11 @@ class World:
         group = self.name("group")
         self.admin("/access_group/new", access_group=group, model_names=[model])
         return group, model
+
+    def unified_group(self, **fields):
+        answer = self.server.post("/v1/access_group", {"access_group_name": self.name("group"), **fields}, key=KEY)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["access_group_id"]
 
     def callback(self):
         team = self.team()
@@ -565,3 +572,21 @@ case("POST /utils/token_counter", lambda w: body(model="m", prompt="hello"), lam
 case("GET /utils/supported_openai_params", lambda w: query(model="m"), {"supported_openai_params"}, plain=200, bad=lambda w: (query(), 400))
 case("POST /utils/transform_request", lambda w: body(call_type="completion", request_body={"model": "m", "messages": [{"role": "user", "content": "x"}]}),
      {"raw_request_body", "raw_request_api_base"}, plain=200, bad=lambda w: (body(call_type="dance", request_body={"model": "m"}), 400))
+
+# /v1/access_group, and its other name
+GROUP = {"access_group_id", "access_group_name", "description", "access_model_names", "access_mcp_server_ids", "access_agent_ids",
+         "assigned_team_ids", "assigned_key_ids", "created_at", "created_by", "updated_at", "updated_by"}
+for base in ("/v1/access_group", "/v1/unified_access_group"):
+    one = base + "/{access_group_id}"
+    case(f"POST {base}", lambda w: body(access_group_name=w.name(), access_model_names=["m"], assigned_team_ids=[w.team()]),
+         all_of(GROUP, sent("access_model_names"), sent("assigned_team_ids")),
+         bad=lambda w: (body(access_group_name=w.name(), assigned_team_ids=["no-such-team"]), 400))
+    STATUS[f"POST {base}"] = 201
+    case(f"GET {base}", lambda w: (w.unified_group(), {})[1], lambda a, r: check(GROUP <= set(a[0]), a))
+    case(f"GET {one}", lambda w: {"access_group_id": w.unified_group()}, lambda a, r: check(a["access_group_id"] == r["access_group_id"], a),
+         bad=lambda w: ({"access_group_id": "no-such-group"}, 404))
+    case(f"PUT {one}", lambda w: {"access_group_id": w.unified_group(), **body(description="new", access_model_names=None)},
+         lambda a, r: check(a["description"] == "new" and a["access_model_names"] == [], a),
+         bad=lambda w: ({"access_group_id": w.unified_group(), **body(access_model_names="m")}, 400))
+    case(f"DELETE {one}", lambda w: {"access_group_id": w.unified_group()}, bad=lambda w: ({"access_group_id": "no-such-group"}, 404))
+    STATUS[f"DELETE {one}"] = 204

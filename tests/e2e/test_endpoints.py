@@ -145,6 +145,13 @@ def test_readiness(server):
     assert answer.json()["status"] == "healthy" and answer.json()["db"] == "Not connected"
 
 
+@pytest.mark.parametrize("path", ["/health/liveliness", "/health/liveness", "/health/readiness"])
+def test_health_is_looked_at_and_nothing_else(server, path):
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        assert server.client.request(method, path).status_code == 405, method
+    assert server.client.head(path).status_code == server.client.options(path).status_code == 200
+
+
 def test_health_calls_every_deployment(server, upstream):
     answer = server.client.get("/health")
     assert answer.status_code == 200

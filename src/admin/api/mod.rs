@@ -29,6 +29,7 @@ pub mod tag_analytics;
 pub mod team;
 pub mod team_logging;
 mod team_member;
+pub mod unified_access_group;
 pub mod user;
 
 use std::sync::Arc;
@@ -78,4 +79,5 @@ pub fn management() -> Routes<Arc<Desk>> {
         .merge(audit::routes())
         .merge(team_logging::routes())
         .merge(membership::routes())
+        .merge(unified_access_group::routes())
 }
