@@ -90,16 +90,15 @@ impl Process {
     /// Delivers one batch; the ledger may not get to know.
     fn deliver(&mut self, random: &mut Random, store: &mut Store, is_lost: bool) {
         let count_max = 1 + random.below(20) as usize;
-        let made = self.ledger.batch(count_max, |record| {
-            (record.request_id.to_owned(), record.cost)
-        });
-        let Some(batch) = made.unwrap() else { return };
+        let Some(batch) = self.ledger.batch(count_max).unwrap() else {
+            return;
+        };
         assert_eq!(batch.unreadable, 0);
         let mark = batch.end.number();
         assert!(mark > store.mark, "marks grow");
-        for (id, cost) in batch.items {
-            *store.rows.entry(id).or_default() += 1;
-            store.total = store.total.plus(cost);
+        for record in batch.calls.iter() {
+            *store.rows.entry(record.request_id.to_owned()).or_default() += 1;
+            store.total = store.total.plus(record.cost);
         }
         store.mark = mark;
         if !is_lost {
@@ -157,7 +156,7 @@ fn run(seed: u64, root: &Path) -> (u64, u64) {
         now_us += 1000;
         let tick = process.ledger.tick(now_us);
         process.deliver(&mut random, &mut store, false);
-        if tick.taken == 0 && process.ledger.batch(1, |_| ()).unwrap().is_none() {
+        if tick.taken == 0 && process.ledger.batch(1).unwrap().is_none() {
             break;
         }
     }
@@ -220,13 +219,13 @@ fn a_store_that_is_away_fills_journal_and_rings_until_work_is_refused() {
     loop {
         now_us += 1;
         let taken = ledger.tick(now_us).taken;
-        let Some(batch) = ledger.batch(100, |_| ()).unwrap() else {
+        let Some(batch) = ledger.batch(100).unwrap() else {
             if taken == 0 {
                 break;
             }
             continue;
         };
-        arrived += batch.items.len();
+        arrived += batch.calls.len();
         ledger.delivered(batch.end).unwrap();
     }
     assert_eq!(arrived, accepted);
@@ -249,13 +248,13 @@ fn an_emptied_folder_does_not_bring_old_marks_back() {
         assert!(process.call(&mut random, n));
     }
     assert!(process.ledger.tick(1000).is_durable);
-    while process.ledger.batch(1, |_| ()).unwrap().is_some() {
+    while process.ledger.batch(1).unwrap().is_some() {
         // Asserts that the marks grow.
         process.deliver(&mut random, &mut store, false);
     }
     assert_eq!(store.rows.len(), 5);
     drop(process);
     let process = Process::start(&root, &store);
-    assert!(process.ledger.batch(1, |_| ()).unwrap().is_none());
+    assert!(process.ledger.batch(1).unwrap().is_none());
     let _ = std::fs::remove_dir_all(&root);
 }

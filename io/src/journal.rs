@@ -70,8 +70,10 @@ pub struct Limits {
     pub total_bytes: u64,
 }
 
-/// Bytes read at once; any frame fits.
-const PIECE_BYTES: usize = 4 * (FRAME_HEAD + PAYLOAD_BYTES_MAX);
+/// Bytes read at once: what a reader of some hundred records takes.
+const PIECE_BYTES: usize = 256 << 10;
+/// Bytes read at once where a single frame is longer than that; any fits.
+const LONG_PIECE_BYTES: usize = FRAME_HEAD + PAYLOAD_BYTES_MAX;
 
 /// A part of a segment.
 struct Piece {
@@ -301,8 +303,9 @@ impl Journal {
         mut take: impl FnMut(u64, u64, &[u8]) -> bool,
     ) -> io::Result<Place> {
         let mut at = from.max(self.released);
+        let mut bytes_max = PIECE_BYTES;
         while at < self.end {
-            let piece = self.read_piece(at)?;
+            let piece = self.read_piece(at, bytes_max)?;
             if piece.bytes.is_empty() {
                 at = Place {
                     segment: at.segment + 1,
@@ -323,6 +326,11 @@ impl Journal {
                     Look::Cut | Look::Bad => cursor += 1,
                 }
             }
+            bytes_max = if cursor == 0 {
+                LONG_PIECE_BYTES
+            } else {
+                PIECE_BYTES
+            };
             at = at.plus(cursor);
         }
         Ok(at)
@@ -349,8 +357,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Some megabytes from `at` on: a segment is large, a reader stops early.
-    fn read_piece(&self, at: Place) -> io::Result<Piece> {
+    /// So many bytes from `at` on: a segment is large, a reader stops early.
+    fn read_piece(&self, at: Place, bytes_max: usize) -> io::Result<Piece> {
         let mut bytes = Vec::new();
         let file = match File::open(path_of(&self.folder, at.segment)) {
             Ok(file) => file,
@@ -369,7 +377,7 @@ impl Journal {
             file.metadata()?.len()
         };
         let left = end.saturating_sub(u64::from(at.offset));
-        let len = left.min(PIECE_BYTES as u64);
+        let len = left.min(bytes_max as u64);
         bytes.resize(len as usize, 0);
         file.read_exact_at(&mut bytes, u64::from(at.offset))?;
         Ok(Piece {

@@ -172,19 +172,51 @@ fn date(day: i64) -> (i64, i64, i64) {
     (year, month, of_year - (153 * shifted + 2) / 5 + 1)
 }
 
-/// `2026-11-25T16:31:54.123456`: how rows hold a time.
+/// `2026-11-25T16:31:54.123456`: how rows hold a time, of the years 0 to 9999.
 pub fn text(at_us: i64) -> String {
-    let day = at_us.div_euclid(SECOND_US * DAY_S);
+    let day = day(at_us);
     let (year, month, date) = date(day);
     let seconds = at_us.div_euclid(SECOND_US) - day * DAY_S;
     let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    let fraction = at_us.rem_euclid(SECOND_US);
-    format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}")
+    // Written digit by digit: every call has three of them.
+    let mut text = String::with_capacity("2026-11-25T16:31:54.123456".len());
+    for (number, digits, mark) in [
+        (year, 4, '-'),
+        (month, 2, '-'),
+        (date, 2, 'T'),
+        (hour, 2, ':'),
+        (minute, 2, ':'),
+        (second, 2, '.'),
+    ] {
+        push_digits(&mut text, number, digits);
+        text.push(mark);
+    }
+    push_digits(&mut text, at_us.rem_euclid(SECOND_US), 6);
+    text
+}
+
+fn push_digits(text: &mut String, number: i64, digits: u32) {
+    let mut place = 10_i64.pow(digits - 1);
+    while place > 0 {
+        let digit = number / place % 10;
+        text.push(char::from(b'0' + digit.unsigned_abs() as u8));
+        place /= 10;
+    }
 }
 
 /// `2026-11-25`: the day as the daily tables hold it.
 pub fn day_text(at_us: i64) -> String {
-    let (year, month, date) = date(at_us.div_euclid(SECOND_US * DAY_S));
+    text_of_day(day(at_us))
+}
+
+/// The day of a time, counted from 1970.
+pub fn day(at_us: i64) -> i64 {
+    at_us.div_euclid(SECOND_US * DAY_S)
+}
+
+/// That day as the daily tables hold it.
+pub fn text_of_day(day: i64) -> String {
+    let (year, month, date) = date(day);
     format!("{year:04}-{month:02}-{date:02}")
 }
 

@@ -20,15 +20,15 @@ use shardgate_io::ring::calls::{self, OpenCalls};
 use shardgate_io::ring::{self, RingReader, RingWriter};
 use tokio::sync::mpsc;
 
-use crate::auth::calendar;
 use crate::log;
 use crate::observe::log::Log;
 use crate::spend::begun;
+use crate::spend::calls::Calls;
 use crate::spend::ledger::{Ledger, Settings};
 use crate::spend::money::Money;
-use crate::spend::row::row;
+use crate::spend::row::SpendRow;
 use crate::store::spend::{Batch, Mark};
-use crate::store::{Command, LEDGER_POSITION, Row, Store, StoreError};
+use crate::store::{Command, LEDGER_POSITION, Store, StoreError};
 
 /// Between two looks into the rings.
 const TICK: Duration = Duration::from_millis(10);
@@ -107,7 +107,7 @@ impl Stop {
 /// A batch for the store.
 #[derive(Debug)]
 struct Work {
-    rows: Arc<Vec<Row>>,
+    calls: Arc<Calls>,
     begin: Place,
     end: Place,
 }
@@ -339,10 +339,7 @@ impl Keeper {
 
     /// Gives the next batch to the coordinator; whether it was full, or nothing when none waits.
     fn hand_out_batch(&mut self) -> Option<bool> {
-        let made = self
-            .ledger
-            .batch(ROWS_MAX, |record| row(record, calendar::text));
-        let batch = match made {
+        let batch = match self.ledger.batch(ROWS_MAX) {
             Ok(batch) => batch?,
             Err(error) => {
                 log!(
@@ -364,10 +361,10 @@ impl Keeper {
                 count = batch.unreadable
             );
         }
-        let is_full = batch.items.len() >= ROWS_MAX;
+        let is_full = batch.calls.len() >= ROWS_MAX;
         // One at a time, so there is room; a closed channel shows when answers are awaited.
         let _ = self.hand_out.try_send(Work {
-            rows: Arc::new(batch.items),
+            calls: Arc::new(batch.calls),
             begin: batch.begin,
             end: batch.end,
         });
@@ -437,14 +434,8 @@ impl Accounts {
     async fn write(&mut self, store: &dyn Store, log: &Log, work: Work) -> Written {
         let mut patience = Patience::default();
         loop {
-            match store
-                .rows(Command::Spend(self.batch(
-                    work.rows.clone(),
-                    work.begin,
-                    work.end,
-                )))
-                .await
-            {
+            let batch = self.batch(Arc::clone(&work.calls), work.begin, work.end);
+            match store.rows(Command::Spend(batch)).await {
                 Ok(rows) if rows.is_empty() => return Written::All,
                 Ok(_) => return Written::Ahead,
                 Err(StoreError::Refused(why)) => {
@@ -470,18 +461,18 @@ impl Accounts {
     async fn write_singly(&mut self, store: &dyn Store, log: &Log, work: Work) {
         let mut patience = Patience::default();
         let writer = format!("{}#{}", self.writer, work.end.number());
-        for (row, position) in work.rows.iter().zip(1..) {
+        for (call, position) in work.calls.singly().map(Arc::new).zip(1..) {
             loop {
-                let mut batch = self.batch(Arc::new(vec![row.clone()]), work.begin, work.end);
-                batch.mark = Some(Mark {
+                let mut batch = self.batch(Arc::clone(&call), work.begin, work.end);
+                batch.mark = Mark {
                     writer: writer.clone(),
                     from: position - 1,
                     to: position,
-                });
+                };
                 match store.rows(Command::Spend(batch)).await {
                     Ok(_) => break,
                     Err(StoreError::Refused(why)) => {
-                        self.set_aside(log, row, &why);
+                        self.set_aside(log, &call, &why);
                         break;
                     }
                     Err(error) => patience.wait(log, &error).await,
@@ -500,43 +491,43 @@ impl Accounts {
         }
     }
 
-    fn batch(&self, rows: Arc<Vec<Row>>, begin: Place, end: Place) -> Batch {
+    fn batch(&self, calls: Arc<Calls>, begin: Place, end: Place) -> Batch {
         Batch {
-            rows,
+            calls,
             keep_rows: self.options.keep_rows,
             end_users: self.options.end_users,
             totals: self.options.totals,
-            mark: Some(Mark {
+            mark: Mark {
                 writer: self.writer.clone(),
                 from: begin.number(),
                 to: end.number(),
-            }),
+            },
         }
     }
 
-    /// A row that the database will never take: kept for people to look at.
-    fn set_aside(&self, log: &Log, row: &Row, why: &str) {
+    /// A call whose row the database will never take: kept for people to look at.
+    fn set_aside(&self, log: &Log, call: &Calls, why: &str) {
         let path = self.options.folder.join("refused.jsonl");
-        let line = serde_json::json!({"why": why, "row": row});
-        let written = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| writeln!(file, "{line}"));
-        let id = row
-            .get("request_id")
-            .and_then(|id| id.as_str())
-            .unwrap_or("");
-        log!(
-            log,
-            Error,
-            "spend",
-            what = "the database refused a call's row",
-            request_id = id,
-            why = why,
-            kept = written.is_ok(),
-            file = path.display()
-        );
+        for record in call.iter() {
+            let row = crate::store::spend::row_text(&SpendRow::of(&record));
+            let written = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .and_then(|mut file| {
+                    writeln!(file, "{{\"why\":{},\"row\":{row}}}", serde_json::json!(why))
+                });
+            log!(
+                log,
+                Error,
+                "spend",
+                what = "the database refused a call's row",
+                request_id = record.request_id,
+                why = why,
+                kept = written.is_ok(),
+                file = path.display()
+            );
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::Path;
 use shardgate_io::journal::{Journal, Limits, Place};
 use shardgate_io::ring::RingReader;
 
-use super::record::{self, CallRecord};
+use super::calls::Calls;
 
 /// Bytes taken from the rings before a sync is due at once, and beyond which nothing more is taken
 /// while the disk refuses.
@@ -62,9 +62,9 @@ pub struct Tick {
 
 /// Records to be delivered.
 #[derive(Debug)]
-pub struct Batch<T> {
-    /// What was made of each record, oldest first.
-    pub items: Vec<T>,
+pub struct Batch {
+    /// The records, oldest first.
+    pub calls: Calls,
     /// The place of the first one: a store whose mark lies beyond it has some of them already.
     pub begin: Place,
     /// The place after the last one: for [`Ledger::delivered`], and as `number()` the mark.
@@ -196,31 +196,25 @@ impl Ledger {
         self.rings.iter().map(RingReader::torn_bytes).sum()
     }
 
-    /// The next durable records, `count_max` at most, each made into something by `make`; `None`
-    /// when all are delivered. They come again until [`Ledger::delivered`], maybe with more behind
-    /// them: where it is not known whether the store took a batch, ask it for its mark and
-    /// [`Ledger::resume`].
+    /// The next durable records, `count_max` at most; `None` when all are delivered. They come again
+    /// until [`Ledger::delivered`], maybe with more behind them: where it is not known whether the
+    /// store took a batch, ask it for its mark and [`Ledger::resume`].
     ///
     /// # Errors
     /// What the disk says.
-    pub fn batch<T>(
-        &self,
-        count_max: usize,
-        mut make: impl FnMut(&CallRecord<'_>) -> T,
-    ) -> io::Result<Option<Batch<T>>> {
+    pub fn batch(&self, count_max: usize) -> io::Result<Option<Batch>> {
         if self.delivered >= self.journal.end() {
             return Ok(None);
         }
-        let (mut items, mut unreadable) = (Vec::new(), 0);
+        let (mut calls, mut unreadable) = (Calls::default(), 0);
         let end = self.journal.read(self.delivered, |_, _, payload| {
-            match record::decode(payload) {
-                Some(record) => items.push(make(&record)),
-                None => unreadable += 1,
+            if !calls.push(payload) {
+                unreadable += 1;
             }
-            items.len() < count_max
+            calls.len() < count_max
         })?;
         Ok(Some(Batch {
-            items,
+            calls,
             begin: self.delivered,
             end,
             unreadable,

@@ -4,6 +4,7 @@
 //! configuration type. Only [`ledger`] touches files, on the coordinator's side of the ring.
 
 pub mod begun;
+pub mod calls;
 pub mod cost;
 pub mod ledger;
 pub mod meter;

@@ -239,6 +239,12 @@ impl CallRecord<'_> {
     }
 }
 
+/// Whether this version can read the record.
+#[must_use]
+pub fn is_known(bytes: &[u8]) -> bool {
+    bytes.len() >= FIXED_BYTES && (VERSION_BEFORE..=VERSION).contains(&bytes[0])
+}
+
 /// Reads what [`CallRecord::encode`] wrote; `None` for bytes that it did not write.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Option<CallRecord<'_>> {

@@ -9,6 +9,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::spend::calls::Calls;
+use crate::spend::money::Money;
+use crate::spend::record::CallRecord;
 
 fn row(value: Value) -> Row {
     value.as_object().unwrap().clone()
@@ -264,6 +267,37 @@ fn commands_take_effect_together_or_not_at_all() {
     });
 }
 
+/// Calls with these ids that cost so many dollars.
+fn paid(calls: &[(&str, &str)]) -> Calls {
+    let mut held = Calls::default();
+    for (id, dollars) in calls {
+        let own_id = format!("own-{id}-{dollars}");
+        let record = CallRecord {
+            request_id: id,
+            own_id: &own_id,
+            call_type: "acompletion",
+            api_key: "k",
+            team: "t",
+            end_user: "customer",
+            cost: Money::parse(dollars).unwrap(),
+            prompt_tokens: 2,
+            completion_tokens: 3,
+            total_tokens: 5,
+            started_us: 1_764_064_800_000_000,
+            duration_us: 1_000_000,
+            model: "openai/gpt",
+            group: "gpt",
+            provider: "openai",
+            tags: "blue",
+            ..CallRecord::default()
+        };
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        assert!(held.push(&bytes));
+    }
+    held
+}
+
 #[test]
 fn spend_counts_once() {
     check(|store| async move {
@@ -276,37 +310,24 @@ fn spend_counts_once() {
         };
         add(Table::KEYS, json!({"token": "k"})).await;
         add(Table::TEAMS, json!({"team_id": "t"})).await;
-        let call = |id: &str, spend: f64| {
-            row(json!({
-                "request_id": id, "call_type": "acompletion", "api_key": "k", "team_id": "t",
-                "shardgate_call_id": format!("own-{id}-{spend}"),
-                "end_user": "customer", "spend": spend, "prompt_tokens": 2, "completion_tokens": 3,
-                "total_tokens": 5, "startTime": "2026-11-25T10:00:00", "endTime": "2026-11-25T10:00:01",
-                "model": "openai/gpt", "model_group": "gpt", "custom_llm_provider": "openai",
-                "request_tags": ["blue"],
-            }))
-        };
-        let batch = |ids: &[(&str, f64)], mark: Option<i64>| {
+        let batch = |calls: &[(&str, &str)], mark: i64| {
             Command::Spend(spend::Batch {
-                rows: Arc::new(ids.iter().map(|(id, spend)| call(id, *spend)).collect()),
+                calls: Arc::new(paid(calls)),
                 keep_rows: true,
                 end_users: true,
                 totals: true,
-                mark: mark.map(|to| spend::Mark {
+                mark: spend::Mark {
                     writer: "here".to_owned(),
-                    from: to - 2,
-                    to,
-                }),
+                    from: mark - 2,
+                    to: mark,
+                },
             })
         };
-        store
-            .rows(batch(&[("1", 0.25), ("2", 0.5)], None))
-            .await
-            .unwrap();
-        store
-            .rows(batch(&[("2", 0.5), ("3", 1.0)], None))
-            .await
-            .unwrap();
+        let first = [("1", "0.25"), ("2", "0.5")];
+        for (calls, mark, answered) in [(&first[..], 2, 0), (&first, 2, 1), (&[("3", "1")], 4, 0)] {
+            let rows = store.rows(batch(calls, mark)).await.unwrap();
+            assert_eq!(rows.len(), answered, "{mark}");
+        }
         let spent = async |table, id: &str| {
             store.get(table, &[id]).await.unwrap().unwrap()["spend"]
                 .as_f64()
@@ -316,10 +337,10 @@ fn spend_counts_once() {
         assert_eq!(spent(Table::TEAMS, "t").await, 1.75);
         assert_eq!(spent(Table::END_USERS, "customer").await, 1.75);
         // An upstream may use an id twice: with the journal's position both calls are paid.
-        let twice = [("3", 0.75), ("4", 0.125), ("4", 0.125)];
+        let twice = [("3", "0.75"), ("4", "0.125"), ("4", "0.125")];
         for (mark, answered) in [(7, 0), (7, 1), (8, 1)] {
             // A batch that is there already, in whole or in part, changes nothing and is told.
-            let rows = store.rows(batch(&twice, Some(mark))).await.unwrap();
+            let rows = store.rows(batch(&twice, mark)).await.unwrap();
             assert_eq!(rows.len(), answered, "{mark}");
         }
         assert_eq!(spent(Table::KEYS, "k").await, 2.75);

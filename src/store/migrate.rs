@@ -242,7 +242,14 @@ fn index(
         Dialect::Sqlite => {
             let columns = definition.strip_prefix("btree ")?;
             let plain = !columns.contains("::") && !columns.contains("NULLS");
-            plain.then(|| {
+            // One that only begins another would be written for every row and never needed.
+            let begins = format!("{}, ", definition.trim_end_matches(')'));
+            let spare = unique.is_empty()
+                && shape
+                    .indexes
+                    .iter()
+                    .any(|(_, other, _)| other.starts_with(&begins));
+            (plain && !spare).then(|| {
                 format!("CREATE {unique}INDEX IF NOT EXISTS \"{name}\" ON \"{table}\" {columns}")
             })
         }

@@ -16,8 +16,10 @@ use tokio_postgres::{AsyncMessage, Client, Config, GenericClient};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::migrate::{self, Dialect, Present};
-use super::spend::{Batch, ahead, effects, renamed};
+use super::spend::{AsObject, Batch, CallColumns, ahead, all_renamed, effects};
 use super::{Answers, Command, Doing, Row, Store, StoreError, Table, changed, given, now_text};
+use crate::spend::record::CallRecord;
+use crate::spend::row::SpendRow;
 
 /// How to reach it.
 #[derive(Clone)]
@@ -433,7 +435,7 @@ async fn ask<T: ToSql + Sync>(
 }
 
 /// Rows as JSON, completed as they are written: nothing is copied before.
-fn records<'a>(table: Table, rows: impl Iterator<Item = &'a Row> + Clone, now: &str) -> String {
+fn records<'a>(table: Table, rows: impl Iterator<Item = &'a Row>, now: &str) -> String {
     struct Completed<'a>(Table, &'a Row, &'a str);
     impl serde::Serialize for Completed<'_> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -442,17 +444,17 @@ fn records<'a>(table: Table, rows: impl Iterator<Item = &'a Row> + Clone, now: &
             serializer.collect_map(columns.map(|column| (&column.name, given(column, row, now))))
         }
     }
-    struct All<I>(I);
-    impl<I: Iterator + Clone> serde::Serialize for All<I>
-    where
-        I::Item: serde::Serialize,
-    {
-        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.collect_seq(self.0.clone())
-        }
+    list(rows.map(|row| Completed(table, row, now)))
+}
+
+/// A JSON array.
+fn list<T: serde::Serialize>(items: impl Iterator<Item = T>) -> String {
+    let mut text = Vec::new();
+    let mut serializer = serde_json::Serializer::new(&mut text);
+    match serde::Serializer::collect_seq(&mut serializer, items) {
+        Ok(()) => String::from_utf8(text).unwrap_or_default(),
+        Err(_) => String::new(),
     }
-    let rows = rows.map(|row| Completed(table, row, now));
-    serde_json::to_string(&All(rows)).unwrap_or_default()
 }
 
 async fn record(
@@ -460,34 +462,31 @@ async fn record(
     batch: Batch,
     now: &str,
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
-    if let Some(mark) = &batch.mark
-        && client
-            .execute(ADVANCE, &[&mark.writer, &mark.to, &mark.from])
-            .await?
-            == 0
-    {
+    let mark = &batch.mark;
+    let position: [&(dyn ToSql + Sync); 3] = [&mark.writer, &mark.to, &mark.from];
+    if client.execute(ADVANCE, &position).await? == 0 {
         return Ok(ahead());
     }
-    let mut counted: Vec<&Row> = batch.rows.iter().collect();
+    let calls: Vec<CallRecord<'_>> = batch.calls.iter().collect();
     if batch.keep_rows {
-        let text = records(Table::SPEND_LOGS, batch.rows.iter(), now);
+        let columns = CallColumns::new(now);
+        let text = list(
+            calls
+                .iter()
+                .map(|call| AsObject(&columns, SpendRow::of(call))),
+        );
         let rows = client.query(INSERT_CALLS.as_str(), &[&text]).await?;
         let new: HashSet<String> = rows.iter().map(|row| row.get(0)).collect();
-        if batch.mark.is_none() {
-            counted.retain(|row| {
-                row.get("request_id")
-                    .and_then(Value::as_str)
-                    .is_some_and(|id| new.contains(id))
-            });
-        } else if new.len() < batch.rows.len() {
-            let rest = records(Table::SPEND_LOGS, renamed(&batch.rows, new).iter(), now);
-            client.query(INSERT_CALLS.as_str(), &[&rest]).await?;
+        if new.len() < calls.len() {
+            let rest = all_renamed(&calls, new).into_iter();
+            let text = list(rest.map(|row| AsObject(&columns, row)));
+            client.query(INSERT_CALLS.as_str(), &[&text]).await?;
         }
     }
     if !batch.totals {
         return Ok(Vec::new());
     }
-    let effects = effects(counted.into_iter(), batch.end_users);
+    let effects = effects(calls.iter(), batch.end_users);
     let mut additions: BTreeMap<Table, Vec<Value>> = BTreeMap::new();
     for addition in effects.additions {
         let second = addition.key.get(1).cloned();

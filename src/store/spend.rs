@@ -1,29 +1,33 @@
 //! What a batch of finished calls changes in the database: their rows, the totals of everybody who
-//! pays, and the days' sums. Worked out here once for both stores, from the rows alone.
+//! pays, and the days' sums. Worked out here once for both stores, from the records alone.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
+use super::schema::Column;
 use super::{Row, Table};
-use crate::spend::row::OWN_ID;
+use crate::auth::calendar;
+use crate::spend::calls::Calls;
+use crate::spend::money::Money;
+use crate::spend::record::{CallRecord, Outcome};
+use crate::spend::row::{self, Cell, Make, SpendRow, duration_ms};
 
-/// Finished calls, as rows of `LiteLLM_SpendLogs` (its column names; `organization_id` may be named
-/// too).
-#[derive(Clone, Debug, Default)]
+/// Finished calls.
+#[derive(Clone, Debug)]
 pub struct Batch {
-    /// The rows.
-    pub rows: Arc<Vec<Row>>,
+    /// Their records.
+    pub calls: Arc<Calls>,
     /// False with `disable_spend_logs`: totals and days only.
     pub keep_rows: bool,
     /// False with `disable_end_user_cost_tracking`: end users get no totals.
     pub end_users: bool,
     /// False with `disable_spend_updates`: rows only.
     pub totals: bool,
-    /// Who wrote it and how far it has come, so that a replayed batch counts once. Without it a
-    /// call counts once by its row, which needs `keep_rows`.
-    pub mark: Option<Mark>,
+    /// Who wrote it and how far it has come, so that a replayed batch counts once.
+    pub mark: Mark,
 }
 
 /// How far a writer has come with a batch.
@@ -43,21 +47,90 @@ pub(super) fn ahead() -> Vec<Row> {
     vec![Row::from_iter([("ahead".to_owned(), Value::from(true))])]
 }
 
-/// Rows whose `request_id` another call has, since an upstream may use one twice, under their own
-/// names. `written` are the names that were free.
-pub(super) fn renamed(rows: &[Row], mut written: HashSet<String>) -> Vec<Row> {
-    let text = |row: &Row, name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
-    let mut renamed = Vec::new();
-    for row in rows {
-        let is_written = text(row, "request_id").is_some_and(|name| written.remove(&name));
-        let own = text(row, OWN_ID).filter(|own| !own.is_empty());
-        if let (false, Some(own)) = (is_written, own) {
-            let mut row = row.clone();
-            row.insert("request_id".to_owned(), Value::from(own));
-            renamed.push(row);
+/// The same call under its own name, where another call has the name that the answer gave it, since
+/// an upstream may use one twice.
+pub(super) fn renamed<'a>(record: &'a CallRecord<'a>) -> Option<SpendRow<'a>> {
+    let request_id = Some(record.own_id).filter(|own| !own.is_empty())?;
+    Some(SpendRow { record, request_id })
+}
+
+/// The renamed rows of the calls whose name was not free: `written` are the names that were.
+pub(super) fn all_renamed<'a>(
+    records: &'a [CallRecord<'a>],
+    mut written: HashSet<String>,
+) -> Vec<SpendRow<'a>> {
+    let taken = records
+        .iter()
+        .filter(|record| !written.remove(record.request_id));
+    taken.filter_map(renamed).collect()
+}
+
+/// The columns of `LiteLLM_SpendLogs` that are written, in their order: how each is made, and what
+/// it holds where a call has no say.
+pub(super) struct CallColumns(Vec<(&'static Column, Option<Make>, Value)>);
+
+impl CallColumns {
+    /// For rows that are written at `now`.
+    pub(super) fn new(now: &str) -> CallColumns {
+        let known = Table::SPEND_LOGS.shape().known();
+        let written = known.filter(|column| !column.is_serial());
+        let made = written.map(|column| {
+            let default = super::given(column, &Row::new(), now).into_owned();
+            (column, row::column(&column.name), default)
+        });
+        CallColumns(made.collect())
+    }
+
+    /// What `row` holds in each.
+    pub(super) fn cells<'a>(
+        &'a self,
+        row: SpendRow<'a>,
+    ) -> impl Iterator<Item = (&'static str, Content<'a>)> {
+        self.0.iter().map(move |(column, make, default)| {
+            let content = match make.map(|make| make(&row)) {
+                None => Content::Default(default),
+                Some(Cell::Null) if !column.nullable => Content::Default(default),
+                Some(cell) => Content::Said(cell),
+            };
+            (column.name.as_str(), content)
+        })
+    }
+}
+
+/// What is written into a column of a call's row.
+pub(super) enum Content<'a> {
+    /// The call says it.
+    Said(Cell<'a>),
+    /// The column's default.
+    Default(&'a Value),
+}
+
+impl Serialize for Content<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Content::Said(cell) => cell.serialize(serializer),
+            Content::Default(value) => value.serialize(serializer),
         }
     }
-    renamed
+}
+
+/// A row as a JSON object.
+pub(super) struct AsObject<'a>(pub &'a CallColumns, pub SpendRow<'a>);
+
+impl Serialize for AsObject<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, content) in self.0.cells(self.1) {
+            map.serialize_entry(name, &content)?;
+        }
+        map.end()
+    }
+}
+
+/// A row as people may read it.
+pub fn row_text(row: &SpendRow<'_>) -> String {
+    serde_json::to_string(&AsObject(&CallColumns::new(&super::now_text()), *row))
+        .unwrap_or_default()
 }
 
 /// Additions to the `spend` of one row.
@@ -75,35 +148,37 @@ pub(super) struct Effects {
     pub days: Vec<(Table, Row)>,
 }
 
-/// Sums up what `rows` change.
-pub(super) fn effects<'a>(rows: impl Iterator<Item = &'a Row>, end_users: bool) -> Effects {
-    // Names are borrowed from the rows: a call would copy some forty of them.
-    let mut totals: BTreeMap<(Table, [&str; 2]), f64> = BTreeMap::new();
-    let mut days: BTreeMap<(Table, [&str; 7]), Day> = BTreeMap::new();
-    for row in rows {
-        let call = Call::of(row);
-        call.payers(end_users, |table, key| {
-            *totals.entry((table, key)).or_default() += call.spend;
+/// Sums up what calls change.
+pub(super) fn effects<'a>(
+    records: impl Iterator<Item = &'a CallRecord<'a>>,
+    end_users: bool,
+) -> Effects {
+    // Names are borrowed from the records: a call would copy some forty of them.
+    let mut totals: BTreeMap<(Table, [&str; 2]), Money> = BTreeMap::new();
+    let mut days: BTreeMap<(Table, DayKey), Day> = BTreeMap::new();
+    for record in records {
+        payers(record, end_users, |table, key| {
+            let total = totals.entry((table, key)).or_default();
+            *total = total.plus(record.cost);
         });
-        let counted = call.counted();
-        call.sheets(end_users, |table, who| {
-            let at = call.day_key(who);
-            days.entry((table, at)).or_default().add(&counted);
+        let counted = Day::of(record);
+        sheets(record, end_users, |table, who| {
+            let key = day_key(record, who);
+            days.entry((table, key)).or_default().add(&counted);
         });
     }
-    let additions = totals
-        .into_iter()
-        .map(|((table, key), spend)| Addition {
-            table,
-            key: words(key),
-            spend,
-        })
-        .collect();
+    let additions = totals.into_iter().map(|((table, key), spend)| Addition {
+        table,
+        key: words(key),
+        spend: spend.dollars(),
+    });
     let days = days
         .into_iter()
-        .map(|((table, at), day)| (table, day.row(table, &at)))
-        .collect();
-    Effects { additions, days }
+        .map(|((table, key), day)| (table, day.row(table, &key)));
+    Effects {
+        additions: additions.collect(),
+        days: days.collect(),
+    }
 }
 
 fn words(key: [&str; 2]) -> Vec<String> {
@@ -111,150 +186,84 @@ fn words(key: [&str; 2]) -> Vec<String> {
     parts.map(str::to_owned).collect()
 }
 
-/// A row, read.
-struct Call<'a> {
-    row: &'a Row,
-    spend: f64,
-    key: &'a str,
-    user: &'a str,
-    team: &'a str,
-    organization: &'a str,
-    end_user: &'a str,
-    tags: Vec<&'a str>,
-    /// Date, model, group, provider, endpoint.
-    at: [&'a str; 5],
+/// Whose `spend` grows. A team's call is the team's, and its member's within the team, never its
+/// owner's personal spend.
+fn payers<'a>(
+    record: &'a CallRecord<'a>,
+    end_users: bool,
+    mut each: impl FnMut(Table, [&'a str; 2]),
+) {
+    let mut pays = |table: Table, key: &[&'a str]| {
+        if record.cost != Money::ZERO && key.iter().all(|part| !part.is_empty()) {
+            each(table, [key[0], key.get(1).copied().unwrap_or("")]);
+        }
+    };
+    pays(Table::KEYS, &[record.api_key]);
+    pays(Table::TEAMS, &[record.team]);
+    pays(Table::TEAM_MEMBERS, &[record.user, record.team]);
+    if record.team.is_empty() {
+        pays(Table::USERS, &[record.user]);
+    }
+    // The row is there where `litellm_settings.max_budget` is set.
+    pays(Table::USERS, &[crate::directory::EVERYBODY]);
+    pays(Table::ORGANIZATIONS, &[record.organization]);
+    pays(
+        Table::ORGANIZATION_MEMBERS,
+        &[record.user, record.organization],
+    );
+    if end_users {
+        pays(Table::END_USERS, &[record.end_user]);
+    }
+    for tag in record.tags() {
+        pays(Table::TAGS, &[tag]);
+    }
 }
 
-impl<'a> Call<'a> {
-    fn of(row: &'a Row) -> Call<'a> {
-        let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or("");
-        let metadata = |name: &str| {
-            row.get("metadata")
-                .and_then(|m| m.get(name))
-                .and_then(Value::as_str)
-                .unwrap_or("")
-        };
-        let organization = match text("organization_id") {
-            "" => metadata("user_api_key_org_id"),
-            named => named,
-        };
-        let tags = row.get("request_tags").and_then(Value::as_array);
-        Call {
-            row,
-            spend: row.get("spend").and_then(Value::as_f64).unwrap_or(0.0),
-            key: text("api_key"),
-            user: text("user"),
-            team: text("team_id"),
-            organization,
-            end_user: text("end_user"),
-            at: [
-                // Times are in UTC, and a day is how they begin.
-                text("startTime").get(..10).unwrap_or(""),
-                text("model"),
-                text("model_group"),
-                text("custom_llm_provider"),
-                endpoint(text("call_type")),
-            ],
-            tags: tags
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect(),
+/// The daily tables that a call counts in, and the entity there; none for the global one.
+fn sheets<'a>(
+    record: &'a CallRecord<'a>,
+    end_users: bool,
+    mut each: impl FnMut(Table, Option<&'a str>),
+) {
+    each(Table::DAILY_GLOBAL, None);
+    each(Table::DAILY_USERS, Some(record.user));
+    let mut counts = |table: Table, who: &'a str| {
+        if !who.is_empty() {
+            each(table, Some(who));
         }
+    };
+    counts(Table::DAILY_TEAMS, record.team);
+    counts(Table::DAILY_ORGANIZATIONS, record.organization);
+    if end_users {
+        counts(Table::DAILY_END_USERS, record.end_user);
     }
-
-    /// Whose `spend` grows. A team's call is the team's, and its member's within the team, never
-    /// its owner's personal spend.
-    fn payers(&self, end_users: bool, mut each: impl FnMut(Table, [&'a str; 2])) {
-        let mut pays = |table: Table, key: &[&'a str]| {
-            if self.spend != 0.0 && key.iter().all(|part| !part.is_empty()) {
-                each(table, [key[0], key.get(1).copied().unwrap_or("")]);
-            }
-        };
-        pays(Table::KEYS, &[self.key]);
-        pays(Table::TEAMS, &[self.team]);
-        pays(Table::TEAM_MEMBERS, &[self.user, self.team]);
-        if self.team.is_empty() {
-            pays(Table::USERS, &[self.user]);
-        }
-        // The row is there where `litellm_settings.max_budget` is set.
-        pays(Table::USERS, &[crate::directory::EVERYBODY]);
-        pays(Table::ORGANIZATIONS, &[self.organization]);
-        pays(Table::ORGANIZATION_MEMBERS, &[self.user, self.organization]);
-        if end_users {
-            pays(Table::END_USERS, &[self.end_user]);
-        }
-        for tag in &self.tags {
-            pays(Table::TAGS, &[tag]);
-        }
+    for tag in record.tags() {
+        counts(Table::DAILY_TAGS, tag);
     }
+}
 
-    /// The daily tables that it counts in, and the entity there; none for the global one.
-    fn sheets(&self, end_users: bool, mut each: impl FnMut(Table, Option<&'a str>)) {
-        each(Table::DAILY_GLOBAL, None);
-        each(Table::DAILY_USERS, Some(self.user));
-        let mut counts = |table: Table, who: &'a str| {
-            if !who.is_empty() {
-                each(table, Some(who));
-            }
-        };
-        counts(Table::DAILY_TEAMS, self.team);
-        counts(Table::DAILY_ORGANIZATIONS, self.organization);
-        if end_users {
-            counts(Table::DAILY_END_USERS, self.end_user);
-        }
-        for tag in &self.tags {
-            counts(Table::DAILY_TAGS, tag);
-        }
-    }
+/// A line of a daily table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct DayKey<'a> {
+    who: &'a str,
+    /// Since 1970, UTC.
+    day: i64,
+    key: &'a str,
+    model: &'a str,
+    group: &'a str,
+    provider: &'a str,
+    endpoint: &'static str,
+}
 
-    fn text(&self, name: &str) -> &'a str {
-        self.row.get(name).and_then(Value::as_str).unwrap_or("")
-    }
-
-    fn number(&self, name: &str) -> i64 {
-        self.row.get(name).and_then(Value::as_i64).unwrap_or(0)
-    }
-
-    /// Entity, date, key, model, group, provider, endpoint.
-    fn day_key(&self, who: Option<&'a str>) -> [&'a str; 7] {
-        let [date, model, group, provider, endpoint] = self.at;
-        let key = if who.is_some() { self.key } else { "" };
-        [
-            who.unwrap_or(""),
-            date,
-            key,
-            model,
-            group,
-            provider,
-            endpoint,
-        ]
-    }
-
-    /// What it adds to a day's sums.
-    fn counted(&self) -> Day {
-        let duration_ms = self.row.get("request_duration_ms").and_then(Value::as_i64);
-        let is_failure = self.text("status") == "failure";
-        Day {
-            spend: self.spend,
-            prompt: self.number("prompt_tokens"),
-            completion: self.number("completion_tokens"),
-            cache_read: self.usage("cache_read_input_tokens"),
-            cache_creation: self.usage("cache_creation_input_tokens"),
-            succeeded: i64::from(!is_failure),
-            failed: i64::from(is_failure),
-            duration_ms: duration_ms.unwrap_or(0),
-            timed: i64::from(duration_ms.is_some()),
-        }
-    }
-
-    fn usage(&self, name: &str) -> i64 {
-        let metadata = self.row.get("metadata");
-        let usage = metadata.and_then(|metadata| metadata.get("additional_usage_values"));
-        usage
-            .and_then(|usage| usage.get(name))
-            .and_then(Value::as_i64)
-            .unwrap_or(0)
+fn day_key<'a>(record: &'a CallRecord<'a>, who: Option<&'a str>) -> DayKey<'a> {
+    DayKey {
+        who: who.unwrap_or(""),
+        day: calendar::day(record.started_us),
+        key: if who.is_some() { record.api_key } else { "" },
+        model: record.model,
+        group: record.group,
+        provider: record.provider,
+        endpoint: endpoint(record.call_type),
     }
 }
 
@@ -277,58 +286,75 @@ fn endpoint(call_type: &str) -> &'static str {
 /// Sums of one line of a daily table.
 #[derive(Default)]
 struct Day {
-    spend: f64,
-    prompt: i64,
-    completion: i64,
-    cache_read: i64,
-    cache_creation: i64,
-    succeeded: i64,
-    failed: i64,
-    duration_ms: i64,
-    timed: i64,
+    spend: Money,
+    prompt: u64,
+    completion: u64,
+    cache_read: u64,
+    cache_creation: u64,
+    succeeded: u64,
+    failed: u64,
+    duration_ms: u64,
 }
 
 impl Day {
-    fn add(&mut self, other: &Day) {
-        self.spend += other.spend;
-        self.prompt += other.prompt;
-        self.completion += other.completion;
-        self.cache_read += other.cache_read;
-        self.cache_creation += other.cache_creation;
-        self.succeeded += other.succeeded;
-        self.failed += other.failed;
-        self.duration_ms += other.duration_ms;
-        self.timed += other.timed;
+    /// What one call adds.
+    fn of(record: &CallRecord<'_>) -> Day {
+        let is_failure = record.outcome == Outcome::Failure;
+        Day {
+            spend: record.cost,
+            prompt: record.prompt_tokens,
+            completion: record.completion_tokens,
+            cache_read: record.cached_tokens,
+            cache_creation: record.cache_write_tokens,
+            succeeded: u64::from(!is_failure),
+            failed: u64::from(is_failure),
+            duration_ms: duration_ms(record),
+        }
     }
 
-    fn row(&self, table: Table, at: &[&str; 7]) -> Row {
+    fn add(&mut self, other: &Day) {
+        self.spend = self.spend.plus(other.spend);
+        for (sum, more) in [
+            (&mut self.prompt, other.prompt),
+            (&mut self.completion, other.completion),
+            (&mut self.cache_read, other.cache_read),
+            (&mut self.cache_creation, other.cache_creation),
+            (&mut self.succeeded, other.succeeded),
+            (&mut self.failed, other.failed),
+            (&mut self.duration_ms, other.duration_ms),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+    }
+
+    fn row(&self, table: Table, at: &DayKey<'_>) -> Row {
         let mut row = Row::new();
         let mut put = |name: &str, value: Value| row.insert(name.to_owned(), value);
-        let [who, date, key, model, group, provider, endpoint] = *at;
         if let Some(column) = entity(table) {
-            put(column, Value::from(who));
-            put("api_key", Value::from(key));
+            put(column, Value::from(at.who));
+            put("api_key", Value::from(at.key));
         }
         put("id", Value::from(super::secret::uuid()));
-        put("date", Value::from(date));
-        put("model", Value::from(model));
-        put("model_group", Value::from(group));
-        put("custom_llm_provider", Value::from(provider));
+        put("date", Value::from(calendar::text_of_day(at.day)));
+        put("model", Value::from(at.model));
+        put("model_group", Value::from(at.group));
+        put("custom_llm_provider", Value::from(at.provider));
         put("mcp_namespaced_tool_name", Value::from(""));
-        put("endpoint", Value::from(endpoint));
-        put("spend", Value::from(self.spend));
-        put("prompt_tokens", Value::from(self.prompt));
-        put("completion_tokens", Value::from(self.completion));
-        put("cache_read_input_tokens", Value::from(self.cache_read));
-        put(
-            "cache_creation_input_tokens",
-            Value::from(self.cache_creation),
-        );
-        put("api_requests", Value::from(self.succeeded + self.failed));
-        put("successful_requests", Value::from(self.succeeded));
-        put("failed_requests", Value::from(self.failed));
-        put("total_response_time_ms", Value::from(self.duration_ms));
-        put("timed_requests", Value::from(self.timed));
+        put("endpoint", Value::from(at.endpoint));
+        put("spend", Value::from(self.spend.dollars()));
+        let mut count = |name: &str, count: u64| {
+            // The columns are signed.
+            put(name, Value::from(i64::try_from(count).unwrap_or(i64::MAX)));
+        };
+        count("prompt_tokens", self.prompt);
+        count("completion_tokens", self.completion);
+        count("cache_read_input_tokens", self.cache_read);
+        count("cache_creation_input_tokens", self.cache_creation);
+        count("api_requests", self.succeeded.saturating_add(self.failed));
+        count("successful_requests", self.succeeded);
+        count("failed_requests", self.failed);
+        count("total_response_time_ms", self.duration_ms);
+        count("timed_requests", self.succeeded.saturating_add(self.failed));
         row
     }
 }
@@ -348,20 +374,24 @@ fn entity(table: Table) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    fn row(value: Value) -> Row {
-        value.as_object().unwrap().clone()
-    }
 
     #[test]
     fn everybody_who_pays_is_charged_once() {
-        let call = row(json!({
-            "request_id": "a", "call_type": "acompletion", "api_key": "k", "user": "u",
-            "team_id": "t", "end_user": "e", "spend": 0.5, "prompt_tokens": 3,
-            "completion_tokens": 4, "startTime": "2026-11-25T16:31:54", "request_tags": ["x"],
-            "metadata": {"user_api_key_org_id": "o"},
-        }));
+        let call = CallRecord {
+            request_id: "a",
+            call_type: "acompletion",
+            api_key: "k",
+            user: "u",
+            team: "t",
+            organization: "o",
+            end_user: "e",
+            tags: "x",
+            cost: Money::parse("0.5").unwrap(),
+            prompt_tokens: 3,
+            completion_tokens: 4,
+            started_us: calendar::parse("2026-11-25T16:31:54").unwrap(),
+            ..CallRecord::default()
+        };
         let effects = effects([&call, &call].into_iter(), true);
         let charged = |table: Table| {
             effects
