@@ -66,7 +66,7 @@ impl GatewayArguments {
             folder: folder.clone(),
             models: models.iter().map(|model| (*model).to_owned()).collect(),
         };
-        let subject = Subject::start(Kind::Shardgate, &setting)?;
+        let subject = Subject::start(Kind::Guarded, &setting)?;
         Ok((upstream, subject, folder))
     }
 }

@@ -13,10 +13,19 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cpu;
-use crate::load::Question;
+use crate::load::{self, Question};
 
 /// How long a server may take until it answers.
 const START_MAX: Duration = Duration::from_secs(10);
+
+/// How long a server may work after the load has ended.
+const REST_MAX: Duration = Duration::from_secs(60);
+/// No work for so long is rest.
+const QUIET: Duration = Duration::from_millis(100);
+/// The same for one that writes its rows once a second.
+const GUARDED_QUIET: Duration = Duration::from_millis(1500);
+/// Who may make keys.
+const MASTER_KEY: &str = "sk-bench-master";
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,11 +34,20 @@ pub(crate) enum Kind {
     Direct,
     Nginx,
     Haproxy,
+    /// As a proxy: no keys, no accounts.
     Shardgate,
+    /// Shardgate with keys, three limits, a budget, and a row in the database for each request.
+    Guarded,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Direct, Self::Nginx, Self::Haproxy, Self::Shardgate];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Direct,
+        Self::Nginx,
+        Self::Haproxy,
+        Self::Shardgate,
+        Self::Guarded,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -37,6 +55,7 @@ impl Kind {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Shardgate => "shardgate",
+            Self::Guarded => "guarded",
         }
     }
 }
@@ -106,7 +125,7 @@ impl Subject {
                 command.arg(&file);
                 haproxy_config(setting, address, stream_address)
             }
-            Kind::Shardgate | Kind::Direct => {
+            Kind::Shardgate | Kind::Guarded | Kind::Direct => {
                 // Its database belongs into the folder that goes away.
                 command.current_dir(&setting.folder);
                 let program = std::path::absolute(&setting.shardgate)?;
@@ -114,7 +133,7 @@ impl Subject {
                 command.args(["--host", "127.0.0.1", "--port", &address.port().to_string()]);
                 command.env("NUM_WORKERS", setting.shards.to_string());
                 command.args(&setting.shardgate_flags);
-                shardgate_config(setting)
+                shardgate_config(setting, kind)
             }
         };
         fs::write(&file, text)?;
@@ -123,7 +142,7 @@ impl Subject {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        let one_port = kind == Kind::Shardgate;
+        let one_port = matches!(kind, Kind::Shardgate | Kind::Guarded);
         let stream_address = if one_port { address } else { stream_address };
         let mut subject = Self {
             kind,
@@ -144,7 +163,13 @@ impl Subject {
 
     fn wait(&mut self, models: &[String]) -> io::Result<()> {
         let model = models.first().map_or("mock-chat", String::as_str);
-        let request = Question::chat(model, false, 400).request(self.address);
+        if self.kind == Kind::Guarded {
+            self.wait_for_200(&new_key(self.address))?;
+        }
+        self.wait_for_200(&Question::chat(model, false, 400).request(self.address))
+    }
+
+    fn wait_for_200(&mut self, request: &[u8]) -> io::Result<()> {
         let end = Instant::now() + START_MAX;
         loop {
             if let Some(status) = self
@@ -156,7 +181,7 @@ impl Subject {
             {
                 return Err(io::Error::other(format!("it ended with {status}")));
             }
-            match ask_once(self.address, &request) {
+            match ask_once(self.address, request) {
                 Ok(head) if head.starts_with("HTTP/1.1 200") => return Ok(()),
                 outcome if Instant::now() > end => {
                     let said = outcome.unwrap_or_else(|error| error.to_string());
@@ -192,6 +217,28 @@ impl Subject {
                 all.extend(part?);
                 Ok(all)
             })
+    }
+
+    /// Waits until it has nothing left to do: its processor time stands still. Some work comes
+    /// later than the answer, such as the rows of a database.
+    pub(crate) fn rest(&self) -> io::Result<()> {
+        let end = Instant::now() + REST_MAX;
+        let quiet_for = match self.kind {
+            Kind::Guarded => GUARDED_QUIET,
+            _ => QUIET,
+        };
+        while Instant::now() < end {
+            let before = self.cpu_ns()?;
+            std::thread::sleep(quiet_for);
+            let busy_ns = u128::from(self.cpu_ns()? - before);
+            if busy_ns * 200 < quiet_for.as_nanos() {
+                return Ok(());
+            }
+        }
+        Err(io::Error::other(format!(
+            "{} does not come to rest within {REST_MAX:?}",
+            self.kind
+        )))
     }
 
     /// Resident memory of all its processes.
@@ -340,16 +387,42 @@ fn haproxy_config(setting: &Setting, address: SocketAddr, stream_address: Socket
 }
 
 /// The same file as a user would write it.
-fn shardgate_config(setting: &Setting) -> String {
+fn shardgate_config(setting: &Setting, kind: Kind) -> String {
+    let prices = match kind {
+        Kind::Guarded => {
+            "      input_cost_per_token: 0.000001\n      output_cost_per_token: 0.000002\n"
+        }
+        _ => "",
+    };
     let mut text = String::from("model_list:\n");
     for model in &setting.models {
         text.push_str(&format!(
             "  - model_name: {model}\n    litellm_params:\n      model: openai/{model}\n      \
-             api_base: http://{}/v1\n      api_key: sk-upstream\n",
+             api_base: http://{}/v1\n      api_key: sk-upstream\n{prices}",
             setting.upstream
         ));
     }
     // Nobody else is asked for a line per request.
-    text.push_str("general_settings:\n  master_key: sk-1234\n  access_log: false\n");
+    text.push_str("general_settings:\n  access_log: false\n");
+    if kind == Kind::Guarded {
+        text.push_str(&format!(
+            "  master_key: {MASTER_KEY}\n  proxy_batch_write_at: 1\n"
+        ));
+    }
     text
+}
+
+/// Makes the load's key, with limits and a budget that it does not reach.
+fn new_key(address: SocketAddr) -> Vec<u8> {
+    let body = format!(
+        "{{\"key\":\"{}\",\"rpm_limit\":1000000000,\"tpm_limit\":1000000000000,\
+         \"max_parallel_requests\":1000000,\"max_budget\":1000000}}",
+        load::KEY
+    );
+    format!(
+        "POST /key/generate HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {MASTER_KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }

@@ -1,7 +1,7 @@
-//! Where quoted text stops being plain: at its quote, an escape, a control character. Sixteen bytes at a time; most
-//! texts are shorter than that. It must not know what the text says.
+//! Where quoted text stops being plain: at its quote, an escape, a control character. Sixteen bytes at a time, since
+//! most texts are shorter than that; long ones 64 at a time. It must not know what the text says.
 
-use lanes::{first_special, has_special};
+use lanes::{first_special, plain_bytes};
 
 /// Bytes that are looked at together.
 const BLOCK: usize = 16;
@@ -18,12 +18,7 @@ pub fn find_special(bytes: &[u8], at: usize) -> usize {
 /// The same for what is long, or near the end.
 #[inline(never)]
 fn find_further(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(four) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        if has_special(four) {
-            break;
-        }
-        at += 4 * BLOCK;
-    }
+    at += bytes.get(at..).map_or(0, plain_bytes);
     while let Some(block) = block_at(bytes, at) {
         if let Some(found) = first_special(block) {
             return at + found;
@@ -65,8 +60,9 @@ fn block_at(bytes: &[u8], at: usize) -> Option<&[u8; BLOCK]> {
 mod lanes {
     use super::BLOCK;
     use std::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
-        _mm_set1_epi8,
+        __m128i, __m256i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8,
+        _mm_or_si128, _mm_set1_epi8, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8,
+        _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8,
     };
 
     /// All ones in the lanes whose byte is special.
@@ -96,13 +92,53 @@ mod lanes {
         (found != 0).then(|| found.trailing_zeros() as usize)
     }
 
+    /// How many whole groups of 64 bytes come before the one with something special, in bytes.
+    pub(super) fn plain_bytes(bytes: &[u8]) -> usize {
+        if is_x86_feature_detected!("avx2") {
+            #[expect(unsafe_code, reason = "thirty-two compares at once")]
+            // SAFETY: AVX2 is there.
+            return unsafe { plain_bytes_avx2(bytes) };
+        }
+        let (groups, _) = bytes.as_chunks::<{ 4 * BLOCK }>();
+        let plain = groups.iter().take_while(|four| !has_special(four));
+        plain.count() * 4 * BLOCK
+    }
+
     #[inline]
     #[expect(unsafe_code, reason = "four blocks in one answer")]
-    pub(super) fn has_special(four: &[u8; 4 * BLOCK]) -> bool {
+    fn has_special(four: &[u8; 4 * BLOCK]) -> bool {
         let (blocks, _) = four.as_chunks::<BLOCK>();
         let [a, b, c, d] = [0, 1, 2, 3].map(|at| special(&blocks[at]));
         // SAFETY: SSE2 is there.
         bits(unsafe { _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d)) }) != 0
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn plain_bytes_avx2(bytes: &[u8]) -> usize {
+        let (groups, _) = bytes.as_chunks::<{ 4 * BLOCK }>();
+        let mut plain = 0;
+        // No adapters: what they call would not be compiled in line here.
+        for group in groups {
+            let (halves, _) = group.as_chunks::<{ 2 * BLOCK }>();
+            let found = _mm256_or_si256(special_avx2(&halves[0]), special_avx2(&halves[1]));
+            if _mm256_movemask_epi8(found) != 0 {
+                break;
+            }
+            plain += group.len();
+        }
+        plain
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    #[expect(unsafe_code, reason = "thirty-two bytes at once")]
+    fn special_avx2(half: &[u8; 2 * BLOCK]) -> __m256i {
+        // SAFETY: the half has the thirty-two bytes that are loaded.
+        let bytes = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
+        let quote = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(b'"' as i8));
+        let escape = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(b'\\' as i8));
+        let control = _mm256_cmpeq_epi8(bytes, _mm256_min_epu8(bytes, _mm256_set1_epi8(0x1f)));
+        _mm256_or_si256(_mm256_or_si256(quote, escape), control)
     }
 }
 
@@ -118,10 +154,21 @@ mod lanes {
         block.iter().position(|&byte| is_special(byte))
     }
 
-    /// Without an early end, so that the compiler makes vectors of it.
-    pub(super) fn has_special(four: &[u8; 4 * BLOCK]) -> bool {
-        four.iter()
-            .fold(false, |found, &byte| found | is_special(byte))
+    /// How many whole groups of 64 bytes come before the one with something special, in bytes.
+    pub(super) fn plain_bytes(bytes: &[u8]) -> usize {
+        let (groups, _) = bytes.as_chunks::<{ 4 * BLOCK }>();
+        // A group without an early end, so that the compiler makes vectors of it.
+        let has_special = |group: &[u8; 4 * BLOCK]| {
+            group
+                .iter()
+                .fold(false, |found, &byte| found | is_special(byte))
+        };
+        groups
+            .iter()
+            .take_while(|group| !has_special(group))
+            .count()
+            * 4
+            * BLOCK
     }
 }
 

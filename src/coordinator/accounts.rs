@@ -181,7 +181,10 @@ pub fn open(
     };
     let thread = std::thread::Builder::new()
         .name("ledger".into())
-        .spawn(|| keeper.keep())?;
+        .spawn(|| {
+            shardgate_io::shard::give_way_to_shards();
+            keeper.keep();
+        })?;
     Ok((
         writers,
         Accounts {

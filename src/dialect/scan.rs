@@ -60,6 +60,8 @@ pub struct Scan {
     decoded: Vec<(usize, Box<[u8]>)>,
     /// The outermost object with its braces.
     pub object: Span,
+    /// Whether a value anywhere below is null.
+    pub has_null: bool,
 }
 
 /// Why a body was refused.
@@ -212,6 +214,7 @@ impl Scan {
             count: 0,
             decoded: Vec::new(),
             object: Span::default(),
+            has_null: false,
         }
     }
 
@@ -371,6 +374,7 @@ pub(super) fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut reader = Reader {
         bytes,
         at: at.checked_sub(1)?,
+        met_null: false,
     };
     reader.string().ok()?;
     Some(reader.at - 1)
@@ -380,6 +384,7 @@ pub(super) fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
 struct Reader<'b> {
     bytes: &'b [u8],
     at: usize,
+    met_null: bool,
 }
 
 impl<'b> Reader<'b> {
@@ -388,6 +393,7 @@ impl<'b> Reader<'b> {
         let mut reader = Reader {
             bytes: text.as_bytes(),
             at: 0,
+            met_null: false,
         };
         reader.skip_space();
         reader
@@ -471,6 +477,7 @@ impl<'b> Reader<'b> {
             }
         }
         scan.object = Span::new(open, self.at);
+        scan.has_null = self.met_null;
         Ok(scan)
     }
 
@@ -633,7 +640,10 @@ impl<'b> Reader<'b> {
         let word: &[u8] = match self.peek() {
             Some(b't') => b"true",
             Some(b'f') => b"false",
-            Some(b'n') => b"null",
+            Some(b'n') => {
+                self.met_null = true;
+                b"null"
+            }
             _ => return Err(self.unexpected()),
         };
         if self.bytes[self.at..].starts_with(word) {

@@ -37,6 +37,7 @@ impl Sqlite {
         let thread = std::thread::Builder::new().name("store".to_owned());
         thread
             .spawn(move || {
+                shardgate_io::shard::give_way_to_shards();
                 while let Ok(job) = inbox.recv() {
                     job(&mut connection);
                 }

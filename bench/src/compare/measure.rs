@@ -32,6 +32,7 @@ pub(crate) fn models() -> Vec<String> {
 pub(crate) enum Metric {
     Request32,
     Request256,
+    RequestInAll,
     Prompt16K,
     EventAlone,
     EventBackToBack,
@@ -44,9 +45,10 @@ pub(crate) enum Metric {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Request32,
         Self::Request256,
+        Self::RequestInAll,
         Self::Prompt16K,
         Self::EventAlone,
         Self::EventBackToBack,
@@ -63,6 +65,7 @@ impl Metric {
         match self {
             Self::Request32 => "request_32",
             Self::Request256 => "request_256",
+            Self::RequestInAll => "request_in_all",
             Self::Prompt16K => "prompt_16k",
             Self::EventAlone => "event_alone",
             Self::EventBackToBack => "event_back_to_back",
@@ -80,6 +83,7 @@ impl Metric {
         match self {
             Self::Request32 => "CPU us per request, 32 connections",
             Self::Request256 => "CPU us per request, 256 connections",
+            Self::RequestInAll => "CPU us per request in all, with its row in the database",
             Self::Prompt16K => "CPU us per request, 16 KB prompt",
             Self::EventAlone => "CPU us per SSE event arriving alone",
             Self::EventBackToBack => "CPU us per SSE event, back to back",
@@ -96,7 +100,12 @@ impl Metric {
 /// A window of load, and what it cost the server.
 pub(crate) struct Window {
     pub(crate) figures: Figures,
+    /// Within the window.
     pub(crate) cpu_ns: u64,
+    /// From the warm-up until the server was at rest again: with what it does later.
+    all_ns: u64,
+    /// Answers in the warm-up and the window.
+    answered: u64,
 }
 
 impl Window {
@@ -104,24 +113,36 @@ impl Window {
         self.cpu_ns as f64 / 1000.0 / self.figures.requests.max(1) as f64
     }
 
+    pub(crate) fn all_us_per_request(&self) -> f64 {
+        self.all_ns as f64 / 1000.0 / self.answered.max(1) as f64
+    }
+
     pub(crate) fn us_per_event(&self) -> f64 {
         self.cpu_ns as f64 / 1000.0 / self.figures.events.max(1) as f64
     }
 }
 
-/// Runs `plan` for `warmup` and then for `duration`, which counts.
+/// Runs `plan` for `warmup` and then for `duration`, which counts, on a server at rest.
 pub(crate) fn window(
     subject: &Subject,
     plan: Plan,
     warmup: Duration,
     duration: Duration,
 ) -> io::Result<Window> {
+    let begin_ns = subject.cpu_ns()?;
     let mut client = Client::new(plan)?;
     load::turn_for(&mut client, warmup, None)?;
-    let before_ns = subject.cpu_ns()?;
+    let (warm, warm_ns) = (client.answered(), subject.cpu_ns()?);
     let figures = load::measure(&mut client, duration, None)?;
-    let cpu_ns = subject.cpu_ns()? - before_ns;
-    Ok(Window { figures, cpu_ns })
+    let end_ns = subject.cpu_ns()?;
+    drop(client);
+    subject.rest()?;
+    Ok(Window {
+        answered: warm + figures.requests,
+        figures,
+        cpu_ns: end_ns - warm_ns,
+        all_ns: subject.cpu_ns()? - begin_ns,
+    })
 }
 
 /// Chat answers of 600 bytes in a closed loop.
@@ -141,22 +162,18 @@ pub(crate) fn events_alone(subject: &Subject, duration: Duration) -> io::Result<
     let question = Question::chat(ALONE, true, 400);
     let mut plan = question.plan(subject.stream_address, ALONE_STREAMS);
     plan.ramp_ns = u64::try_from(ALONE_CADENCE.as_nanos()).unwrap_or(0);
-    let window = window(
+    window(
         subject,
         plan,
         ALONE_CADENCE * 4,
         duration.max(ALONE_CADENCE * 5),
-    );
-    std::thread::sleep(CALM);
-    window
+    )
 }
 
 /// A few streams without pauses.
 pub(crate) fn events_back_to_back(subject: &Subject, duration: Duration) -> io::Result<Window> {
     let plan = Question::chat(BACK_TO_BACK, true, 400).plan(subject.stream_address, 32);
-    let window = window(subject, plan, duration / 4, duration);
-    std::thread::sleep(CALM);
-    window
+    window(subject, plan, duration / 4, duration)
 }
 
 /// Requests at a steady rate; their latencies count from the moment each was due.

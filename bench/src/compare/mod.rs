@@ -26,11 +26,12 @@ pub(crate) struct CompareArguments {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 1.5)]
     seconds: f64,
-    /// Servers, of direct, nginx, haproxy, shardgate.
+    /// Servers, of direct, nginx, haproxy, shardgate, guarded (shardgate with keys, three limits, a
+    /// budget and a row in the database for each request).
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "direct,nginx,haproxy,shardgate"
+        default_value = "direct,nginx,haproxy,shardgate,guarded"
     )]
     servers: Vec<String>,
     /// Metrics by their names in JSON; all without it.
@@ -185,6 +186,11 @@ impl Comparison<'_> {
                 let per_second = window.figures.per_second();
                 self.samples
                     .add(Metric::Throughput32, subject.kind, round, per_second);
+            }
+            if metric == Metric::Request32 && subject.kind == Kind::Guarded {
+                let in_all = window.all_us_per_request();
+                self.samples
+                    .add(Metric::RequestInAll, subject.kind, round, in_all);
             }
         }
         Ok(())

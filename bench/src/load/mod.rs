@@ -21,6 +21,9 @@ use crate::script::{self, Scenario};
 use crate::upstream::ScenarioArguments;
 use crate::{cpu, reactor};
 
+/// The key that a comparison's requests bring.
+pub(crate) const KEY: &str = "sk-shardgate-bench-load";
+
 /// Flags of `shardgate-bench load`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LoadArguments {
@@ -113,7 +116,7 @@ impl Question {
         Self {
             path: "/v1/chat/completions".into(),
             model: model.into(),
-            key: "sk-1234".into(),
+            key: KEY.into(),
             stream: stream.then_some(false),
             body_bytes,
         }

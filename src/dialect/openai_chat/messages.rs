@@ -44,14 +44,14 @@ impl MessageRules {
     };
 }
 
-/// Writes the edits for the array under `span`.
-pub fn edit(body: &[u8], span: Span, rules: &MessageRules, edits: &mut Edits) {
+/// Writes the edits for the array under `span`; `has_null` says whether the body has a null at all.
+pub fn edit(body: &[u8], span: Span, has_null: bool, rules: &MessageRules, edits: &mut Edits) {
     let text = span.of(body);
     let holds = |word: &[u8]| memmem::find(text, word).is_some();
     let walked = rules.system_role.is_some()
         || rules.flatten != Flatten::Never
         || rules.inline_images && holds(b"image_url")
-        || rules.drop_null_content && holds(b"null")
+        || rules.drop_null_content && has_null
         || rules.plain_developer && holds(b"\"developer\"");
     if !walked {
         return;
@@ -188,6 +188,7 @@ mod tests {
         edit(
             messages.as_bytes(),
             Span::new(0, messages.len()),
+            true,
             &rules,
             &mut edits,
         );

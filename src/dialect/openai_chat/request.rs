@@ -141,6 +141,7 @@ impl Pass<'_> {
             Param::Messages => messages::edit(
                 self.body,
                 self.value(index),
+                self.scan.has_null,
                 &self.plan.messages,
                 &mut self.edits,
             ),
