@@ -214,12 +214,15 @@ pub(crate) fn resident(fresh: impl Fn() -> io::Result<Subject>) -> io::Result<[(
     ])
 }
 
-/// Resident bytes after some requests, so that what is allocated once does not count.
+/// Resident bytes after some requests and streams, so that what is read or allocated once does not
+/// count.
 fn warmed_bytes(subject: &Subject) -> io::Result<u64> {
-    let plan = Question::chat(CHAT, false, 400).plan(subject.address, 8);
-    let mut client = Client::new(plan)?;
-    load::turn_for(&mut client, Duration::from_secs(2), Some(2000))?;
-    drop(client);
+    let requests = Question::chat(CHAT, false, 400).plan(subject.address, 8);
+    let streams = Question::chat(BACK_TO_BACK, true, 400).plan(subject.stream_address, 8);
+    for plan in [requests, streams] {
+        let mut client = Client::new(plan)?;
+        load::turn_for(&mut client, Duration::from_secs(2), Some(2000))?;
+    }
     std::thread::sleep(CALM);
     subject.resident_bytes()
 }
