@@ -12,10 +12,10 @@ pub const SMALL_BYTES: usize = 4 * 1024;
 /// Capacity in bytes of a buffer for bodies and batches of events.
 pub const LARGE_BYTES: usize = 16 * 1024;
 
-/// How many free small buffers a shard keeps; further ones are freed (1 MiB in all).
-const SMALL_KEPT_MAX: usize = 256;
-/// How many free large buffers a shard keeps; further ones are freed (2 MiB in all).
-const LARGE_KEPT_MAX: usize = 128;
+/// How many free small buffers a shard keeps; further ones are freed (256 KiB in all).
+const SMALL_KEPT_MAX: usize = 64;
+/// How many free large buffers a shard keeps; further ones are freed (512 KiB in all).
+const LARGE_KEPT_MAX: usize = 32;
 
 thread_local! {
     static POOL: RefCell<Pool> = const { RefCell::new(Pool { small: Vec::new(), large: Vec::new() }) };
