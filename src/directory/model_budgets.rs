@@ -110,9 +110,7 @@ async fn budget(
             meter.adopt(nano(spent), 0);
         }
     }
-    let record = span
-        .clone()
-        .map(|span| Record::Calls(spent, [(*id).to_owned(), model.clone()], span));
+    let record = span.map(|span| Record::Calls(spent, [(*id).to_owned(), model.clone()], span));
     counters.budget(&name, &meter, nano(max), record);
     Ok(Budget {
         payer: of_model(payer, &model),

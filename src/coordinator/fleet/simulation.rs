@@ -475,7 +475,7 @@ impl Fleet {
     /// The store does not answer any more, whatever was on its way.
     fn fall_silent(&mut self) {
         self.is_away = true;
-        self.recorded = (self.seed % 3 != 0).then(|| vec![self.spent]);
+        self.recorded = (!self.seed.is_multiple_of(3)).then(|| vec![self.spent]);
         let members = self.instances.len() as u64;
         self.forgets = self.random.below(2) == 0;
         for at in 0..self.instances.len() {
