@@ -98,6 +98,9 @@ class World:
         assert answer.status_code == 201, answer.text
         return answer.json()["access_group_id"]
 
+    def mapping(self):
+        return self.admin("/jwt/key/mapping/new", jwt_claim_name="client_id", jwt_claim_value=self.name("client"), key=self.key())["id"]
+
     def callback(self):
         team = self.team()
         self.admin(f"/team/{team}/callback", callback_name="langfuse", callback_type="success",
@@ -590,3 +593,19 @@ for base in ("/v1/access_group", "/v1/unified_access_group"):
          bad=lambda w: ({"access_group_id": w.unified_group(), **body(access_model_names="m")}, 400))
     case(f"DELETE {one}", lambda w: {"access_group_id": w.unified_group()}, bad=lambda w: ({"access_group_id": "no-such-group"}, 404))
     STATUS[f"DELETE {one}"] = 204
+
+# /jwt/key/mapping
+MAPPING = {"id", "jwt_claim_name", "jwt_claim_value", "jwt_issuer", "description", "is_active", "created_at", "updated_at", "created_by",
+           "updated_by"}
+NO_MAPPING = lambda w: (body(id="no-such-mapping"), 404)
+case("POST /jwt/key/mapping/new", lambda w: body(jwt_claim_name="client_id", jwt_claim_value=w.name(), key=w.key(), description="d"),
+     all_of(MAPPING, sent("jwt_claim_value"), lambda a, r: check(a["jwt_issuer"] is None and "token" not in a, a)), plain=403,
+     bad=lambda w: (body(jwt_claim_name="client_id", jwt_claim_value=w.name(), key="sk-nobody-has-this"), 400))
+case("POST /jwt/key/mapping/update", lambda w: body(id=w.mapping(), description="new", is_active=False),
+     all_of(MAPPING, sent("description"), sent("is_active")), plain=403, bad=NO_MAPPING)
+case("POST /jwt/key/mapping/delete", lambda w: body(id=w.mapping()), lambda a, r: check(a == {"status": "success"}, a), plain=403,
+     bad=NO_MAPPING)
+case("GET /jwt/key/mapping/list", lambda w: (w.mapping(), query(size=1))[1],
+     lambda a, r: check(len(a["mappings"]) == 1 and a["total_count"] >= 1 and a["current_page"] == 1, a), plain=403)
+case("GET /jwt/key/mapping/info", lambda w: query(id=w.mapping()), all_of(MAPPING, lambda a, r: check(a["id"] == r["query"]["id"], a)),
+     plain=403, bad=lambda w: (query(id="no-such-mapping"), 404))

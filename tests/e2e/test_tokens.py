@@ -344,3 +344,26 @@ def test_enable_oauth2_proxy_auth_trusted_proxy_ranges_and_oauth2_config_mapping
     says(mapped.chat(headers={"x-me": "a", "x-team": "none"}), 401, "Team doesn't exist")
     far = start(enable_oauth2_proxy_auth=True, trusted_proxies=["10.0.0.0/8"])
     assert far.chat(headers={"x-forwarded-user": name}).status_code == 401, "not a trusted peer"
+
+
+def test_virtual_key_claim_field(start, idp):
+    """A key stands for the bearers of a claim: its models, its name; of this issuer before any."""
+    server = start({"secret": SECRET, "virtual_key_claim_field": "client.id"})
+    name = f"client-{id(server)}-{time.time_ns()}"
+    claim = {"jwt_claim_name": "client.id", "jwt_claim_value": name}
+    token = idp.token("HS256", client={"id": name}, iss="https://one")
+    narrow, wide = admin(server, "/key/generate", {"models": ["other"]}), admin(server, "/key/generate", {"models": ["m"]})
+    any_issuer = admin(server, "/jwt/key/mapping/new", {**claim, "key": narrow["key"]})["id"]
+    assert server.post("/jwt/key/mapping/new", {**claim, "key": wide["key"]}, key=KEY).status_code == 409
+    assert server.chat(key=token).status_code == 403 and server.chat("other", key=token).status_code == 200
+    admin(server, "/jwt/key/mapping/new", {**claim, "jwt_issuer": "https://one", "token": wide["token"]})
+    assert server.chat(key=token).status_code == 200 and server.chat("other", key=token).status_code == 403
+    elsewhere = idp.token("HS256", client={"id": name}, iss="https://two")
+    assert server.chat("other", key=elsewhere).status_code == 200
+    admin(server, "/jwt/key/mapping/update", {"id": any_issuer, "is_active": False})
+    # Nothing stands for it any more: it is a bearer like others, who may call every model.
+    assert server.chat(key=elsewhere).status_code == 200
+    admin(server, "/key/block", {"key": wide["key"]})
+    says(server.chat(key=token), 401, "blocked")
+    forged = idp.token("HS256", client={"id": name}, iss="https://one")[:-4] + "AAAA"
+    assert server.chat(key=forged).status_code == 401

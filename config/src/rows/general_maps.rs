@@ -67,6 +67,9 @@ pub(super) static JWT: Table = Table {
             .example("example.com"),
         row(InForce, "user_id_upsert", Bool, OFF,
             "Users who are not known are made."),
+        row(InForce, "virtual_key_claim_field", Text, Unset,
+            "The claim whose value may stand for a key (`/jwt/key/mapping/*`).")
+            .example("client_id"),
         row(InForce, "user_roles_jwt_field", Text, Unset,
             "The claim with the user's roles; goes with `user_allowed_roles`.")
             .example("resource_access.roles"),

@@ -282,6 +282,8 @@ pub struct JwtAuth {
     pub user_allowed_email_domain: Option<String>,
     /// Users who are not known are made.
     pub user_id_upsert: bool,
+    /// The claim whose value may stand for a key.
+    pub virtual_key_claim_field: Option<String>,
     /// The claim with the user's roles; goes with `user_allowed_roles`.
     pub user_roles_jwt_field: Option<String>,
     /// The roles that may call anything at all.

@@ -11,6 +11,7 @@ pub mod document;
 pub mod health;
 pub mod inspection;
 pub mod invitation;
+pub mod jwt_mapping;
 pub mod key;
 pub mod key_renewal;
 mod key_rules;
@@ -80,4 +81,5 @@ pub fn management() -> Routes<Arc<Desk>> {
         .merge(team_logging::routes())
         .merge(membership::routes())
         .merge(unified_access_group::routes())
+        .merge(jwt_mapping::routes())
 }

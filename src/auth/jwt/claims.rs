@@ -326,6 +326,11 @@ pub(super) fn find<'a>(claims: &'a Claims, path: &str) -> Option<&'a Value> {
     })
 }
 
+/// The texts of the claim at that path.
+pub fn texts(claims: &Claims, path: &str) -> Vec<String> {
+    words(find(claims, path))
+}
+
 /// The texts of a claim: a list, words with blanks between, or a number.
 fn words(claim: Option<&Value>) -> Vec<String> {
     match claim {

@@ -7,7 +7,7 @@
 mod claims;
 mod keys;
 
-pub use claims::{Identity, Rules, ScopeRule, Standing};
+pub use claims::{Identity, Rules, ScopeRule, Standing, texts};
 pub use keys::{Key, Keys};
 
 use base64::Engine;

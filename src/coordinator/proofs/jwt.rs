@@ -8,7 +8,7 @@ use serde_json::Value;
 use shardgate_config::{Config, JwtAuth};
 
 use crate::auth::caller::Denied;
-use crate::auth::jwt::{self, Algorithm, Checks, Identity, Keys, Rules, ScopeRule};
+use crate::auth::jwt::{self, Algorithm, Checks, Claims, Identity, Keys, Rules, ScopeRule};
 use crate::coordinator::Hooks;
 use crate::coordinator::web::{Ask, Web};
 use crate::store::now_us;
@@ -22,6 +22,8 @@ const USUAL_TTL: Duration = Duration::from_secs(600);
 pub(super) struct Issuers {
     checks: Checks,
     rules: Rules,
+    /// `virtual_key_claim_field`
+    key_field: Option<String>,
     /// `custom_validate`: a Python function has the last word.
     custom_validate: bool,
     fixed: Keys,
@@ -71,6 +73,7 @@ impl Issuers {
                 leeway_s: auth.map_or(0.0, |auth| auth.leeway.as_secs_f64()),
             },
             rules: auth.map_or_else(usual_rules, rules),
+            key_field: auth.and_then(|auth| auth.virtual_key_claim_field.clone()),
             custom_validate: auth.is_some_and(|auth| auth.custom_validate.is_some()),
             fixed,
             urls,
@@ -85,13 +88,13 @@ impl Issuers {
         !self.urls.is_empty()
     }
 
-    /// Whose token it is.
-    pub(super) async fn identify(
+    /// What a token says, which is signed and in force.
+    pub(super) async fn claims(
         &self,
         token: &str,
         web: Option<&Web>,
         hooks: Option<&Hooks>,
-    ) -> Result<Identity, Denied> {
+    ) -> Result<Claims, Denied> {
         let head = jwt::head(token, &self.checks)?;
         let mut keys = self.keys();
         if !keys.has(&head)
@@ -111,9 +114,21 @@ impl Issuers {
                 ));
             }
         }
-        let mut identity = self.rules.identify(&claims)?;
-        identity.ends_us = jwt::ends_us(&claims, &self.checks);
+        Ok(claims)
+    }
+
+    /// Whose token says that.
+    pub(super) fn identify(&self, claims: &Claims) -> Result<Identity, Denied> {
+        let mut identity = self.rules.identify(claims)?;
+        identity.ends_us = jwt::ends_us(claims, &self.checks);
         Ok(identity)
+    }
+
+    /// The claim that may stand for a key, by its name and value, and who issued it.
+    pub(super) fn key_claim(&self, claims: &Claims) -> Option<(&str, String, String)> {
+        let field = self.key_field.as_deref()?;
+        let one = |field: &str| jwt::texts(claims, field).into_iter().next();
+        Some((field, one(field)?, one("iss").unwrap_or_default()))
     }
 
     /// Fetches the keys when they are due.

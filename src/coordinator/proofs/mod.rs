@@ -15,7 +15,6 @@ use serde_json::Value;
 use shardgate_config::Config;
 
 use super::Control;
-use super::hooks::Hooks;
 use super::web::Web;
 use crate::admin::desk::{Desk, Rules, reset_at};
 use crate::auth::calendar::Zone;
@@ -37,6 +36,13 @@ pub(super) struct Proofs {
     web: Option<Web>,
     upsert_users: bool,
     upsert_teams: bool,
+}
+
+/// Who somebody is.
+enum Known {
+    Bearer(Box<Identity>),
+    /// A key stands for the bearer (`/jwt/key/mapping/*`).
+    Key(KeyHash),
 }
 
 /// Why somebody is not let in.
@@ -77,18 +83,27 @@ impl Proofs {
         })
     }
 
-    async fn identify(&self, proof: &Proof, hooks: Option<&Hooks>) -> Result<Identity, Denied> {
+    async fn identify(&self, proof: &Proof, desk: &Desk) -> Result<Known, No> {
+        let hooks = desk.hooks();
         match (proof, &self.jwt, &self.oauth) {
-            (Proof::Named(fields), ..) => oauth::named(fields),
+            (Proof::Named(fields), ..) => Ok(Known::Bearer(Box::new(oauth::named(fields)?))),
             (Proof::Bearer(token), Some(jwt), _) if looks_like_one(token.as_bytes()) => {
-                jwt.identify(token, self.web.as_ref(), hooks).await
+                let web = self.web.as_ref();
+                let claims = jwt.claims(token, web, hooks.as_deref()).await?;
+                if let Some((name, value, issuer)) = jwt.key_claim(&claims)
+                    && let Some(key) = key_of(desk, name, &value, &issuer).await?
+                {
+                    return Ok(Known::Key(key));
+                }
+                Ok(Known::Bearer(Box::new(jwt.identify(&claims)?)))
             }
             (Proof::Bearer(token), _, Some(oauth)) => {
-                oauth.identify(token, self.web.as_ref()).await
+                let identity = oauth.identify(token, self.web.as_ref()).await?;
+                Ok(Known::Bearer(Box::new(identity)))
             }
-            (Proof::Bearer(_) | Proof::Presented(_), ..) => Err(Denied::unauthorized(
+            (Proof::Bearer(_) | Proof::Presented(_), ..) => Err(No::Denied(Denied::unauthorized(
                 "Authentication Error, LiteLLM Virtual Key expected: a key starts with 'sk-'.",
-            )),
+            ))),
         }
     }
 
@@ -189,6 +204,28 @@ impl Proofs {
     }
 }
 
+/// The key that stands for bearers whose token has this claim: of that issuer, else of any.
+async fn key_of(
+    desk: &Desk,
+    name: &str,
+    value: &str,
+    issuer: &str,
+) -> Result<Option<KeyHash>, StoreError> {
+    let store = &desk.directory.store;
+    let rows = store
+        .find(Table::JWT_KEYS, "jwt_claim_value", value)
+        .await?;
+    let of = |issuer: &str| {
+        let found = rows.iter().find(|row| {
+            let is_active = row.get("is_active").and_then(Value::as_bool) == Some(true);
+            let named = text(row, "jwt_claim_name").is_some_and(|claim| claim == name);
+            is_active && named && text(row, "jwt_issuer").unwrap_or_default() == issuer
+        })?;
+        KeyHash::from_hex(&text(found, "token")?)
+    };
+    Ok(of(issuer).or_else(|| of("")))
+}
+
 async fn make_team(desk: &Desk, id: &str) -> Result<(), StoreError> {
     let mut row = with_reset(&desk.rules().zone, desk.rules().team_defaults.clone());
     row.insert("team_id".to_owned(), Value::from(id));
@@ -242,9 +279,12 @@ impl Control {
                 Verdict::Vouched(vouched) => Ok(*vouched),
             },
             _ => {
-                let (proofs, hooks) = (self.proofs(), self.desk.hooks());
-                let identity = proofs.identify(proof, hooks.as_deref()).await?;
-                proofs.vouch(&self.desk, &identity, &token).await
+                let proofs = self.proofs();
+                match proofs.identify(proof, &self.desk).await {
+                    Ok(Known::Key(key)) => return Ok(Found::Instead(key)),
+                    Ok(Known::Bearer(who)) => proofs.vouch(&self.desk, &who, &token).await,
+                    Err(no) => Err(no),
+                }
             }
         };
         let account = match vouched {
