@@ -1,5 +1,6 @@
 """Secret managers on HTTP that keep what they are given: HashiCorp Vault (KV 2), AWS Secrets Manager, Azure Key
-Vault and Google's Secret Manager, as their documentation says; and Google's KMS, which opens what it sealed.
+Vault and Google's Secret Manager, as their documentation says; and Google's and AWS's KMS, which open what they
+sealed.
 Deleted secrets keep their names where they do there."""
 
 import base64
@@ -210,6 +211,27 @@ class Kms(OfGoogle):
         if method != "POST" or path != f"/v1/{name}:decrypt":
             return 400, {"error": {"code": 400, "status": "INVALID_ARGUMENT"}}
         return 200, {"plaintext": base64.b64encode(text.encode()).decode()}
+
+
+class AwsKms(Manager):
+    def env(self):
+        return {"AWS_REGION_NAME": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "aws-secret",
+                "AWS_ENDPOINT_URL_KMS": self.url}
+
+    def seal(self, text):
+        """A ciphertext of the key `alias/ours`."""
+        sealed = base64.b64encode(b"\1\2\2\0" + bytes(byte ^ 0x5A for byte in text.encode()) + b"." * 60).decode()
+        self.secrets[sealed] = text
+        return sealed
+
+    def answer(self, _, __, ___, headers, body):
+        if "Credential=AKIA/" not in headers.get("authorization", ""):
+            return 400, {"__type": "UnrecognizedClientException"}
+        if body.get("KeyId", "alias/ours") != "alias/ours":
+            return 400, {"__type": "IncorrectKeyException"}
+        if body["CiphertextBlob"] not in self.secrets:
+            return 400, {"__type": "InvalidCiphertextException"}
+        return 200, {"Plaintext": base64.b64encode(self.secrets[body["CiphertextBlob"]].encode()).decode()}
 
 
 ALL = [Vault, Aws, Azure, Google]

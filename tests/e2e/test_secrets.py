@@ -126,7 +126,8 @@ def test_use_aws_secret_manager(start, manager, upstream, general):
         assert "Credential=AKIA/" in headers["authorization"] and "/eu-central-1/secretsmanager/aws4_request" in headers["authorization"]
 
 
-@pytest.mark.parametrize("general", [{"use_azure_key_vault": True}, {"key_management_system": "azure_key_vault"}])
+@pytest.mark.parametrize("general", [
+    {"use_azure_key_vault": True}, {"key_management_system": "azure_key_vault"}, {"key_management_system": "azure_kms"}])
 def test_use_azure_key_vault(start, manager, upstream, general):
     env = {"AZURE_KEY_VAULT_URI": manager.url, "AZURE_AUTHORITY_HOST": manager.url, "AZURE_TENANT_ID": "tenant",
            "AZURE_CLIENT_ID": "client", "AZURE_CLIENT_SECRET": "shh"}
@@ -137,7 +138,8 @@ def test_use_azure_key_vault(start, manager, upstream, general):
 
 def test_key_management_system_that_cannot_be_asked_is_a_clear_error(start, manager):
     for env, general, why in (({}, {"key_management_system": "hashicorp_vault"}, "HCP_VAULT_ADDR"),
-                              ({}, {"key_management_system": "aws_kms"}, "aws_kms is not built"),
+                              ({}, {"key_management_system": "aws_kms"}, "AWS_REGION_NAME"),
+                              ({}, {"key_management_system": "infisical"}, "infisical is none of aws_kms"),
                               ({}, {"use_google_kms": True}, "GOOGLE_KMS_RESOURCE_NAME"),
                               ({}, {"key_management_system": "google_kms", "key_management_settings": {"project_id": "p"}},
                                "key_management_settings.location_id is needed"),
@@ -245,3 +247,33 @@ def test_store_virtual_keys_needs_a_manager_that_keeps_secrets(start, kms):
     with pytest.raises(AssertionError, match="google_kms keeps no secrets"):
         start({**kms.env(), **NAMED, "MASTER": KEY, "UPSTREAM_KEY": "sk"}, use_google_kms=True,
               key_management_settings=[{"store_virtual_keys": True}])
+
+
+# AWS's KMS
+
+@pytest.fixture
+def aws_kms():
+    made = secret_managers.AwsKms()
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("settings", [{}, {"key_id": "alias/ours"}])
+def test_key_management_system_aws_kms(start, aws_kms, upstream, settings):
+    env = {**aws_kms.env(), "MASTER": KEY, "UPSTREAM_KEY": aws_kms.seal("sk-sealed")}
+    server = start(env, key_management_system="aws_kms", key_management_settings=settings)
+    assert server.chat(key=KEY).status_code == 200 and used(upstream) == "Bearer sk-sealed"
+    ((*_, headers, body),) = aws_kms.asked
+    assert headers["x-amz-target"] == "TrentService.Decrypt" and "/eu-central-1/kms/aws4_request" in headers["authorization"]
+    assert json.loads(body).get("KeyId") == settings.get("key_id") and "sk-sealed" not in server.log
+
+
+def test_key_management_system_aws_kms_of_another_key(start, aws_kms):
+    env = {**aws_kms.env(), "MASTER": KEY, "UPSTREAM_KEY": aws_kms.seal("sk-sealed")}
+    with pytest.raises(AssertionError, match="UPSTREAM_KEY is no ciphertext of this key"):
+        start(env, key_management_system="aws_kms", key_management_settings={"key_id": "alias/another"})
+
+
+def test_key_management_system_local(start, upstream):
+    server = start({"MASTER": KEY, "UPSTREAM_KEY": "sk-of-the-environment"}, key_management_system="local")
+    assert server.chat(key=KEY).status_code == 200 and used(upstream) == "Bearer sk-of-the-environment"

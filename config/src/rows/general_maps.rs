@@ -126,7 +126,7 @@ static KEY_MANAGEMENT: Table = Table {
             "Google: the key ring.")
             .example("shardgate"),
         row(InForce, "key_id", Text, Unset,
-            "Google: the KMS's key. It opens what the environment has as ciphertexts, among them \
+            "The key of Google's or AWS's KMS. It opens what the environment has as ciphertexts, among them \
              `LITELLM_SALT_KEY`, which encrypts what is stored.")
             .example("credentials"),
         row(InForce, "vault_url", Url(WEB), Unset,

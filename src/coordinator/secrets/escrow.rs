@@ -62,7 +62,9 @@ impl Escrow {
         let places = Places::read(settings);
         let manager = Manager::of(system, &places, &BTreeSet::new(), env).map_err(told)?;
         if !manager.keeps_secrets() {
-            let text = format!("{system} keeps no secrets; google_secret_manager does");
+            let text = format!(
+                "{system} keeps no secrets; a secret manager does (google_secret_manager, ...)"
+            );
             return Err(told(text));
         }
         Ok(Some(Escrow {

@@ -1,12 +1,13 @@
 //! Google's two managers: Secret Manager, which keeps secrets, and KMS, which keeps none but opens those that
 //! the environment has as ciphertexts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::ciphertext::{Ciphertexts, opened};
 use super::manager::{Env, Places, Question, Told, needed, owned};
 use crate::coordinator::credentials;
 use crate::coordinator::web::Web;
@@ -14,8 +15,6 @@ use crate::provider::{TokenSource, google_account};
 
 /// What tokens are asked for.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
-/// No authenticated ciphertext that names its key is shorter, in bytes; shorter values are plain.
-const CIPHERTEXT_BYTES_MIN: usize = 32;
 
 /// A project's Secret Manager.
 pub(super) struct Keeper {
@@ -27,7 +26,7 @@ pub(super) struct Keeper {
 pub(super) struct Opener {
     url: String,
     account: TokenSource,
-    ciphertexts: BTreeMap<String, String>,
+    ciphertexts: Ciphertexts,
 }
 
 fn account(env: Env<'_>) -> TokenSource {
@@ -61,15 +60,6 @@ fn question(method: &'static str, url: String, token: &str, body: &Value) -> Que
         headers,
         body,
     }
-}
-
-/// Text in base64, as these services carry it.
-fn opened(text: Option<&str>) -> Result<Option<String>, String> {
-    let Some(text) = text else { return Ok(None) };
-    let bytes = STANDARD.decode(text).ok();
-    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-    let text = text.ok_or_else(|| "it answered something that is no text".to_owned())?;
-    Ok(Some(text))
 }
 
 impl Keeper {
@@ -140,12 +130,6 @@ impl Keeper {
     }
 }
 
-/// A value that may be a ciphertext.
-pub(super) fn is_ciphertext(value: &str) -> bool {
-    let bytes = STANDARD.decode(value);
-    bytes.is_ok_and(|bytes| bytes.len() >= CIPHERTEXT_BYTES_MIN)
-}
-
 impl Opener {
     /// `names` are those that the environment may have as ciphertexts.
     pub(super) fn of(
@@ -153,14 +137,10 @@ impl Opener {
         names: &BTreeSet<String>,
         env: Env<'_>,
     ) -> Result<Opener, String> {
-        let ciphertext = |name: &String| {
-            let value = env(name).filter(|value| is_ciphertext(value))?;
-            Some((name.clone(), value))
-        };
         Ok(Opener {
             url: format!("{}/{}", service("cloudkms", env), resource(places, env)?),
             account: account(env),
-            ciphertexts: names.iter().filter_map(ciphertext).collect(),
+            ciphertexts: Ciphertexts::of(names, env),
         })
     }
 
@@ -186,10 +166,7 @@ impl Opener {
         let body = json!({ "ciphertext": ciphertext });
         let told = question("POST", url, token, &body).ask(web).await?;
         if told.status == NOT_ITS_OWN {
-            return Err(format!(
-                "the environment variable {name} is no ciphertext of this key; encrypt it, or name those that are \
-                 encrypted in key_management_settings.hosted_keys"
-            ));
+            return Err(Ciphertexts::foreign(name));
         }
         told.accepted(name)?;
         opened(told.body["plaintext"].as_str())
@@ -243,11 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_values_are_no_ciphertexts() {
-        for plain in ["", "sk-1234", "true", "eu-central-1", "abcd"] {
-            assert!(!is_ciphertext(plain), "{plain}");
-        }
-        assert!(is_ciphertext(&STANDARD.encode([7; CIPHERTEXT_BYTES_MIN])));
+    fn a_name_becomes_an_id() {
         assert_eq!(Keeper::id("litellm/a_b.c"), "litellm-a_b-c");
     }
 }

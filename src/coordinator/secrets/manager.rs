@@ -3,21 +3,23 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use shardgate_config::KeyManagement;
 
+use super::aws::{Aws, Kms};
 use super::google::{Keeper, Opener};
 use crate::coordinator::web::{Ask, Web};
-use crate::provider::{Credentials, Secret, SignedRequest, SignedScope, azure_token_url, sign};
-use crate::store::secret::uuid;
+use crate::provider::azure_token_url;
 
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A manager and what it takes to ask it.
 pub(super) enum Manager {
     Aws(Aws),
+    /// AWS's KMS.
+    AwsKms(Kms),
     Azure(Azure),
     Google(Keeper),
     /// Google's KMS.
@@ -59,12 +61,6 @@ impl<'a> Places<'a> {
     }
 }
 
-pub(super) struct Aws {
-    url: String,
-    region: String,
-    credentials: Credentials,
-}
-
 pub(super) struct Azure {
     vault: String,
     /// Where the token comes from, and the form that asks for it.
@@ -82,81 +78,6 @@ pub(super) fn needed(env: Env<'_>, names: &[&str]) -> Result<String, String> {
         .iter()
         .find_map(|name| env(name).filter(|value| !value.is_empty()));
     found.ok_or_else(|| format!("the environment variable {} is needed", names.join(" or ")))
-}
-
-impl Aws {
-    fn of(env: Env<'_>) -> Result<Aws, String> {
-        let region = needed(
-            env,
-            &["AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION"],
-        )?;
-        let url = needed(
-            env,
-            &["AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"],
-        );
-        Ok(Aws {
-            url: url.unwrap_or_else(|_| format!("https://secretsmanager.{region}.amazonaws.com")),
-            region,
-            credentials: Credentials {
-                access_key: needed(env, &["AWS_ACCESS_KEY_ID"])?,
-                secret_key: Secret::new(needed(env, &["AWS_SECRET_ACCESS_KEY"])?),
-                session_token: needed(env, &["AWS_SESSION_TOKEN"]).ok().map(Secret::new),
-            },
-        })
-    }
-
-    fn question(&self, action: &str, body: &Value) -> Question {
-        let kind = "application/x-amz-json-1.1";
-        let body = body.to_string();
-        let host = self.url.split_once("://").map_or("", |(_, rest)| rest);
-        let host = host.split('/').next().unwrap_or_default();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let signed = sign(
-            &SignedRequest {
-                method: "POST",
-                host,
-                path_and_query: "/",
-                content_type: Some(kind),
-                body: body.as_bytes(),
-            },
-            &self.credentials,
-            &SignedScope {
-                region: &self.region,
-                service: "secretsmanager",
-                now_unix_s: now.map_or(0, |since| since.as_secs()),
-            },
-        );
-        let mut headers = vec![
-            owned("content-type", kind),
-            owned("x-amz-target", &format!("secretsmanager.{action}")),
-        ];
-        headers.extend(signed);
-        Question {
-            method: "POST",
-            url: format!("{}/", self.url.trim_end_matches('/')),
-            headers,
-            body,
-        }
-    }
-
-    /// Makes a secret, or gives the one of that name a new value; one whose deletion is planned comes back.
-    async fn put(&self, web: &Web, name: &str, value: &str) -> Result<(), String> {
-        let make = json!({"Name": name, "SecretString": value, "ClientRequestToken": uuid()});
-        let told = self.question("CreateSecret", &make).ask(web).await?;
-        let restore = match told.kind() {
-            _ if told.status == 200 => return Ok(()),
-            "ResourceExistsException" => false,
-            "InvalidRequestException" => true,
-            _ => return Err(told.refusal(name)),
-        };
-        if restore {
-            let restored = self.question("RestoreSecret", &json!({"SecretId": name}));
-            restored.ask(web).await?.accepted(name)?;
-        }
-        let change = json!({"SecretId": name, "SecretString": value, "ClientRequestToken": uuid()});
-        let told = self.question("PutSecretValue", &change).ask(web).await?;
-        told.accepted(name)
-    }
 }
 
 impl Azure {
@@ -262,15 +183,16 @@ impl Manager {
         env: Env<'_>,
     ) -> Result<Manager, String> {
         Ok(match system {
-            "aws_secret_manager" => Manager::Aws(Aws::of(env)?),
-            "azure_key_vault" => Manager::Azure(Azure::of(places.vault_url, env)?),
+            "aws_kms" => Manager::AwsKms(Kms::of(places.key_id, names, env)?),
+            "aws_secret_manager" => Manager::Aws(Aws::secrets_manager(env)?),
+            "azure_key_vault" | "azure_kms" => Manager::Azure(Azure::of(places.vault_url, env)?),
             "google_secret_manager" => Manager::Google(Keeper::of(places, env)?),
             "google_kms" => Manager::Opener(Opener::of(places, names, env)?),
             "hashicorp_vault" => Manager::Vault(Vault::of(places.vault_url, env)?),
             other => {
                 return Err(format!(
-                    "general_settings.key_management_system: {other} is not built; aws_secret_manager, \
-                     azure_key_vault, google_kms, google_secret_manager and hashicorp_vault are"
+                    "general_settings.key_management_system: {other} is none of aws_kms, aws_secret_manager, \
+                     azure_key_vault, google_kms, google_secret_manager, hashicorp_vault and local"
                 ));
             }
         })
@@ -278,7 +200,7 @@ impl Manager {
 
     /// Whether it keeps secrets, as against opening what others keep.
     pub(super) fn keeps_secrets(&self) -> bool {
-        !matches!(self, Manager::Opener(_))
+        !matches!(self, Manager::Opener(_) | Manager::AwsKms(_))
     }
 
     /// What proves who asks, where that has to be fetched first.
@@ -287,7 +209,7 @@ impl Manager {
             Manager::Azure(azure) => azure,
             Manager::Google(keeper) => return keeper.enter().await,
             Manager::Opener(opener) => return opener.enter().await,
-            Manager::Aws(_) | Manager::Vault(_) => return Ok(String::new()),
+            Manager::Aws(_) | Manager::AwsKms(_) | Manager::Vault(_) => return Ok(String::new()),
         };
         let ask = Question {
             method: "POST",
@@ -316,6 +238,7 @@ impl Manager {
             }
             Manager::Google(keeper) => keeper.reading(token, name),
             Manager::Opener(opener) => return opener.open(web, token, name).await,
+            Manager::AwsKms(kms) => return kms.open(web, name).await,
             Manager::Vault(vault) => vault.question("GET", name),
         };
         let told = question.ask(web).await?;
@@ -327,7 +250,9 @@ impl Manager {
             Manager::Aws(_) => told.body["SecretString"].as_str(),
             Manager::Azure(_) => told.body["value"].as_str(),
             Manager::Vault(_) => told.body["data"]["data"]["key"].as_str(),
-            Manager::Google(_) | Manager::Opener(_) => return Keeper::read(&told),
+            Manager::Google(_) | Manager::Opener(_) | Manager::AwsKms(_) => {
+                return Keeper::read(&told);
+            }
         };
         Ok(value.map(str::to_owned))
     }
@@ -344,7 +269,7 @@ impl Manager {
             Manager::Aws(aws) => aws.put(web, name, value).await,
             Manager::Azure(azure) => azure.put(web, token, name, value).await,
             Manager::Google(keeper) => keeper.put(web, token, name, value).await,
-            Manager::Opener(_) => Err(KEEPS_NONE.to_owned()),
+            Manager::Opener(_) | Manager::AwsKms(_) => Err(KEEPS_NONE.to_owned()),
             Manager::Vault(vault) => {
                 let mut write = vault.question("POST", name);
                 write
@@ -369,7 +294,7 @@ impl Manager {
                 azure.question("DELETE", token, &format!("secrets/{}", azure_name(name)))
             }
             Manager::Google(keeper) => keeper.deleting(token, name),
-            Manager::Opener(_) => return Err(KEEPS_NONE.to_owned()),
+            Manager::Opener(_) | Manager::AwsKms(_) => return Err(KEEPS_NONE.to_owned()),
             Manager::Vault(vault) => vault.question("DELETE", name),
         };
         let told = question.ask(web).await?;
@@ -380,7 +305,7 @@ impl Manager {
     }
 }
 
-const KEEPS_NONE: &str = "Google's KMS keeps no secrets";
+const KEEPS_NONE: &str = "a KMS keeps no secrets";
 
 /// Names there are letters, digits and hyphens.
 fn azure_name(name: &str) -> String {
@@ -424,7 +349,7 @@ impl Question {
 
 impl Told {
     /// The class of AWS's error without its namespace, or of Google's.
-    fn kind(&self) -> &str {
+    pub(super) fn kind(&self) -> &str {
         let kind = self.body["__type"].as_str();
         let kind = kind.or_else(|| self.body["error"]["status"].as_str());
         kind.unwrap_or_default()
@@ -445,7 +370,7 @@ impl Told {
         }
     }
 
-    fn refusal(&self, name: &str) -> String {
+    pub(super) fn refusal(&self, name: &str) -> String {
         match self.kind() {
             "" => format!("it answered {} for {name}", self.status),
             kind => format!("it answered {} ({kind}) for {name}", self.status),

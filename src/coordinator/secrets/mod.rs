@@ -1,8 +1,10 @@
 //! Secret managers: where `os.environ/NAME` is looked up before the environment is
 //! (`key_management_system`). Asked whenever a configuration is read, for the names that it mentions; no
-//! request ever waits for one, and what a manager does not have the environment may. Google's KMS opens what
-//! the environment has as ciphertexts.
+//! request ever waits for one, and what a manager does not have the environment may. A KMS opens what the
+//! environment has as ciphertexts.
 
+mod aws;
+mod ciphertext;
 mod escrow;
 mod google;
 mod manager;
@@ -32,8 +34,10 @@ pub enum Secrets {
     Assumed,
 }
 
-/// The system that keeps nothing itself.
-const KMS: &str = "google_kms";
+/// Whether a system keeps nothing itself but opens the environment's ciphertexts.
+fn is_kms(system: &str) -> bool {
+    matches!(system, "google_kms" | "aws_kms")
+}
 
 /// What encrypts stored secrets.
 const SALT: &str = "LITELLM_SALT_KEY";
@@ -54,9 +58,9 @@ pub(super) fn read(
         let Some(place) = Place::of(written) else {
             return Ok(Found::new());
         };
-        let is_there = |name: &String| match (place.system, env(name)) {
-            (KMS, value) => value.is_some_and(|value| google::is_ciphertext(&value)),
-            (_, value) => value.is_none(),
+        let is_there = |name: &String| match is_kms(place.system) {
+            true => env(name).is_some_and(|value| ciphertext::is_ciphertext(&value)),
+            false => env(name).is_none(),
         };
         let there = place.names.iter().filter(|name| is_there(name));
         return Ok(there
@@ -103,7 +107,7 @@ impl Place<'_> {
         let short = [
             ("use_aws_secret_manager", "aws_secret_manager"),
             ("use_azure_key_vault", "azure_key_vault"),
-            ("use_google_kms", KMS),
+            ("use_google_kms", "google_kms"),
         ];
         let short = short.iter().find(|(name, _)| general[*name] == true);
         let named = general["key_management_system"].as_str();
@@ -122,7 +126,7 @@ impl Place<'_> {
                 .map(str::to_owned)
                 .collect(),
             // What is stored is encrypted with a key that only the KMS can open.
-            None if system == KMS => {
+            None if is_kms(system) => {
                 let mut names = mentioned(written);
                 names.insert(SALT.to_owned());
                 names
@@ -271,8 +275,6 @@ mod tests {
         assert!(missing(json!({"use_google_kms": true})).contains("GOOGLE_KMS_RESOURCE_NAME"));
         let google = json!({"key_management_system": "google_secret_manager"});
         assert!(missing(google).contains("GOOGLE_SECRET_MANAGER_PROJECT_ID"));
-        assert!(
-            missing(json!({"key_management_system": "aws_kms"})).contains("aws_kms is not built")
-        );
+        assert!(missing(json!({"key_management_system": "aws_kms"})).contains("AWS_REGION_NAME"));
     }
 }
