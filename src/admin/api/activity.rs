@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::spend::range;
 use super::spend_sums::field;
-use crate::admin::desk::{Answer, Asker, Desk, Refusal, page, pages, shown_all};
+use crate::admin::desk::{Answer, Asker, Desk, Refusal, page, paged};
 use crate::admin::routes::Routes;
 use crate::auth::calendar;
 use crate::coordinator::Control;
@@ -302,16 +302,8 @@ async fn session(
         offset: (page - 1) * size,
     };
     let count = Command::Count(Table::SPEND_LOGS, filter);
-    let mut answers = desk.directory.store.transact(vec![count, list]).await?;
-    let rows = answers.pop().unwrap_or_default();
-    let count = answers.pop().and_then(|mut rows| rows.pop());
-    let total = count
-        .and_then(|row| row.get("count")?.as_u64())
-        .unwrap_or(0);
-    Ok(Json(
-        json!({"data": shown_all(Table::SPEND_LOGS, rows), "total": total, "page": page,
-        "page_size": size, "total_pages": pages(total, size)}),
-    ))
+    let (what, table) = ((count, list), Table::SPEND_LOGS);
+    paged(&desk, table, "data", what, (page, size)).await
 }
 
 async fn provider_budgets(

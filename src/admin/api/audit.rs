@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::admin::desk::{Answer, Asker, Desk, Refusal, page, pages, shown, shown_all};
+use crate::admin::desk::{Answer, Asker, Desk, Refusal, page, paged, shown};
 use crate::admin::routes::Routes;
 use crate::auth::calendar;
 use crate::store::{Command, Table, query};
@@ -71,16 +71,8 @@ async fn list(
         Some(((page - 1) * size).to_string()),
     ]);
     let list = Command::Ask(&query::AUDIT_LOGS, parameters);
-    let mut answers = desk.directory.store.transact(vec![count, list]).await?;
-    let rows = answers.pop().unwrap_or_default();
-    let count = answers.pop().and_then(|mut rows| rows.pop());
-    let total = count
-        .and_then(|row| row.get("count")?.as_u64())
-        .unwrap_or(0);
-    Ok(Json(
-        json!({"audit_logs": shown_all(Table::AUDIT, rows), "total": total, "page": page,
-        "page_size": size, "total_pages": pages(total, size)}),
-    ))
+    let (what, table) = ((count, list), Table::AUDIT);
+    paged(&desk, table, "audit_logs", what, (page, size)).await
 }
 
 async fn one(

@@ -1,6 +1,9 @@
 //! What several families of routes do with rows alike: find one, list all, show one with its budget.
 
-use super::{Desk, Refusal, put, shown};
+use axum::Json;
+use serde_json::json;
+
+use super::{Answer, Desk, Refusal, pages, put, shown, shown_all};
 use crate::directory::text;
 use crate::store::{Command, Row, StoreError, Table};
 
@@ -46,4 +49,28 @@ pub async fn with_budget(desk: &Desk, table: Table, row: Row) -> Result<Row, Sto
     let budget = budget.map(|row| shown(Table::BUDGETS, row));
     put(&mut answer, "litellm_budget_table", budget);
     Ok(answer)
+}
+
+/// A page of rows under `name`, as answers with pages show them: `list` finds the page, `count` how many
+/// there are in all.
+///
+/// # Errors
+/// The store's.
+pub async fn paged(
+    desk: &Desk,
+    table: Table,
+    name: &str,
+    (count, list): (Command, Command),
+    (page, size): (u64, u64),
+) -> Answer {
+    let mut answers = desk.directory.store.transact(vec![count, list]).await?;
+    let rows = answers.pop().unwrap_or_default();
+    let count = answers.pop().and_then(|mut rows| rows.pop());
+    let total = count
+        .and_then(|row| row.get("count")?.as_u64())
+        .unwrap_or(0);
+    Ok(Json(
+        json!({(name): shown_all(table, rows), "total": total, "page": page, "page_size": size,
+        "total_pages": pages(total, size)}),
+    ))
 }
