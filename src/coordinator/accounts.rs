@@ -26,8 +26,7 @@ use crate::spend::begun;
 use crate::spend::calls::Calls;
 use crate::spend::ledger::{Ledger, Settings};
 use crate::spend::money::Money;
-use crate::spend::row::SpendRow;
-use crate::store::spend::{Batch, Mark};
+use crate::store::spend::{Batch, Mark, row_of, row_text};
 use crate::store::{Command, LEDGER_POSITION, Store, StoreError};
 
 /// Between two looks into the rings.
@@ -512,7 +511,7 @@ impl Accounts {
     fn set_aside(&self, log: &Log, call: &Calls, why: &str) {
         let path = self.options.folder.join("refused.jsonl");
         for record in call.iter() {
-            let row = crate::store::spend::row_text(&SpendRow::of(&record));
+            let row = row_text(&row_of(&record));
             let written = OpenOptions::new()
                 .create(true)
                 .append(true)

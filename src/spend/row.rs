@@ -7,13 +7,17 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 use super::record::{CacheUse, CallRecord, Outcome};
-use crate::auth::calendar;
+
+/// Writes microseconds since 1970 as the database wants them.
+pub type Time = fn(i64) -> String;
 
 /// The row of a record.
 #[derive(Clone, Copy, Debug)]
 pub struct SpendRow<'a> {
     /// What it is about.
     pub record: &'a CallRecord<'a>,
+    /// How its times are written.
+    pub time: Time,
     /// Its name: the answer's id, or the call's own where an upstream gave that id to another call
     /// as well.
     pub request_id: &'a str,
@@ -41,9 +45,10 @@ pub enum Cell<'a> {
 impl<'a> SpendRow<'a> {
     /// The row under the name that the answer has.
     #[must_use]
-    pub fn of(record: &'a CallRecord<'a>) -> SpendRow<'a> {
+    pub fn of(record: &'a CallRecord<'a>, time: Time) -> SpendRow<'a> {
         SpendRow {
             record,
+            time,
             request_id: record.request_id,
         }
     }
@@ -70,12 +75,12 @@ const COLUMNS: [(&str, Make); 31] = [
     ("completion_tokens", |row| {
         whole(row.record.completion_tokens)
     }),
-    ("startTime", |row| after(row.record, 0)),
-    ("endTime", |row| after(row.record, row.record.duration_us)),
+    ("startTime", |row| after(row, 0)),
+    ("endTime", |row| after(row, row.record.duration_us)),
     ("completionStartTime", |row| {
         match row.record.first_token_us {
-            0 => after(row.record, row.record.duration_us),
-            us => after(row.record, us),
+            0 => after(row, row.record.duration_us),
+            us => after(row, us),
         }
     }),
     ("request_duration_ms", |row| whole(duration_ms(row.record))),
@@ -121,9 +126,9 @@ fn whole<'a>(count: u64) -> Cell<'a> {
 }
 
 /// The time so many microseconds after a call came in.
-fn after<'a>(record: &CallRecord<'_>, us: u64) -> Cell<'a> {
-    let at_us = record.started_us.saturating_add_unsigned(us);
-    Cell::Text(Cow::Owned(calendar::text(at_us)))
+fn after<'a>(row: &SpendRow<'_>, us: u64) -> Cell<'a> {
+    let at_us = row.record.started_us.saturating_add_unsigned(us);
+    Cell::Text(Cow::Owned((row.time)(at_us)))
 }
 
 /// How long a call took, as its row and the days' sums count it.
@@ -290,7 +295,7 @@ mod tests {
 
     fn value(record: &CallRecord<'_>, name: &str) -> Value {
         let make = column(name).unwrap();
-        serde_json::to_value(make(&SpendRow::of(record))).unwrap()
+        serde_json::to_value(make(&SpendRow::of(record, |us| format!("at {us}")))).unwrap()
     }
 
     #[test]
@@ -314,9 +319,9 @@ mod tests {
         let value = |column| value(&record, column);
         assert_eq!(value("request_id"), "chatcmpl-1");
         assert_eq!(value("spend"), 0.000125);
-        assert_eq!(value("startTime"), "1970-01-01T00:00:01.000000");
-        assert_eq!(value("completionStartTime"), "1970-01-01T00:00:01.500000");
-        assert_eq!(value("endTime"), "1970-01-01T00:00:03.500000");
+        assert_eq!(value("startTime"), "at 1000000");
+        assert_eq!(value("completionStartTime"), "at 1500000");
+        assert_eq!(value("endTime"), "at 3500000");
         assert_eq!(value("request_duration_ms"), 2500);
         assert_eq!(value("cache_hit"), "None");
         assert_eq!(value("cache_key"), "Cache OFF");

@@ -16,10 +16,9 @@ use tokio_postgres::{AsyncMessage, Client, Config, GenericClient};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::migrate::{self, Dialect, Present};
-use super::spend::{AsObject, Batch, CallColumns, ahead, all_renamed, effects};
+use super::spend::{AsObject, Batch, CallColumns, ahead, all_renamed, effects, row_of};
 use super::{Answers, Command, Doing, Row, Store, StoreError, Table, changed, given, now_text};
 use crate::spend::record::CallRecord;
-use crate::spend::row::SpendRow;
 
 /// How to reach it.
 #[derive(Clone)]
@@ -470,11 +469,7 @@ async fn record(
     let calls: Vec<CallRecord<'_>> = batch.calls.iter().collect();
     if batch.keep_rows {
         let columns = CallColumns::new(now);
-        let text = list(
-            calls
-                .iter()
-                .map(|call| AsObject(&columns, SpendRow::of(call))),
-        );
+        let text = list(calls.iter().map(|call| AsObject(&columns, row_of(call))));
         let rows = client.query(INSERT_CALLS.as_str(), &[&text]).await?;
         let new: HashSet<String> = rows.iter().map(|row| row.get(0)).collect();
         if new.len() < calls.len() {

@@ -47,11 +47,19 @@ pub(super) fn ahead() -> Vec<Row> {
     vec![Row::from_iter([("ahead".to_owned(), Value::from(true))])]
 }
 
+/// The row of a call, its times as rows hold them.
+pub fn row_of<'a>(record: &'a CallRecord<'a>) -> SpendRow<'a> {
+    SpendRow::of(record, calendar::text)
+}
+
 /// The same call under its own name, where another call has the name that the answer gave it, since
 /// an upstream may use one twice.
 pub(super) fn renamed<'a>(record: &'a CallRecord<'a>) -> Option<SpendRow<'a>> {
     let request_id = Some(record.own_id).filter(|own| !own.is_empty())?;
-    Some(SpendRow { record, request_id })
+    Some(SpendRow {
+        request_id,
+        ..row_of(record)
+    })
 }
 
 /// The renamed rows of the calls whose name was not free: `written` are the names that were.

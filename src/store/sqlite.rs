@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::migrate::{self, Dialect, Present};
 use super::schema::{Column, Kind};
-use super::spend::{Addition, Batch, CallColumns, Content, Mark, ahead, effects, renamed};
+use super::spend::{Addition, Batch, CallColumns, Content, Mark, ahead, effects, renamed, row_of};
 use super::{Answers, Command, Doing, Row, Store, StoreError, Table, changed, completed, now_text};
 use crate::spend::record::CallRecord;
 use crate::spend::row::{Cell, SpendRow};
@@ -311,7 +311,7 @@ fn record(connection: &Connection, batch: Batch, now: &str) -> rusqlite::Result<
         let mut insert = connection.prepare_cached(&Table::SPEND_LOGS.sqlite().add_row)?;
         let columns = CallColumns::new(now);
         for record in batch.calls.iter() {
-            if !add_call(&mut insert, &columns, SpendRow::of(&record))?
+            if !add_call(&mut insert, &columns, row_of(&record))?
                 && let Some(row) = renamed(&record)
             {
                 add_call(&mut insert, &columns, row)?;
