@@ -162,7 +162,6 @@ impl Meter {
         self.terms.go_alone(members);
         self.heard(recorded);
         self.forgive();
-        self.reclaim();
         let held = self.held.load(Ordering::Acquire);
         let spent = self.spent();
         let share = match self.members() {
@@ -173,13 +172,17 @@ impl Meter {
                 self.share_of(left, members).saturating_sub(unrecorded)
             }
         };
-        self.lease(share.saturating_sub(held).max(0));
+        let part = share.saturating_sub(held).max(0);
+        // Not all of it for a moment: a call that comes then would be refused.
+        self.reclaim_above(part);
+        let (own, held) = self.leased();
+        self.lease(part.saturating_sub(own.saturating_sub(held)).max(0));
     }
 
     /// What is leased and not held is given up; the next call that lacks it asks anew.
     pub fn lapse(&self) {
-        self.reclaim();
         self.terms.heard(0, None);
+        self.reclaim();
     }
 
     fn members(&self) -> Nano {
@@ -275,9 +278,14 @@ impl Meter {
 
     /// Takes what is leased and not held out again.
     pub fn reclaim(&self) {
+        self.reclaim_above(0);
+    }
+
+    /// The same, but for so much.
+    fn reclaim_above(&self, kept: Nano) {
         loop {
             let held = self.held.load(Ordering::Acquire);
-            let spare = self.own().saturating_sub(held);
+            let spare = self.own().saturating_sub(held).saturating_sub(kept);
             if spare <= 0 {
                 return;
             }

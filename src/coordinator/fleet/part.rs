@@ -527,6 +527,8 @@ impl Part {
             }
             Counter::Meter(meter) => {
                 if meter.terms.mode() == Mode::Alone {
+                    // First, so that who lacks it now waits for the next answer.
+                    meter.terms.heard(reply.free, None);
                     meter.reclaim();
                 }
                 meter.lease(Nano::try_from(reply.granted).unwrap_or(Nano::MAX));
