@@ -33,8 +33,12 @@ pub(super) async fn keep(control: Arc<Control>) {
                 refresh(&control, limit, due).await;
             }
             if !made.spend_limits.is_empty() {
-                let is_spent = made.spend_limits.iter().any(SpendLimit::is_spent);
-                deployment.live.set_budget_spent(is_spent);
+                let is_spent = || made.spend_limits.iter().any(SpendLimit::is_spent);
+                deployment.live.set_budget_spent(is_spent());
+                // A call that ended between the look and the word has said so itself.
+                if is_spent() {
+                    deployment.live.set_budget_spent(true);
+                }
             }
         }
         if due && is_any {
