@@ -126,8 +126,10 @@ impl Subject {
                 haproxy_config(setting, address, stream_address)
             }
             Kind::Shardgate | Kind::Guarded | Kind::Direct => {
-                // Its database belongs into the folder that goes away.
-                command.current_dir(&setting.folder);
+                // Its database belongs into the folder that goes away, and to it alone.
+                let own = setting.folder.join(format!("{kind}-{}", address.port()));
+                fs::create_dir_all(&own)?;
+                command.current_dir(&own);
                 let program = std::path::absolute(&setting.shardgate)?;
                 command.arg(program).arg("--config").arg(&file);
                 command.args(["--host", "127.0.0.1", "--port", &address.port().to_string()]);
