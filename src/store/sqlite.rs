@@ -307,12 +307,13 @@ fn record(connection: &Connection, batch: Batch, now: &str) -> rusqlite::Result<
     if !advance(connection, &batch.mark)? {
         return Ok(ahead());
     }
+    let records: Vec<CallRecord<'_>> = batch.calls.iter().collect();
     if batch.keep_rows {
         let mut insert = connection.prepare_cached(&Table::SPEND_LOGS.sqlite().add_row)?;
         let columns = CallColumns::new(now);
-        for record in batch.calls.iter() {
-            if !add_call(&mut insert, &columns, row_of(&record))?
-                && let Some(row) = renamed(&record)
+        for record in &records {
+            if !add_call(&mut insert, &columns, row_of(record))?
+                && let Some(row) = renamed(record)
             {
                 add_call(&mut insert, &columns, row)?;
             }
@@ -321,7 +322,6 @@ fn record(connection: &Connection, batch: Batch, now: &str) -> rusqlite::Result<
     if !batch.totals {
         return Ok(Vec::new());
     }
-    let records: Vec<CallRecord<'_>> = batch.calls.iter().collect();
     let effects = effects(records.iter(), batch.end_users);
     for addition in &effects.additions {
         add(connection, addition)?;

@@ -8,7 +8,9 @@ use axum::extract::{Query, State};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
-use crate::admin::desk::{Answer, Asker, Desk, Fields, Refusal, page, pages, put, required, shown};
+use crate::admin::desk::{
+    Answer, Asker, Desk, Fields, Refusal, counted, page, pages, put, required, shown,
+};
 use crate::admin::routes::Routes;
 use crate::auth::key::KeyHash;
 use crate::directory::text;
@@ -221,7 +223,6 @@ async fn list(
 ) -> Answer {
     may_look(&asker)?;
     let (number, size) = page(&query, "size", 50, 100);
-    let store = &desk.directory.store;
     let list = Command::List {
         table: Table::JWT_KEYS,
         filter: Row::new(),
@@ -229,13 +230,8 @@ async fn list(
         limit: size,
         offset: (number - 1).saturating_mul(size),
     };
-    let rows = store.rows(list).await?;
-    let count = store
-        .row(Command::Count(Table::JWT_KEYS, Row::new()))
-        .await?;
-    let total = count
-        .and_then(|row| row.get("count")?.as_u64())
-        .unwrap_or(0);
+    let count = Command::Count(Table::JWT_KEYS, Row::new());
+    let (rows, total) = counted(&desk, (count, list)).await?;
     let mappings: Vec<Value> = rows.into_iter().map(told).collect();
     Ok(Json(
         json!({"mappings": mappings, "total_count": total, "current_page": number,

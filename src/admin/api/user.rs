@@ -255,7 +255,7 @@ async fn info(
     if let Some(master) = rules
         .master_token
         .as_deref()
-        .filter(|_| rules.keep_master_key)
+        .filter(|_| rules.hide_master_key)
     {
         keys.retain(|row| text(row, "token").as_deref() != Some(master));
     }

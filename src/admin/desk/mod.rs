@@ -17,7 +17,7 @@ pub use fields::{
     budget_fields, expiry, fold_metadata, page, pages, pick, put, required, reset_at, texts_of,
 };
 pub use identify::{askers_only, identify};
-pub use rows::{everything, found, paged, with_budget};
+pub use rows::{counted, everything, found, paged, with_budget};
 pub use rules::Rules;
 
 use crate::coordinator::{Escrow, Hooks};

@@ -51,6 +51,21 @@ pub async fn with_budget(desk: &Desk, table: Table, row: Row) -> Result<Row, Sto
     Ok(answer)
 }
 
+/// A page of rows, and how many there are in all.
+///
+/// # Errors
+/// The store's.
+pub async fn counted(
+    desk: &Desk,
+    (count, list): (Command, Command),
+) -> Result<(Vec<Row>, u64), StoreError> {
+    let mut answers = desk.directory.store.transact(vec![count, list]).await?;
+    let rows = answers.pop().unwrap_or_default();
+    let count = answers.pop().and_then(|mut rows| rows.pop());
+    let total = count.and_then(|row| row.get("count")?.as_u64());
+    Ok((rows, total.unwrap_or(0)))
+}
+
 /// A page of rows under `name`, as answers with pages show them: `list` finds the page, `count` how many
 /// there are in all.
 ///
@@ -60,15 +75,10 @@ pub async fn paged(
     desk: &Desk,
     table: Table,
     name: &str,
-    (count, list): (Command, Command),
+    what: (Command, Command),
     (page, size): (u64, u64),
 ) -> Answer {
-    let mut answers = desk.directory.store.transact(vec![count, list]).await?;
-    let rows = answers.pop().unwrap_or_default();
-    let count = answers.pop().and_then(|mut rows| rows.pop());
-    let total = count
-        .and_then(|row| row.get("count")?.as_u64())
-        .unwrap_or(0);
+    let (rows, total) = counted(desk, what).await?;
     Ok(Json(
         json!({(name): shown_all(table, rows), "total": total, "page": page, "page_size": size,
         "total_pages": pages(total, size)}),

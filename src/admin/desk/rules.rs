@@ -14,7 +14,7 @@ pub struct Rules {
     /// `disable_adding_master_key_hash_to_db`
     pub hide_master_token: bool,
     /// `disable_master_key_return`: users' keys are told without it.
-    pub keep_master_key: bool,
+    pub hide_master_key: bool,
     /// `custom_key_generate`: a Python function decides on each key.
     pub custom_generate: bool,
     /// `custom_auth_run_common_checks`
@@ -75,7 +75,7 @@ impl Rules {
         Rules {
             master_token: master.map(|key| crate::store::secret::token(key.expose())),
             hide_master_token: general.disable_adding_master_key_hash_to_db,
-            keep_master_key: general.disable_master_key_return,
+            hide_master_key: general.disable_master_key_return,
             custom_generate: general.custom_key_generate.is_some(),
             custom_checks: general.custom_auth_run_common_checks,
             check_aliases: litellm.enable_key_alias_format_validation,
